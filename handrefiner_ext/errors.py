@@ -1,0 +1,37 @@
+"""The exception tree. Every message is a sentence that tells the user what to do.
+
+HandRefinerError
+ ├─ UsageError            the request itself is wrong
+ │   ├─ InvalidParameter  a value is outside what the schema allows
+ │   └─ UnknownBackend    a backend name is not registered
+ ├─ PictureError          a picture cannot be read or written
+ └─ BackendUnavailable    a backend's package, driver or file is missing
+
+"No hands" and a hand that cannot be fitted are results (`types.Refusal`), not errors.
+"""
+
+from __future__ import annotations
+
+
+class HandRefinerError(Exception):
+    """Base of every error that the project raises on purpose."""
+
+
+class UsageError(HandRefinerError):
+    """The request itself is wrong."""
+
+
+class InvalidParameter(UsageError):
+    """A parameter's value is outside what the schema allows."""
+
+
+class UnknownBackend(UsageError):
+    """A backend name is not registered."""
+
+
+class PictureError(HandRefinerError):
+    """A picture cannot be read or written."""
+
+
+class BackendUnavailable(HandRefinerError):
+    """A backend's package, driver or file is missing."""

@@ -1,0 +1,195 @@
+"""The one schema of parameters: CLI, docs and, later, UI, API, infotext and XYZ derive from it."""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
+
+TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
+FALSE_WORDS = frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What a surface needs to show one parameter."""
+
+    label: str
+    help: str
+    ge: float | None = None
+    le: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] | None = None
+
+    def describe_allowed(self, kind: type) -> str:
+        if self.choices is not None:
+            return "one of " + ", ".join(self.choices)
+        if kind is bool:
+            return "true or false"
+        noun = {int: "a whole number", float: "a number", str: "text"}[kind]
+        return noun if self.ge is None else f"{noun} from {self.ge:g} to {self.le:g}"
+
+
+def knob(default: bool | int | float | str, label: str, help: str, **limits: Any) -> Any:  # noqa: A002
+    """A dataclass field whose metadata holds its `Knob`."""
+    return field(default=default, metadata={"knob": Knob(label, help, **limits)})
+
+
+@dataclass(frozen=True)
+class RefineParams:
+    """Every parameter of a refinement. The order is the positional order of the API: append only."""
+
+    strength: float = knob(
+        0.55,
+        "Strength",
+        "Weight of the hand ControlNet; 0.4 to 0.8 works best. The draft backend ignores it.",
+        ge=0.0,
+        le=1.0,
+        step=0.05,
+    )
+    padding_bbox: int = knob(
+        30,
+        "Mask padding",
+        "Growth of a hand's box on each side, in pixels; at least 15 % of the box is always added.",
+        ge=0,
+        le=512,
+        step=1,
+    )
+    detector: str = knob("auto", "Detector", "What finds the hands.", choices=DETECTORS.choices())
+    mesh: str = knob("auto", "Mesh", "What reconstructs a hand.", choices=RECONSTRUCTORS.choices())
+    mask: str = knob(
+        "box",
+        "Mask",
+        "What may be repainted: the padded box, the grown silhouette of the mesh, the mask drawn "
+        "by hand, or all of them together.",
+        choices=("box", "silhouette", "drawn", "union"),
+    )
+    keep_best: bool = knob(
+        False,
+        "Keep best",
+        "Keep the original hand where the new one is not better. In this version the judge only "
+        "reports.",
+    )
+    backend: str = knob("draft", "Backend", "What paints the new hand.", choices=INPAINTERS.names())
+    seed: int = knob(
+        0, "Seed", "Seed of whatever is random in the backend.", ge=0, le=2**32 - 1, step=1
+    )
+    renderer: str = knob("auto", "Renderer", "What renders depth.", choices=RENDERERS.choices())
+    detection_threshold: float = knob(
+        0.5,
+        "Detection threshold",
+        "Lowest score at which the palm network's answer counts.",
+        ge=0.0,
+        le=1.0,
+        step=0.05,
+    )
+    presence_threshold: float = knob(
+        0.5,
+        "Presence threshold",
+        "Lowest score at which the landmark network's answer counts as a hand.",
+        ge=0.0,
+        le=1.0,
+        step=0.05,
+    )
+    tiles: str = knob(
+        "auto",
+        "Tiles",
+        "Search overlapping tiles too, for small hands; auto does so in large pictures.",
+        choices=("off", "auto", "on"),
+    )
+    min_hand_size: int = knob(
+        24,
+        "Smallest hand",
+        "Hands whose box has a shorter long side than this many pixels are left alone.",
+        ge=1,
+        le=4096,
+        step=1,
+    )
+    boxes: str = knob(
+        "",
+        "Hand boxes",
+        "Look for one hand in each of these boxes instead of searching: x0,y0,x1,y1;x0,y0,x1,y1",
+    )
+    outline: bool = knob(
+        True,
+        "Outline evidence",
+        "Let the hand's outline in the picture correct the fitted mesh (up to 50 ms a hand).",
+    )
+    depth_range: str = knob(
+        "hand",
+        "Depth range",
+        "Stretch the control image's grey values for each hand on its own, as the hand ControlNet "
+        "was trained, or over all hands in common.",
+        choices=("hand", "common"),
+    )
+    occlusion_order: str = knob(
+        "",
+        "Hands from near to far",
+        "Numbers of the hands from the nearest to the farthest, such as 2,1, where hands overlap; "
+        "empty = by depth.",
+    )
+    mask_blur: int = knob(
+        8, "Mask blur", "Feather inside the mask's edge, in pixels.", ge=0, le=64, step=1
+    )
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, coerce(f, getattr(self, f.name)))
+
+
+def coerce(f: Field[Any], value: object) -> bool | int | float | str:
+    """`value`, as text or already typed, as the field's own type.
+
+    Raises InvalidParameter with the value and the allowed ones.
+    """
+    knob_, kind = f.metadata["knob"], type(f.default)
+    try:
+        result = _parse_bool(value) if kind is bool else _parse_number_or_text(kind, value)
+    except (TypeError, ValueError, OverflowError):
+        result = None
+    if result is None or not _is_allowed(knob_, result):
+        raise InvalidParameter(
+            f"{f.name} = {value!r} is not possible; it must be {knob_.describe_allowed(kind)}."
+        )
+    return result
+
+
+def _parse_bool(value: object) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    return True if word in TRUE_WORDS else False if word in FALSE_WORDS else None
+
+
+def _parse_number_or_text(kind: type, value: object) -> int | float | str | None:
+    if isinstance(value, bool):
+        return None
+    if kind is str:
+        return value.strip() if isinstance(value, str) else None
+    number = float(value)  # type: ignore[arg-type]  # TypeError is caught by the caller
+    if kind is float:
+        return number
+    return int(number) if number == int(number) else None
+
+
+def _is_allowed(knob_: Knob, value: bool | int | float | str) -> bool:
+    if knob_.choices is not None:
+        return value in knob_.choices
+    if knob_.ge is None or isinstance(value, str):
+        return True
+    return knob_.ge <= value <= (knob_.le if knob_.le is not None else float("inf"))
+
+
+def options_table() -> str:
+    """The options as a Markdown table, for the README."""
+    rows = ["| option | default | allowed | what it does |", "|---|---|---|---|"]
+    for f in fields(RefineParams):
+        k: Knob = f.metadata["knob"]
+        default = str(f.default).lower() if isinstance(f.default, bool) else f.default
+        allowed = k.describe_allowed(type(f.default))
+        rows.append(
+            f"| `--{f.name}` | {default if default != '' else 'empty'} | {allowed} | {k.help} |"
+        )
+    return "\n".join(rows) + "\n"

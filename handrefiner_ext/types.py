@@ -1,0 +1,254 @@
+"""Records and conventions shared by the stages, and the protocols of their backends.
+
+One convention each, everywhere in the package:
+
+- image: `(H, W, 3)` uint8, RGB.
+- mask: `(H, W)` bool, True where a pixel may change.
+- box: `Box(x0, y0, x1, y1)`, whole pixels, half-open, inside the picture.
+- point in the picture: `(x, y)` float pixels; the centre of the top-left pixel is (0.5, 0.5).
+- camera space: x to the right, y down, z away from the viewer, metres.
+- depth: `(H, W)` float32, metres from the hand's own origin (smaller is nearer) at the mesh's
+  assumed hand length; infinity where empty.
+- control image: `(H, W)` uint8, near is bright, 0 where empty.
+- hand size: longer side of the box around the 21 points in the picture, pixels; errors are
+  given as fractions of it.
+- handedness: "left" or "right" hand of the person in the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handrefiner_ext.params import RefineParams
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+DepthMap = NDArray[np.float32]
+Handedness = Literal["left", "right"]
+
+
+class Box(NamedTuple):
+    """Half-open rectangle in whole pixels."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def width(self) -> int:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        return self.y1 - self.y0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """(rows, columns), to index an image."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+@dataclass(frozen=True)
+class Hand:
+    """One detected hand.
+
+    landmarks: (21, 2) pixels, in the order of `topology.JOINT_NAMES`.
+    landmark_depth: (21,) pixels relative to the wrist, negative is nearer, as the network gave it.
+    world_landmarks: (21, 3) metres in camera space, centred on the hand.
+    score: presence of a hand, 0..1. handedness_score: certainty of the side, 0.5..1.
+    box: bounding box of the landmarks, clipped to the picture.
+    """
+
+    handedness: Handedness
+    handedness_score: float
+    score: float
+    box: Box
+    landmarks: FloatArray
+    landmark_depth: FloatArray
+    world_landmarks: FloatArray
+
+    @property
+    def size_px(self) -> float:
+        """Hand size: longer side of the box around the landmarks, unclipped."""
+        return float(np.ptp(self.landmarks, axis=0).max())
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A hand that is left alone, and why (one sentence)."""
+
+    box: Box
+    reason: str
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Hands from left to right and the candidates that were rejected."""
+
+    hands: tuple[Hand, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class WeakPerspective:
+    """Picture point = scale * (x, y) + shift; pixels per metre and pixels."""
+
+    scale: float
+    shift_x: float
+    shift_y: float
+
+    def project(self, points: FloatArray) -> FloatArray:
+        """(n, 3) metres in camera space -> (n, 2) pixels."""
+        return self.scale * points[:, :2] + np.array([self.shift_x, self.shift_y])
+
+
+@dataclass(frozen=True)
+class HandMesh:
+    """One reconstructed hand.
+
+    vertices: (n, 3) metres in camera space, origin at the wrist joint.
+    faces: (m, 3) int32, counter-clockwise seen from outside for a right-handed frame.
+    joints: (21, 3) metres in camera space.
+    reprojection_error: mean distance of projected joints from the landmarks, in hand sizes.
+    """
+
+    hand: Hand
+    vertices: FloatArray
+    faces: NDArray[np.int32]
+    joints: FloatArray
+    camera: WeakPerspective
+    reprojection_error: float
+    backend: str
+
+    @property
+    def handedness(self) -> Handedness:
+        return self.hand.handedness
+
+    @property
+    def joints_2d(self) -> FloatArray:
+        """(21, 2) pixels."""
+        return self.camera.project(self.joints)
+
+
+@dataclass(frozen=True)
+class HandLayer:
+    """Depth of one hand alone over `box` (the part of it inside the picture).
+
+    depth: (box.height, box.width) float32 metres, infinity where empty.
+    """
+
+    box: Box
+    depth: DepthMap
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two hands that overlap in the picture: which was put in front, and whether that is certain."""
+
+    front: int
+    back: int
+    certain: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class ControlMaps:
+    """What the inpainting stage is steered with; every map has the picture's size.
+
+    layers: each hand alone, in the order of the meshes.
+    owner: (H, W) int16, number of the mesh that is seen at a pixel, -1 where none is.
+    control: (H, W) uint8 control image.
+    masks: for each hand, what may change because of it. mask: their union.
+    """
+
+    layers: tuple[HandLayer, ...]
+    owner: NDArray[np.int16]
+    control: NDArray[np.uint8]
+    mask: Mask
+    hand_masks: tuple[tuple[Box, Mask], ...]
+    overlaps: tuple[Overlap, ...] = ()
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well a picture's hand agrees with its mesh.
+
+    mpjpe_px: mean distance between re-detected landmarks and the mesh's joints, pixels.
+    mpjpe: the same in hand sizes. Both None where no hand is found.
+    """
+
+    mpjpe_px: float | None
+    mpjpe: float | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happened to one hand: `number` counts the meshes from 0."""
+
+    number: int
+    refined: bool
+    reason: str
+    before: Agreement
+    after: Agreement | None
+
+
+@dataclass(frozen=True)
+class Hints:
+    """Everything known before painting."""
+
+    detection: Detection
+    meshes: tuple[HandMesh, ...]
+    refused: tuple[Refusal, ...]
+    maps: ControlMaps
+
+
+@dataclass(frozen=True)
+class RefineResult:
+    """The picture kept, and why. `image` is the input object itself where nothing changed."""
+
+    image: Image
+    hints: Hints
+    decisions: tuple[Decision, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+class Detector(Protocol):
+    """Finds hands; handedness is the subject's."""
+
+    name: str
+
+    def detect(self, image: Image, params: RefineParams) -> Detection: ...
+
+
+class Reconstructor(Protocol):
+    """Fits a mesh to one hand, or says why it cannot."""
+
+    name: str
+
+    def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal: ...
+
+
+class Renderer(Protocol):
+    """Renders one mesh to depth."""
+
+    name: str
+
+    def render(self, mesh: HandMesh, height: int, width: int) -> HandLayer:
+        """Depth of `mesh` over its own box in a picture of the given size."""
+        ...
+
+
+class Inpainter(Protocol):
+    """Paints new hands inside the mask; pixels outside stay bit-identical."""
+
+    name: str
+
+    def paint(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image: ...
