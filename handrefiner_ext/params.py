@@ -32,14 +32,14 @@ class Knob:
         return noun if self.ge is None else f"{noun} from {self.ge:g} to {self.le:g}"
 
 
-def knob(default: bool | int | float | str, label: str, help: str, **limits: Any) -> Any:  # noqa: A002
+def knob(default: bool | int | float | str, label: str, help: str, **limits: Any) -> Any:
     """A dataclass field whose metadata holds its `Knob`."""
     return field(default=default, metadata={"knob": Knob(label, help, **limits)})
 
 
 @dataclass(frozen=True)
 class RefineParams:
-    """Every parameter of a refinement. The order is the positional order of the API: append only."""
+    """Every parameter of a refinement; the order is the API's positional order: append only."""
 
     strength: float = knob(
         0.55,

@@ -105,7 +105,8 @@ class WeakPerspective:
 
     def project(self, points: FloatArray) -> FloatArray:
         """(n, 3) metres in camera space -> (n, 2) pixels."""
-        return self.scale * points[:, :2] + np.array([self.shift_x, self.shift_y])
+        shift = np.array([self.shift_x, self.shift_y])
+        return np.asarray(self.scale * points[:, :2] + shift, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class HandLayer:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two hands that overlap in the picture: which was put in front, and whether that is certain."""
+    """Two hands that overlap in the picture: which is in front, and whether that is certain."""
 
     front: int
     back: int
