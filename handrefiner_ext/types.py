@@ -226,6 +226,12 @@ class Detector(Protocol):
 
     def detect(self, image: Image, params: RefineParams) -> Detection: ...
 
+    def redetect(
+        self, image: Image, hands: tuple[Hand, ...], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        """Each of `hands` looked for again near its place; None where nothing is found."""
+        ...
+
 
 class Reconstructor(Protocol):
     """Fits a mesh to one hand, or says why it cannot."""
@@ -253,3 +259,15 @@ class Inpainter(Protocol):
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image: ...
+
+
+class Judge(Protocol):
+    """Says how well each mesh agrees with what is seen in a picture."""
+
+    def __call__(
+        self,
+        detector: Detector,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        params: RefineParams,
+    ) -> tuple[Agreement, ...]: ...

@@ -1,0 +1,128 @@
+"""The whole flow: detect, reconstruct, render, paint, judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from handrefiner_ext.errors import PictureError
+from handrefiner_ext.judge.agreement import measure_agreement
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
+from handrefiner_ext.render.maps import build_maps
+from handrefiner_ext.search.one_pass import paint_once
+from handrefiner_ext.types import (
+    ControlMaps,
+    Detector,
+    Hand,
+    HandMesh,
+    Hints,
+    Image,
+    Inpainter,
+    Judge,
+    Mask,
+    Reconstructor,
+    RefineResult,
+    Refusal,
+    Renderer,
+)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The backends that do the work; the caller builds and owns them."""
+
+    detector: Detector
+    reconstructor: Reconstructor
+    renderer: Renderer
+    inpainter: Inpainter
+    judge: Judge = measure_agreement
+
+
+@dataclass(frozen=True)
+class LazyInpainter:
+    """Builds the inpainting backend `name` when it first paints: hints need none."""
+
+    name: str
+
+    @cached_property
+    def backend(self) -> Inpainter:
+        backend: Inpainter = INPAINTERS.build(self.name)
+        return backend
+
+    def paint(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image:
+        return self.backend.paint(image, meshes, maps, params)
+
+
+def build_stages(params: RefineParams) -> Stages:
+    """The backends that `params` names; BackendUnavailable where what one needs is missing."""
+    return Stages(
+        detector=DETECTORS.build(params.detector),
+        reconstructor=RECONSTRUCTORS.build(params.mesh),
+        renderer=RENDERERS.build(params.renderer),
+        inpainter=LazyInpainter(params.backend),
+    )
+
+
+def hints(
+    image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
+) -> Hints:
+    """Everything known before painting: hands, meshes, depth and mask."""
+    _check_picture(image, drawn_mask)
+    detection = stages.detector.detect(image, params)
+    found = [_reconstruct(stages.reconstructor, image, hand, params) for hand in detection.hands]
+    meshes = tuple(mesh for mesh in found if isinstance(mesh, HandMesh))
+    refused = tuple(refusal for refusal in found if isinstance(refusal, Refusal))
+    size = (image.shape[0], image.shape[1])
+    maps = build_maps(meshes, size, stages.renderer, params, drawn_mask=drawn_mask, image=image)
+    return Hints(detection, meshes, refused, maps)
+
+
+def refine(
+    image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
+) -> RefineResult:
+    """`image` with well-formed hands; the very same object where nothing was to fix."""
+    seen = hints(image, params, stages, drawn_mask)
+    if not seen.meshes:
+        return RefineResult(image, seen)
+    outcome = paint_once(
+        image,
+        seen,
+        params,
+        stages.inpainter,
+        measure=lambda picture: stages.judge(stages.detector, picture, seen.meshes, params),
+    )
+    return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes)
+
+
+def _reconstruct(
+    reconstructor: Reconstructor, image: Image, hand: Hand, params: RefineParams
+) -> HandMesh | Refusal:
+    """One hand whose numbers break down is refused; the others go on."""
+    try:
+        return reconstructor.reconstruct(image, hand, params)
+    except (ArithmeticError, np.linalg.LinAlgError) as error:
+        return Refusal(hand.box, f"Its mesh could not be computed ({error}).")
+
+
+def _check_picture(image: Image, drawn_mask: Mask | None) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise PictureError(
+            f"A picture must be an array (height, width, 3) of uint8; this one is {image.shape} "
+            f"of {image.dtype}."
+        )
+    if 0 in image.shape:
+        raise PictureError(f"A picture needs pixels; this one is {image.shape}.")
+    if drawn_mask is not None and drawn_mask.shape != image.shape[:2]:
+        raise PictureError(
+            f"The drawn mask has {_size(drawn_mask)} pixels but the picture has {_size(image)}; "
+            "draw the mask at the picture's size."
+        )
+
+
+def _size(array: Image | Mask) -> str:
+    return " × ".join(str(n) for n in reversed(array.shape[:2]))

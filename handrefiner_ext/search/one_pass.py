@@ -1,0 +1,81 @@
+"""The simplest policy: every hand is painted once, and what comes out is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.types import (
+    Agreement,
+    Decision,
+    Hints,
+    Image,
+    Inpainter,
+)
+
+Measure = Callable[[Image], tuple[Agreement, ...]]
+"""Agreement of every mesh with a picture."""
+
+NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
+PAINTED_THE_SAME = "The backend painted the same pixels again."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The picture kept (the input object itself where no pixel changed), and why."""
+
+    image: Image
+    decisions: tuple[Decision, ...]
+    notes: tuple[str, ...]
+
+
+def paint_once(
+    image: Image, hints: Hints, params: RefineParams, inpainter: Inpainter, measure: Measure
+) -> Outcome:
+    """Paint all hands of `hints` once and measure them before and after."""
+    before = measure(image)
+    painted = _paint_inside_mask(image, hints, params, inpainter)
+    if np.array_equal(painted, image):
+        painted = image
+    after = before if painted is image else measure(painted)
+    decisions = tuple(
+        _decide(number, image, painted, hints, (before[number], after[number]))
+        for number in range(len(hints.meshes))
+    )
+    return Outcome(painted, decisions, _notes(params, inpainter))
+
+
+def _paint_inside_mask(
+    image: Image, hints: Hints, params: RefineParams, inpainter: Inpainter
+) -> Image:
+    """Whatever a backend does, pixels outside the mask stay those of `image`."""
+    if not hints.maps.mask.any():
+        return image
+    painted = inpainter.paint(image, hints.meshes, hints.maps, params)
+    return np.where(hints.maps.mask[..., None], painted, image)
+
+
+def _decide(
+    number: int, image: Image, painted: Image, hints: Hints, agreement: tuple[Agreement, Agreement]
+) -> Decision:
+    before, after = agreement
+    box, mask = hints.maps.hand_masks[number]
+    if not mask.any():
+        return Decision(number, False, NOTHING_TO_PAINT, before, None)
+    changed = (painted[box.slices] != image[box.slices]).any(axis=2) & mask
+    if not changed.any():
+        return Decision(number, False, PAINTED_THE_SAME, before, None)
+    return Decision(number, True, "Painted once and kept.", before, after)
+
+
+def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
+    notes = []
+    default = {f.name: f.default for f in fields(params)}
+    if inpainter.name == "draft" and params.strength != default["strength"]:
+        notes.append(f"strength: the draft backend ignores it ({params.strength:g} was given).")
+    if params.keep_best:
+        notes.append("keep_best: the judge only reports in this version; nothing is held back.")
+    return tuple(notes)
