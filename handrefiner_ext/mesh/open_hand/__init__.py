@@ -1,0 +1,5 @@
+"""The embedded reconstructor: a free hand model, fitted to the landmarks in numpy."""
+
+from handrefiner_ext.mesh.open_hand.backend import OpenHandReconstructor
+
+__all__ = ["OpenHandReconstructor"]

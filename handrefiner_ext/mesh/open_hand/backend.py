@@ -1,0 +1,107 @@
+"""Backend `open_hand`: from a detected hand to a fitted mesh, or a refusal with its reason."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from handrefiner_ext.mesh.open_hand.fit import Fit, HandFitter, Target
+from handrefiner_ext.mesh.open_hand.model import load_open_hand
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.types import (
+    FloatArray,
+    Hand,
+    HandMesh,
+    Image,
+    Refusal,
+    WeakPerspective,
+)
+
+MAX_REPROJECTION_ERROR = 0.12
+"""Hand sizes; above it the mesh would show another hand than the one drawn."""
+
+POINT_DEVIATION = 0.02
+DEPTH_DEVIATION = 0.08
+"""Expected errors of a detector's landmarks, in hand sizes."""
+
+MIRROR = np.array([-1.0, 1.0, 1.0])
+
+
+class OpenHandReconstructor:
+    """Fits the open hand; left hands are fitted as their mirror image."""
+
+    name = "open_hand"
+
+    def __init__(self) -> None:
+        self.model = load_open_hand()
+        self.fitter = HandFitter(self.model)
+
+    def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal:
+        problem = self._find_problem(hand)
+        if problem:
+            return Refusal(hand.box, problem)
+        fit = self.fitter.fit(self._target(hand))
+        if not np.isfinite(fit.reprojection_error) or (
+            fit.reprojection_error > MAX_REPROJECTION_ERROR
+        ):
+            return Refusal(
+                hand.box,
+                f"no plausible hand fits these landmarks: the best one misses them by "
+                f"{fit.reprojection_error:.0%} of the hand's size "
+                f"({MAX_REPROJECTION_ERROR:.0%} is allowed)",
+            )
+        return self._mesh(hand, fit)
+
+    def _find_problem(self, hand: Hand) -> str | None:
+        points = (hand.landmarks, hand.world_landmarks)
+        if not all(np.isfinite(p).all() for p in points):
+            return "its landmarks are not finite numbers"
+        if hand.size_px < 1.0:
+            return "its landmarks all lie in one pixel"
+        return None
+
+    def _target(self, hand: Hand) -> Target:
+        """The hand as the fit's target: centred, in hand sizes, mirrored if it is a left hand."""
+        points = (hand.landmarks - _centre(hand)) / hand.size_px
+        depth = relative_depth(hand) / hand.size_px
+        if hand.handedness == "left":
+            points = points * MIRROR[:2]
+        count = len(points)
+        return Target(
+            points, depth, np.full(count, POINT_DEVIATION), np.full(count, DEPTH_DEVIATION)
+        )
+
+    def _mesh(self, hand: Hand, fit: Fit) -> HandMesh:
+        pose = fit.pose
+        mirror = MIRROR if hand.handedness == "left" else np.ones(3)
+        turn = pose.rotation.T * mirror
+        vertices = self.model.skin(
+            self.fitter.shape(pose), self.fitter.anatomy.angles(pose.free_angles)
+        )
+        shift = pose.shift * mirror[:2] * hand.size_px + _centre(hand)
+        faces = self.model.faces
+        return HandMesh(
+            hand=hand,
+            vertices=vertices @ turn,
+            faces=faces[:, ::-1] if hand.handedness == "left" else faces,
+            joints=self.fitter.pose_skeleton(pose).joints @ turn,
+            camera=WeakPerspective(pose.scale * hand.size_px, float(shift[0]), float(shift[1])),
+            reprojection_error=fit.reprojection_error,
+            backend=self.name,
+        )
+
+
+def _centre(hand: Hand) -> FloatArray:
+    """(2,) middle of the box around the landmarks, pixels."""
+    return np.asarray((hand.landmarks.min(axis=0) + hand.landmarks.max(axis=0)) / 2.0)
+
+
+def relative_depth(hand: Hand) -> FloatArray:
+    """(21,) depth of the landmarks in pixels, up to an offset, from the world landmarks.
+
+    Their metres become pixels by the scale that takes their x, y nearest to the picture's.
+    """
+    world = hand.world_landmarks - hand.world_landmarks.mean(axis=0)
+    points = hand.landmarks - hand.landmarks.mean(axis=0)
+    power = float((world[:, :2] ** 2).sum())
+    scale = float((world[:, :2] * points).sum()) / power if power > 0.0 else 0.0
+    return np.asarray(max(scale, 0.0) * world[:, 2])

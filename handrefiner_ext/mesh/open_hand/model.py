@@ -1,0 +1,174 @@
+"""The open hand: a right hand with joint angles and shape numbers, posed by linear blend skinning.
+
+Frame of the rest pose: origin at the wrist joint, fingers up (-y), the back of the hand towards
+the viewer (-z), thumb to the left (-x), metres. A hand is 185 mm from wrist to middle fingertip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handrefiner_ext.geometry.rotation import cross_matrix
+from handrefiner_ext.types import FloatArray
+
+FINGER_COUNT, LEVEL_COUNT, AXIS_COUNT = 5, 3, 3
+ANGLES_SHAPE = (FINGER_COUNT, LEVEL_COUNT, AXIS_COUNT)
+"""Joint angles, radians: finger x (MCP, PIP, DIP; thumb: CMC, MCP, IP) x (flexion, abduction,
+twist), zero in the rest pose. Flexion bends to the palm, abduction turns to the thumb's side."""
+
+FLEXION, ABDUCTION, TWIST = range(AXIS_COUNT)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints of a shape in the hand's frame.
+
+    bases: (5, 3) first joint of each finger. bones: (5, 3, 3) from each joint to the next.
+    """
+
+    bases: FloatArray
+    bones: FloatArray
+
+
+@dataclass(frozen=True)
+class PosedSkeleton:
+    """A skeleton with its angles applied, in the hand's frame.
+
+    joints: (21, 3). rotations: (5, 3, 3, 3), of each bone from its rest pose.
+    hinges: (5, 3, 3, 3), the turning axis (last dimension) of each angle.
+    """
+
+    joints: FloatArray
+    rotations: FloatArray
+    hinges: FloatArray
+
+
+@dataclass(frozen=True)
+class OpenHand:
+    """The model's arrays.
+
+    vertices: (n, 3) m. faces: (m, 3). joints: (21, 3) m. weights: (n, 16): palm, then three
+    bones for each finger. axes: (5, 3 axes, 3) unit hinge axes in the rest pose.
+    shape_vertices: (k, n, 3) and shape_joints: (k, 21, 3) m: what each of `shape_names` adds;
+    1.0 changes the named measure by 10 %.
+    """
+
+    vertices: FloatArray
+    faces: NDArray[np.int32]
+    joints: FloatArray
+    weights: FloatArray
+    axes: FloatArray
+    shape_names: tuple[str, ...]
+    shape_vertices: FloatArray
+    shape_joints: FloatArray
+
+    @property
+    def shape_count(self) -> int:
+        return len(self.shape_names)
+
+    def skeleton(self, shape: FloatArray) -> Skeleton:
+        """`shape`: (k,) numbers."""
+        return Skeleton(*split_joints(self.joints + np.tensordot(shape, self.shape_joints, 1)))
+
+    def pose_skeleton(self, skeleton: Skeleton, angles: FloatArray) -> PosedSkeleton:
+        """`angles`: (5, 3, 3) radians."""
+        turns = _turns(self.axes, angles)
+        first = turns[:, :, 0]
+        second = first @ turns[:, :, 1]
+        local = second @ turns[:, :, 2]
+        knuckle = local[:, 0]
+        middle = knuckle @ local[:, 1]
+        rotations = np.stack([knuckle, middle, middle @ local[:, 2]], axis=1)
+        above = np.stack([np.broadcast_to(np.eye(3), knuckle.shape), knuckle, middle], axis=1)
+        abduction, flexion, twist = self.axes[:, 1], self.axes[:, 0], self.axes[:, 2]
+        hinges = np.stack(
+            [
+                above @ np.matmul(first, flexion[:, None, :, None]),
+                above @ abduction[:, None, :, None],
+                above @ np.matmul(second, twist[:, None, :, None]),
+            ],
+            axis=2,
+        )[..., 0]
+        steps = np.matmul(rotations, skeleton.bones[..., None])[..., 0]
+        chain = np.concatenate([skeleton.bases[:, None], steps], axis=1).cumsum(axis=1)
+        joints = np.concatenate([np.zeros((1, 3)), chain.reshape(-1, 3)])
+        return PosedSkeleton(joints, rotations, hinges)
+
+    def skin(self, shape: FloatArray, angles: FloatArray) -> FloatArray:
+        """(n, 3) vertices in the hand's frame, by linear blend skinning."""
+        rest_skeleton = self.skeleton(shape)
+        posed = self.pose_skeleton(rest_skeleton, angles)
+        rest = self.vertices + np.tensordot(shape, self.shape_vertices, 1)
+        heads_rest = _bone_heads(_joints_of(rest_skeleton))
+        heads = _bone_heads(posed.joints)
+        rotations = posed.rotations.reshape(-1, 3, 3)
+        shifts = heads - np.matmul(rotations, heads_rest[..., None])[..., 0]
+        transforms = np.concatenate([rotations, shifts[..., None]], axis=2)
+        palm = np.eye(3, 4)[None]
+        blended = np.tensordot(self.weights, np.concatenate([palm, transforms]), 1)
+        return np.asarray(np.matmul(blended[..., :3], rest[..., None])[..., 0] + blended[..., 3])
+
+
+def split_joints(joints: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(..., 21, 3) joints -> (..., 5, 3) finger bases and (..., 5, 3, 3) bones."""
+    fingers = joints[..., 1:, :].reshape(*joints.shape[:-2], FINGER_COUNT, 4, 3)
+    return fingers[..., 0, :], np.diff(fingers, axis=-2)
+
+
+def _joints_of(skeleton: Skeleton) -> FloatArray:
+    chain = np.concatenate([skeleton.bases[:, None], skeleton.bones], axis=1).cumsum(axis=1)
+    return np.concatenate([np.zeros((1, 3)), chain.reshape(-1, 3)])
+
+
+def _bone_heads(joints: FloatArray) -> FloatArray:
+    """(21, 3) -> (15, 3): where the bones of the fingers begin."""
+    return joints[1:].reshape(FINGER_COUNT, 4, 3)[:, :3].reshape(-1, 3)
+
+
+def _turns(axes: FloatArray, angles: FloatArray) -> FloatArray:
+    """(5, 3 levels, 3, 3, 3): rotations about abduction, then flexion, then twist axis."""
+    order = [ABDUCTION, FLEXION, TWIST]
+    K, K2 = _hinge_matrices(axes.tobytes())
+    ordered = angles[..., order]
+    sine, cosine = np.sin(ordered)[..., None, None], np.cos(ordered)[..., None, None]
+    return np.asarray(np.eye(3) + sine * K[:, None] + (1.0 - cosine) * K2[:, None])
+
+
+@cache
+def _hinge_matrices(axes_bytes: bytes) -> tuple[FloatArray, FloatArray]:
+    axes = np.frombuffer(axes_bytes).reshape(FINGER_COUNT, AXIS_COUNT, 3)
+    K = cross_matrix(axes[:, [ABDUCTION, FLEXION, TWIST]])
+    return K, K @ K
+
+
+@cache
+def load_open_hand() -> OpenHand:
+    """The model that ships with the package; treat its arrays as read-only."""
+    source = files("handrefiner_ext") / "assets" / "open_hand.npz"
+    with source.open("rb") as stream, np.load(stream) as data:
+        arrays = {name: data[name] for name in data.files}
+    joints = arrays["joints"].astype(np.float64)
+    return OpenHand(
+        vertices=arrays["vertices"].astype(np.float64),
+        faces=arrays["faces"].astype(np.int32),
+        joints=joints,
+        weights=arrays["weights"].astype(np.float64),
+        axes=_hinge_axes(joints, arrays["flexion_axes"].astype(np.float64)),
+        shape_names=tuple(str(name) for name in arrays["shape_names"]),
+        shape_vertices=arrays["shape_vertices"].astype(np.float64),
+        shape_joints=arrays["shape_joints"].astype(np.float64),
+    )
+
+
+def _hinge_axes(joints: FloatArray, flexion: FloatArray) -> FloatArray:
+    """(5, 3, 3) flexion, abduction and twist axes: twist along the finger's first bone."""
+    _, bones = split_joints(joints)
+    twist = bones[:, 0] / np.linalg.norm(bones[:, 0], axis=1, keepdims=True)
+    flexion = flexion - twist * (flexion * twist).sum(axis=1, keepdims=True)
+    flexion = flexion / np.linalg.norm(flexion, axis=1, keepdims=True)
+    return np.stack([flexion, np.cross(twist, flexion), twist], axis=1)
