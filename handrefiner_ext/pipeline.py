@@ -41,7 +41,7 @@ class Stages:
     judge: Judge = measure_agreement
 
 
-@dataclass(frozen=True)
+@dataclass
 class LazyInpainter:
     """Builds the inpainting backend `name` when it first paints: hints need none."""
 

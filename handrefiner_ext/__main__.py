@@ -1,0 +1,10 @@
+"""`python -m handrefiner_ext` is `handrefiner`."""
+
+from __future__ import annotations
+
+import sys
+
+from handrefiner_ext.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

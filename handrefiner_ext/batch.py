@@ -1,0 +1,191 @@
+"""Running over picture files: what happens to one, and that one failure costs no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from handrefiner_ext import pipeline
+from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
+from handrefiner_ext.hint_files import (
+    write_depth,
+    write_hands,
+    write_mask,
+    write_mesh,
+    write_overlay,
+)
+from handrefiner_ext.naming import MARK, Job, Target, fold, list_pictures, make_mark
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
+from handrefiner_ext.pipeline import Stages
+from handrefiner_ext.types import Decision, Hints, Mask, RefineResult
+
+
+@dataclass(frozen=True)
+class HintFolders:
+    """Where `hints` writes; no meshes where `mesh` is None."""
+
+    out: Path
+    mesh: Path | None = None
+
+    def targets(self) -> list[Target]:
+        endings = ("_depth.png", "_mask.png", "_overlay.png", "_hands.json")
+        return [Target(self.out, ending) for ending in endings]
+
+
+@dataclass(frozen=True)
+class RefineFolders:
+    """Where `refine` writes; no depth or mask where those are None."""
+
+    out: Path
+    depth: Path | None = None
+    mask: Path | None = None
+
+    def targets(self) -> list[Target]:
+        endings = {"_0.png": self.out, "_depth.png": self.depth, "_mask.png": self.mask}
+        return [Target(folder, ending) for ending, folder in endings.items() if folder]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be done to every picture. drawn_mask: a mask file, or a folder of them."""
+
+    params: RefineParams
+    stages: Stages
+    drawn_mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one picture. error: the sentence where it failed, else None."""
+
+    source: Path
+    output: str = ""
+    hands: int = 0
+    refined: int = 0
+    lines: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def work_through(jobs: Sequence[Job], work: Callable[[Job], Report]) -> Iterator[Report]:
+    """Every picture's report, also where one fails; UsageError where all would."""
+    for job in jobs:
+        try:
+            yield work(job)
+        except UsageError:
+            raise
+        except HandRefinerError as error:
+            yield Report(job.source, error=str(error))
+        except MemoryError:
+            reason = "needs more memory than there is; scale it down first."
+            yield Report(job.source, error=f"{job.source.name} {reason}")
+
+
+def write_hints(job: Job, request: Request, folders: HintFolders) -> Report:
+    """Find the hands of one picture and write what was found."""
+    picture = load_picture(job.source)
+    hints = pipeline.hints(
+        picture.image, request.params, request.stages, _load_drawn_mask(picture, request)
+    )
+    mark, start = make_mark(job.source), folders.out / job.stem
+    write_depth(_end(start, "_depth.png"), hints, mark)
+    write_mask(_end(start, "_mask.png"), hints.maps.mask, mark)
+    write_overlay(_end(start, "_overlay.png"), picture.image, hints, mark)
+    write_hands(_end(start, "_hands.json"), job.source, picture.image, hints)
+    for number, mesh in enumerate(hints.meshes if folders.mesh else (), start=1):
+        write_mesh(_end(folders.out / job.stem, f"_hand{number}.glb"), mesh)
+    lines = (*picture.notes, *_describe_hints(hints))
+    return Report(job.source, f"{start}_*", hands=len(hints.meshes), lines=lines)
+
+
+def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report:
+    """Repaint the hands of one picture and write it."""
+    picture = load_picture(job.source)
+    result = pipeline.refine(
+        picture.image, request.params, request.stages, _load_drawn_mask(picture, request)
+    )
+    mark = make_mark(job.source)
+    if folders.depth:
+        write_depth(_end(folders.depth / job.stem, "_depth.png"), result.hints, mark)
+    if folders.mask:
+        write_mask(_end(folders.mask / job.stem, "_mask.png"), result.hints.maps.mask, mark)
+    target = _end(folders.out / job.stem, "_0.png")
+    save_picture(picture, result.image, target, mark if _needs_mark(picture, target) else None)
+    return Report(
+        job.source,
+        str(target),
+        hands=len(result.hints.meshes),
+        refined=sum(decision.refined for decision in result.decisions),
+        lines=(*picture.notes, *_describe_result(result)),
+    )
+
+
+def _end(start: Path, ending: str) -> Path:
+    return start.with_name(start.name + ending)
+
+
+def _needs_mark(picture: Picture, target: Path) -> bool:
+    """Whether an unchanged copy must say that it is one.
+
+    Beside its source it must, lest the next run take it for a picture of the user's; and where
+    the source is an output itself, lest it be taken for that picture's. Elsewhere a copy is one
+    byte for byte.
+    """
+    beside = target.parent.resolve() == picture.path.parent.resolve()
+    return beside or any(chunk.keyword == MARK for chunk in picture.metadata)
+
+
+def _load_drawn_mask(picture: Picture, request: Request) -> Mask | None:
+    if request.drawn_mask is None:
+        return None
+    path = request.drawn_mask
+    if path.is_dir():
+        path = _find_drawn_mask(path, picture.path)
+    height, width = picture.image.shape[:2]
+    return load_mask(path, height, width)
+
+
+def _find_drawn_mask(folder: Path, source: Path) -> Path:
+    """The mask of `source`: a picture of its name, or of its name and `_mask`."""
+    wanted = [fold(source.stem), fold(source.stem + "_mask")]
+    masks = {fold(path.stem): path for path in list_pictures(folder)}
+    for name in wanted:
+        if name in masks:
+            return masks[name]
+    raise PictureError(
+        f"{folder} holds no mask for {source.name}; name it {source.stem}.png or "
+        f"{source.stem}_mask.png."
+    )
+
+
+def _describe_hints(hints: Hints) -> list[str]:
+    refusals = (*hints.detection.refused, *hints.refused)
+    lines = [f"left alone: {list(refusal.box)}: {refusal.reason}" for refusal in refusals]
+    lines += [
+        f"hands {overlap.front + 1} and {overlap.back + 1} overlap and which is nearer is "
+        f"uncertain: {overlap.reason}"
+        for overlap in hints.maps.overlaps
+        if not overlap.certain
+    ]
+    return lines
+
+
+def _describe_result(result: RefineResult) -> list[str]:
+    decided = [_describe_decision(decision, result) for decision in result.decisions]
+    return [*decided, *_describe_hints(result.hints), *(f"note: {note}" for note in result.notes)]
+
+
+def _describe_decision(decision: Decision, result: RefineResult) -> str:
+    hand = f"hand {decision.number + 1} ({result.hints.meshes[decision.number].handedness})"
+    if not decision.refined:
+        return f"{hand} left alone: {decision.reason}"
+    after = None if decision.after is None else decision.after.mpjpe
+    return (
+        f"{hand} repainted; distance from its mesh {_describe_distance(decision.before.mpjpe)} "
+        f"before, {_describe_distance(after)} after"
+    )
+
+
+def _describe_distance(mpjpe: float | None) -> str:
+    return "unknown (not found)" if mpjpe is None else f"{mpjpe:.1%} of the hand"

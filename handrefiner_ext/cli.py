@@ -1,0 +1,273 @@
+"""Command line. Exit codes: 0 all done, 1 a picture or path failed, 2 wrong usage, 130 stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from handrefiner_ext import __version__
+from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
+from handrefiner_ext.params import Knob, RefineParams
+
+# What works on pictures is imported when a command runs, so that --help answers at once.
+if TYPE_CHECKING:
+    from handrefiner_ext.batch import Report, Request
+    from handrefiner_ext.naming import Job
+
+DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
+WILDCARDS = frozenset("*?[")
+DRAWN_MASKS = ("drawn", "union")
+SECONDS_BETWEEN_LOG_LINES = 10.0
+
+
+class SentenceParser(argparse.ArgumentParser):
+    """Answers wrong usage with one sentence instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        said = message[:1].upper() + message[1:].rstrip(".")
+        self.exit(WRONG_USAGE, f"{self.prog}: {said}. See {self.prog} --help.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except UsageError as error:
+        return _complain(error, WRONG_USAGE)
+    except HandRefinerError as error:
+        return _complain(error, FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return _complain("Stopped. What was finished by then has been written.", STOPPED)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = SentenceParser(
+        prog="handrefiner",
+        description="Finds badly drawn hands in generated pictures and repaints them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"handrefiner {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_hints(commands)
+    _add_refine(commands)
+    return parser
+
+
+def _add_hints(commands: argparse._SubParsersAction[SentenceParser]) -> None:
+    hints = commands.add_parser(
+        "hints",
+        help="find hands; write depth, mask, overlay and JSON",
+        description="Finds the hands of pictures and writes, for name.jpg, name_depth.png, "
+        "name_mask.png, name_overlay.png and name_hands.json.",
+        allow_abbrev=False,
+    )
+    hints.add_argument("images", nargs="+", metavar="IMAGE", help="a picture, or a folder of them")
+    hints.add_argument("--out_dir", required=True, metavar="D", help="folder to write to")
+    hints.add_argument("--mesh_dir", metavar="D", help="write meshes too: name_hand1.glb and so on")
+    hints.set_defaults(run=_run_hints)
+    _add_parameters(hints)
+
+
+def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
+    refine = commands.add_parser(
+        "refine",
+        help="repaint badly drawn hands",
+        description="Repaints the hands of pictures and writes name_0.png for name.jpg; a picture "
+        "where nothing is to fix is copied.",
+        allow_abbrev=False,
+    )
+    source = refine.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input_img", metavar="F", help="a picture")
+    source.add_argument("--input_dir", metavar="D", help="a folder of pictures")
+    refine.add_argument("--out_dir", required=True, metavar="D", help="folder to write to")
+    refine.add_argument("--depth_dir", metavar="D", help="write name_depth.png to this folder")
+    refine.add_argument("--mask_dir", metavar="D", help="write name_mask.png to this folder")
+    refine.set_defaults(run=_run_refine)
+    _add_parameters(refine)
+
+
+def _add_parameters(parser: argparse.ArgumentParser) -> None:
+    """An option for every parameter, named as its field; values are read by the schema."""
+    parser.add_argument(
+        "--drawn_mask",
+        metavar="F",
+        help="the mask drawn by hand (white may change), or a folder with one per picture, named "
+        "as it; for --mask drawn or union",
+    )
+    group = parser.add_argument_group("parameters")
+    for f in fields(RefineParams):
+        knob: Knob = f.metadata["knob"]
+        allowed = knob.describe_allowed(type(f.default))
+        default = str(f.default).lower() if isinstance(f.default, bool) else f.default
+        shown = f"{knob.help} ({allowed}; {default if default != '' else 'empty'})"
+        is_switch = {"nargs": "?", "const": "true"} if isinstance(f.default, bool) else {}
+        group.add_argument(
+            f"--{f.name}",
+            default=argparse.SUPPRESS,
+            metavar="V",
+            help=shown.replace("%", "%%"),
+            **is_switch,  # type: ignore[arg-type]
+        )
+
+
+def _read_parameters(options: argparse.Namespace) -> RefineParams:
+    given = vars(options)
+    params = RefineParams(
+        **{f.name: given[f.name] for f in fields(RefineParams) if f.name in given}
+    )
+    if params.mask == "drawn" and not options.drawn_mask:
+        raise UsageError("--mask drawn needs --drawn_mask with the mask's path.")
+    if options.drawn_mask and params.mask not in DRAWN_MASKS:
+        raise UsageError("--drawn_mask is used with --mask drawn or --mask union; add one of them.")
+    return params
+
+
+def _run_hints(options: argparse.Namespace) -> int:
+    params = _read_parameters(options)
+    from handrefiner_ext.batch import HintFolders, write_hints
+    from handrefiner_ext.naming import plan
+
+    sources = _expand(options.images)
+    folders = HintFolders(_open_folder(options.out_dir), _open_optional_folder(options.mesh_dir))
+    request = _prepare(params, options)
+    jobs = plan(sources, folders.targets())
+    return _work(jobs, partial(write_hints, request=request, folders=folders))
+
+
+def _run_refine(options: argparse.Namespace) -> int:
+    params = _read_parameters(options)
+    from handrefiner_ext.batch import RefineFolders, refine_picture
+    from handrefiner_ext.naming import plan
+
+    sources = _find_sources(options, (options.out_dir, options.depth_dir, options.mask_dir))
+    folders = RefineFolders(
+        _open_folder(options.out_dir),
+        _open_optional_folder(options.depth_dir),
+        _open_optional_folder(options.mask_dir),
+    )
+    request = _prepare(params, options)
+    jobs = plan(sources, folders.targets())
+    return _work(jobs, partial(refine_picture, request=request, folders=folders))
+
+
+def _prepare(params: RefineParams, options: argparse.Namespace) -> Request:
+    from handrefiner_ext.batch import Request
+    from handrefiner_ext.pipeline import build_stages
+
+    drawn_mask = Path(options.drawn_mask) if options.drawn_mask else None
+    if drawn_mask and not drawn_mask.exists():
+        raise PictureError(f"{drawn_mask} does not exist.")
+    return Request(params, build_stages(params), drawn_mask)
+
+
+def _expand(names: Iterable[str]) -> list[Path]:
+    """The pictures meant by files, folders and, where the shell left them, wildcards."""
+    from handrefiner_ext.naming import list_pictures
+
+    sources: dict[Path, Path] = {}
+    for name in names:
+        path = Path(name)
+        found = [path]
+        if path.is_dir():
+            found = list_pictures(path)
+        elif WILDCARDS & set(path.name) and path.parent.is_dir() and not path.exists():
+            found = sorted(path.parent.glob(path.name)) or [path]
+        sources.update({each.resolve(): each for each in reversed(found)})
+    return list(sources.values())
+
+
+def _find_sources(options: argparse.Namespace, output_names: Iterable[str | None]) -> list[Path]:
+    """The picture, or those of the folder without what earlier runs have written there."""
+    from handrefiner_ext.naming import list_pictures, read_mark
+
+    source = Path(options.input_img or options.input_dir)
+    if not source.exists():
+        raise PictureError(f"{source} does not exist.")
+    if options.input_img:
+        return [source]
+    if not source.is_dir():
+        raise PictureError(f"{source} is not a folder; use --input_img for a single picture.")
+    pictures = list_pictures(source)
+    if source.resolve() not in {Path(name).resolve() for name in output_names if name}:
+        return pictures
+    fresh = [path for path in pictures if read_mark(path) is None]
+    if len(fresh) < len(pictures):
+        print(f"{len(pictures) - len(fresh)} outputs of earlier runs are passed over.")
+    return fresh
+
+
+def _open_folder(name: str) -> Path:
+    """An output folder that exists and can be written to."""
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise PictureError(f"{folder} cannot be written to: {error.strerror or error}.") from error
+
+
+def _open_optional_folder(name: str | None) -> Path | None:
+    return None if name is None else _open_folder(name)
+
+
+def _work(jobs: Sequence[Job], work: Callable[[Job], Report]) -> int:
+    """Do every job; a line for each picture, a bar and a last line where there are several."""
+    from tqdm import tqdm
+
+    from handrefiner_ext.batch import work_through
+
+    if not jobs:
+        print("There are no pictures to work on.")
+    several = len(jobs) > 1
+    # A log file has no use for a bar that moves ten times a second.
+    pause = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LOG_LINES
+    reports = []
+    with tqdm(total=len(jobs), unit="picture", disable=not several, mininterval=pause) as bar:
+        for report in work_through(jobs, work):
+            reports.append(report)
+            bar.write(_describe(report), file=sys.stderr if report.error else sys.stdout)
+            bar.update()
+    if several:
+        print(_summarise(reports))
+    return FAILED if any(report.error for report in reports) else DONE
+
+
+def _describe(report: Report) -> str:
+    if report.error:
+        return f"handrefiner: {report.error}"
+    hands = "1 hand" if report.hands == 1 else f"{report.hands or 'no'} hands"
+    repainted = f", {report.refined} repainted" if report.refined else ""
+    head = f"{report.source}: {hands}{repainted} -> {report.output}"
+    return "\n".join([head, *(f"  {line}" for line in report.lines)])
+
+
+def _summarise(reports: Sequence[Report]) -> str:
+    failed = sum(report.error is not None for report in reports)
+    hands = sum(report.hands for report in reports)
+    refined = sum(report.refined for report in reports)
+    return (
+        f"{len(reports)} pictures, {hands} hands found, {refined} repainted, "
+        f"{failed} pictures failed."
+    )
+
+
+def _complain(error: Exception | str, code: int) -> int:
+    print(f"handrefiner: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,143 @@
+"""What output files are called.
+
+The outputs of `name.jpg` begin with `name`. Where that would overwrite an input, a picture of the
+user's, or what another picture of the same name (`name.png`) gave, now or in an earlier run, they
+begin with `name_jpg`, then `name_jpg_2` and so on. PNG outputs carry a mark that names their
+source; so a second run replaces its own outputs and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from handrefiner_ext import __version__
+from handrefiner_ext.pictures import png_chunks
+from handrefiner_ext.pictures.png_chunks import Chunk
+
+EXTENSIONS = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+)
+MARK = "handrefiner"
+MARK_WITHIN = 4096
+"""The mark is the first chunk after the header; so many bytes are read to find it."""
+LONGEST_STEM = 255 - len("_overlay.png") - len("_jpeg_99")
+"""Bytes; most file systems allow 255 in a name."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture, and what its outputs' names begin with."""
+
+    source: Path
+    stem: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """A folder that is written to, and how a file's name ends there."""
+
+    folder: Path
+    ending: str
+
+
+def plain_name(path: Path) -> str:
+    """The file's name, with what is no Unicode in it replaced."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
+def make_mark(source: Path) -> Chunk:
+    """The chunk that says: made by this project, from a picture of this name."""
+    said = {"version": __version__, "source": plain_name(source)}
+    return png_chunks.text_chunk(MARK, json.dumps(said))
+
+
+def read_mark(path: Path) -> str | None:
+    """Name of the picture that the PNG `path` was made from; None where it is not our output."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(MARK_WITHIN)
+    except OSError:
+        return None
+    if not head.startswith(png_chunks.SIGNATURE):
+        return None
+    for chunk in png_chunks.split(head):
+        if chunk.keyword == MARK:
+            return _source_in(chunk)
+    return None
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Files with an image extension, by name; not those of folders inside."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    return sorted((path for path in found if path.is_file()), key=lambda path: path.name)
+
+
+def plan(sources: Sequence[Path], targets: Sequence[Target]) -> list[Job]:
+    """A stem for each picture such that no output overwrites what it must not."""
+    taken = {_key(source) for source in sources}
+    stems: dict[Path, str] = {}
+    # Plain names first: a_png.jpg keeps its own although a.png may have to fall back on it.
+    firsts = list({fold(source.stem): source for source in reversed(sources)}.values())
+    for source in sorted(sources, key=lambda source: source not in firsts):
+        stem = next(s for s in _candidates(source) if _is_free(s, source, targets, taken))
+        taken |= {_key(target.folder / (stem + target.ending)) for target in targets}
+        stems[source] = stem
+    return [Job(source, stems[source]) for source in sources]
+
+
+def fold(name: str) -> str:
+    """Equal for names that a file system may take for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _candidates(source: Path) -> Iterator[str]:
+    stem = _shorten(source.stem)
+    yield stem
+    labelled = "_".join([stem, *filter(None, [source.suffix[1:]])])
+    yield labelled
+    yield from (f"{labelled}_{number}" for number in count(2))
+
+
+def _shorten(stem: str) -> str:
+    """A stem too long for the longest ending is cut; a checksum keeps it apart from its like."""
+    raw = os.fsencode(stem)
+    if len(raw) <= LONGEST_STEM:
+        return stem
+    return f"{raw[: LONGEST_STEM - 9].decode('utf-8', 'ignore')}_{zlib.crc32(raw):08x}"
+
+
+def _is_free(stem: str, source: Path, targets: Sequence[Target], taken: set[str]) -> bool:
+    return all(
+        _key(path) not in taken and not _belongs_to_another(path, source)
+        for path in (target.folder / (stem + target.ending) for target in targets)
+    )
+
+
+def _belongs_to_another(path: Path, source: Path) -> bool:
+    """Whether an existing PNG is another picture's output, or the user's own beside its source."""
+    if path.suffix != ".png" or not path.exists():
+        return False
+    mark = read_mark(path)
+    if mark is not None:
+        return fold(mark) != fold(plain_name(source))
+    return _key(path.parent) == _key(source.parent)
+
+
+def _key(path: Path) -> str:
+    return fold(str(path.parent.resolve() / path.name))
+
+
+def _source_in(chunk: Chunk) -> str:
+    text = chunk.body.rpartition(b"\0")[2].decode("utf-8", "replace")
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return ""
+    return str(said.get("source", "")) if isinstance(said, dict) else ""

@@ -1,0 +1,174 @@
+"""The bytes of a picture file -> its own pixels and metadata."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageCms, UnidentifiedImageError
+
+from handrefiner_ext.errors import PictureError
+from handrefiner_ext.pictures import exif as exif_entries
+from handrefiner_ext.pictures import png_chunks
+from handrefiner_ext.pictures.png_chunks import SIGNATURE, Chunk
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_PIXELS = 100_000_000
+PARAMETERS = "parameters"
+"""Keyword under which the WebUI keeps a picture's generation parameters."""
+DEEP_GREY = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+FIRST_FRAME = "Only the first frame is used."
+# What Pillow's decoders raise on broken files, besides OSError.
+DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
+    *(NotImplementedError, struct.error, zlib.error, PillowImage.DecompressionBombError),
+)
+
+Pixels = NDArray[Any]
+"""(H, W, C) uint8 or uint16; C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file's pixels as stored, its metadata as PNG chunks, and what the user should know."""
+
+    pixels: Pixels
+    metadata: tuple[Chunk, ...]
+    notes: tuple[str, ...]
+
+
+def decode(data: bytes) -> Decoded:
+    """A picture file's bytes; PictureError (a sentence without its subject) where impossible."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode_png(data) if data.startswith(SIGNATURE) else _decode_other(data)
+    except UnidentifiedImageError as error:
+        raise PictureError("is not a picture that can be read; use PNG, JPEG or WebP.") from error
+    except DECODER_ERRORS as error:
+        raise PictureError(f"is damaged and cannot be read ({error}).") from error
+
+
+def _decode_png(data: bytes) -> Decoded:
+    """The first (or only) frame; Pillow never sees the metadata, which may be hostile."""
+    chunks = png_chunks.split(data)
+    if not chunks or chunks[0].kind != b"IHDR":
+        raise PictureError("is damaged and cannot be read (a PNG without a header).")
+    metadata = tuple(c for c in chunks if c.kind in png_chunks.METADATA)
+    notes = (FIRST_FRAME,) if any(c.kind == b"acTL" for c in chunks) else ()
+    still = png_chunks.join(c for c in chunks if c.kind in png_chunks.DECODING)
+    with PillowImage.open(io.BytesIO(still), formats=("PNG",)) as opened:
+        _check_size(opened)
+        opened.load()
+        deep = chunks[0].body[8] == 16
+        pixels = _decode_deep_png(chunks) if deep else _own_pixels(opened)
+    return Decoded(pixels, metadata, notes)
+
+
+def _decode_deep_png(chunks: tuple[Chunk, ...]) -> Pixels:
+    """16 bits a channel, which Pillow would cut to 8; a transparent colour becomes alpha."""
+    still = png_chunks.join(c for c in chunks if c.kind in png_chunks.DECODING - {b"tRNS"})
+    stored = cv2.imdecode(np.frombuffer(still, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.dtype != np.uint16:
+        raise PictureError("is damaged and cannot be read (16-bit PNG).")
+    pixels: Pixels = swap_red_and_blue(stored)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    key = next((c.body for c in chunks if c.kind == b"tRNS"), b"")
+    if len(key) != 2 * pixels.shape[2]:
+        return pixels
+    hidden = (pixels == np.frombuffer(key, ">u2")).all(axis=2)
+    alpha = np.where(hidden, 0, 65535).astype(np.uint16)
+    colours = pixels if pixels.shape[2] == 3 else pixels.repeat(3, axis=2)
+    return np.dstack([colours, alpha])
+
+
+def swap_red_and_blue(pixels: Pixels) -> Pixels:
+    """RGB(A) <-> BGR(A), OpenCV's order; grey as it is."""
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    return np.ascontiguousarray(pixels[..., (2, 1, 0, 3)[:channels]]) if channels > 1 else pixels
+
+
+def _decode_other(data: bytes) -> Decoded:
+    formats = FORMATS if find_spec("PIL.AvifImagePlugin") is None else (*FORMATS, "AVIF")
+    with PillowImage.open(io.BytesIO(data), formats=formats) as opened:
+        _check_size(opened)
+        notes = (FIRST_FRAME,) if getattr(opened, "n_frames", 1) > 1 else ()
+        opened.seek(0)
+        opened.load()
+        metadata = _build_metadata(opened.info, keep_profile=opened.mode != "CMYK")
+        return Decoded(_own_pixels(opened), metadata, notes)
+
+
+def _check_size(opened: PillowImage.Image) -> None:
+    if opened.width * opened.height > MAX_PIXELS:
+        raise PictureError(
+            f"has {opened.width} × {opened.height} pixels; at most {MAX_PIXELS // 10**6} million "
+            "are possible. Scale it down first."
+        )
+
+
+def _own_pixels(opened: PillowImage.Image) -> Pixels:
+    """Pixels in the nearest of grey, grey and alpha, RGB and RGBA."""
+    if opened.mode in DEEP_GREY:
+        return np.asarray(opened).astype(np.uint16)[..., None]
+    if opened.mode in ("I", "F"):
+        raise PictureError("has 32 bits a channel; save it with 8 or 16 first.")
+    pixels: Pixels = np.array(_convert(opened))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _convert(opened: PillowImage.Image) -> PillowImage.Image:
+    transparent = "transparency" in opened.info
+    if opened.mode in ("1", "L"):
+        return opened.convert("RGBA" if transparent else "L")
+    if opened.mode in ("P", "RGB"):
+        return opened.convert("RGBA" if transparent else "RGB")
+    if opened.mode in ("LA", "RGBA"):
+        return opened
+    if opened.mode in ("PA", "RGBa"):
+        return opened.convert("RGBA")
+    return _cmyk_to_rgb(opened) if opened.mode == "CMYK" else opened.convert("RGB")
+
+
+def _cmyk_to_rgb(opened: PillowImage.Image) -> PillowImage.Image:
+    """Through the printer's profile where one is there, into sRGB."""
+    profile = opened.info.get("icc_profile")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            target = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(opened, source, target, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            converted = None
+        if converted is not None:
+            return converted
+    return opened.convert("RGB")
+
+
+def _build_metadata(
+    info: dict[str | tuple[int, int], Any], keep_profile: bool
+) -> tuple[Chunk, ...]:
+    """What a JPEG, WebP or other file says about itself, as PNG chunks."""
+    chunks = []
+    profile, exif, comment = (info.get(key) for key in ("icc_profile", "exif", "comment"))
+    if profile and keep_profile:
+        chunks.append(png_chunks.profile_chunk(profile))
+    if exif:
+        body = exif.removeprefix(exif_entries.PREFIX)
+        chunks.append(Chunk(b"eXIf", body))
+        parameters = exif_entries.read_user_comment(body)
+        if parameters:
+            chunks.append(png_chunks.text_chunk(PARAMETERS, parameters))
+    if comment:
+        text = comment if isinstance(comment, str) else comment.decode("utf-8", "replace")
+        chunks.append(png_chunks.text_chunk("Comment", text))
+    return tuple(chunks)

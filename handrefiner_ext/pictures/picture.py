@@ -1,0 +1,182 @@
+"""Picture files: loading, and writing back without losing what was not repainted.
+
+A picture is worked on as (H, W, 3) uint8 RGB. Its own pixels are kept beside that, upright, as
+grey, grey and alpha, RGB or RGBA of 8 or 16 bits, and only those that were repainted change when
+it is saved. A grey picture stays grey, alpha stays as it is; palettes, CMYK and 1-bit pictures are
+turned into RGB(A) or grey. Metadata passes through as PNG chunks.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from handrefiner_ext.errors import PictureError
+from handrefiner_ext.pictures import exif as exif_entries
+from handrefiner_ext.pictures import png_chunks
+from handrefiner_ext.pictures.decode import Decoded, Pixels, decode, swap_red_and_blue
+from handrefiner_ext.pictures.png_chunks import Chunk
+from handrefiner_ext.types import Image, Mask
+
+MAX_BYTES = 1 << 30
+WHITE_FROM = 128
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture file.
+
+    image: (H, W, 3) uint8 RGB, upright, to work on (colours as stored where alpha hides them).
+    pixels: its own pixels, upright. metadata: PNG chunks to be written back.
+    png: the file itself where it is a PNG that stands upright, else None.
+    """
+
+    path: Path
+    image: Image
+    pixels: Pixels
+    metadata: tuple[Chunk, ...]
+    png: bytes | None
+    notes: tuple[str, ...] = ()
+
+
+def load_picture(path: Path) -> Picture:
+    """Read a picture file; PictureError with the reason where that is impossible."""
+    data = _read_file(path)
+    try:
+        decoded = decode(data)
+    except PictureError as error:
+        raise PictureError(f"{path.name} {error}") from error
+    return _set_upright(path, decoded, data)
+
+
+def save_picture(picture: Picture, image: Image, path: Path, mark: Chunk | None = None) -> None:
+    """Write `picture` as PNG with the pixels of `image` where they differ from the loaded ones.
+
+    Where `image` is the loaded one itself, a PNG is copied: byte for byte without `mark`; with it
+    that chunk is added, or put in the place of those of its keyword.
+    """
+    if image is picture.image and picture.png is not None:
+        data = picture.png if mark is None else _remark(picture.png, mark)
+    else:
+        data = encode_png(repaint(picture, image), picture.metadata)
+        data = data if mark is None else _remark(data, mark)
+    write_atomically(path, data)
+
+
+def _remark(png: bytes, mark: Chunk) -> bytes:
+    header, *others = png_chunks.split(png)
+    return png_chunks.join([header, mark, *(c for c in others if c.keyword != mark.keyword)])
+
+
+def repaint(picture: Picture, image: Image) -> Pixels:
+    """The picture's own pixels, with those of `image` where it differs from `picture.image`."""
+    changed = (image != picture.image).any(axis=2)
+    pixels = picture.pixels.copy()
+    colours = 3 if pixels.shape[2] >= 3 else 1
+    painted: Pixels = image if colours == 3 else to_grey(image)[..., None]
+    if pixels.dtype == np.uint16:
+        painted = painted.astype(np.uint16) * 257
+    pixels[..., :colours][changed] = painted[changed]
+    return pixels
+
+
+def to_grey(image: Image) -> NDArray[np.uint8]:
+    """Luma of RGB (ITU-R BT.601) in integers; a grey pixel keeps its value exactly."""
+    weights = np.array([19595, 38470, 7471], dtype=np.uint32)
+    luma = image @ weights + np.uint32(0x8000)
+    return np.asarray(luma >> 16, dtype=np.uint8)
+
+
+def load_mask(path: Path, height: int, width: int) -> Mask:
+    """A mask drawn by hand: white may change; transparent counts as black."""
+    picture = load_picture(path)
+    if picture.image.shape[:2] != (height, width):
+        rows, columns = picture.image.shape[:2]
+        raise PictureError(
+            f"The mask {path.name} has {columns} × {rows} pixels but the picture has "
+            f"{width} × {height}; draw the mask at the picture's size."
+        )
+    mask: Mask = to_grey(picture.image) >= WHITE_FROM
+    if picture.pixels.shape[2] in (2, 4):
+        alpha = picture.pixels[..., -1]
+        mask &= alpha > np.iinfo(alpha.dtype).max // 2
+    return mask
+
+
+def encode_png(pixels: Pixels, chunks: tuple[Chunk, ...] = ()) -> bytes:
+    """(H, W) or (H, W, C) pixels of 8 or 16 bits as a PNG file with `chunks`."""
+    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    if pixels.dtype == np.uint16:
+        data = cv2.imencode(".png", swap_red_and_blue(flat))[1].tobytes()
+    else:
+        buffer = io.BytesIO()
+        PillowImage.fromarray(np.ascontiguousarray(flat)).save(buffer, "PNG")
+        data = buffer.getvalue()
+    return png_chunks.insert_after_header(data, chunks)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing; PictureError where that is impossible."""
+    partial = path.with_name(f".handrefiner-{zlib.crc32(os.fsencode(path.name))}-{os.getpid()}")
+    try:
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise PictureError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise PictureError(f"{path} is a folder, not a picture.")
+        if not path.exists():
+            raise PictureError(f"{path} does not exist.")
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            raise PictureError(f"{path} is not a picture file of at most 1 GB.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not data:
+        raise PictureError(f"{path.name} is empty.")
+    return data
+
+
+def _set_upright(path: Path, decoded: Decoded, data: bytes) -> Picture:
+    """Turn the pixels as EXIF says, and say in EXIF that they have been turned."""
+    exif = next((c.body for c in decoded.metadata if c.kind == b"eXIf"), b"")
+    orientation = exif_entries.read_orientation(exif)
+    turned = orientation != exif_entries.UPRIGHT
+    pixels = np.ascontiguousarray(turn(decoded.pixels, orientation))
+    metadata = tuple(
+        Chunk(c.kind, exif_entries.set_upright(c.body)) if c.kind == b"eXIf" else c
+        for c in decoded.metadata
+    )
+    png = data if data.startswith(png_chunks.SIGNATURE) and not turned else None
+    return Picture(path, _to_rgb(pixels), pixels, metadata, png, decoded.notes)
+
+
+def turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Stored pixels -> upright pixels, for an EXIF orientation 1..8."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return pixels[rows, columns]
+
+
+def _to_rgb(pixels: Pixels) -> Image:
+    colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
+    if colours.dtype == np.uint16:
+        colours = colours >> 8
+    return np.array(colours, dtype=np.uint8, order="C")
