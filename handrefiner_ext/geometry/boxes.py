@@ -39,3 +39,11 @@ def intersection_over_union(a: Box, b: Box) -> float:
     common = area(intersect(a, b))
     union = area(a) + area(b) - common
     return common / union if union else 0.0
+
+
+def slices_within(part: Box, box: Box) -> tuple[slice, slice]:
+    """(rows, columns) of `part` in an array that spans `box`; `part` lies inside `box`."""
+    return (
+        slice(part.y0 - box.y0, part.y1 - box.y0),
+        slice(part.x0 - box.x0, part.x1 - box.x0),
+    )

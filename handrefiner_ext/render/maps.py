@@ -1,0 +1,99 @@
+"""Everything the inpainting stage is steered with, from the meshes of one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.render.control import shade_control
+from handrefiner_ext.render.masks import DrawnParts, MaskMaker, Region
+from handrefiner_ext.render.occlusion import arrange, find_owners
+from handrefiner_ext.types import ControlMaps, FloatArray, HandMesh, Image, Mask, Renderer
+
+FOCAL_PER_SIDE = 1.2
+"""Assumed focal length over the picture's long side: a field of view of 45°, as pictures of people
+commonly have. It scales distances between hands alike and so changes no order."""
+MIN_SCALE = 1e-3
+"""Pixels per metre; a smaller hand covers no pixel."""
+
+
+def build_maps(
+    meshes: Sequence[HandMesh],
+    image_size: tuple[int, int],
+    renderer: Renderer,
+    params: RefineParams,
+    drawn_mask: Mask | None = None,
+    image: Image | None = None,
+) -> ControlMaps:
+    """Depth, control image and masks, each of `image_size` (height, width).
+
+    drawn_mask: (H, W), needed where `params.mask` is "drawn". image: (H, W, 3), evidence for the
+    order of hands that overlap. Raises InvalidParameter where a request does not fit the picture.
+    """
+    _check_drawn_mask(drawn_mask, image_size, params.mask)
+    requested = parse_order(params.occlusion_order, len(meshes))
+    layers = tuple(renderer.render(mesh, *image_size) for mesh in meshes)
+    arrangement = arrange(layers, _distances(meshes, image_size), requested, image)
+    owner = find_owners(layers, arrangement, image_size)
+    control = shade_control(layers, owner, arrangement.distances, params.depth_range)
+    uses_drawn = drawn_mask is not None and params.mask in ("drawn", "union")
+    parts = DrawnParts.of(drawn_mask) if drawn_mask is not None and uses_drawn else None
+    maker = MaskMaker(params.mask, params.padding_bbox, image_size, parts)
+    hand_masks = tuple(maker.make(mesh, layer) for mesh, layer in zip(meshes, layers, strict=True))
+    mask = _join(hand_masks, image_size, drawn_mask if uses_drawn else None)
+    return ControlMaps(layers, owner, control, mask, hand_masks, arrangement.overlaps)
+
+
+def parse_order(text: str, count: int) -> tuple[int, ...]:
+    """ "2,1" -> (1, 0): hands as users number them, from 1, nearest first.
+
+    A picture without hands has no order, whatever was asked for.
+    """
+    try:
+        numbers = [int(word) for word in text.split(",")] if text.strip() else []
+    except ValueError:
+        numbers = [0]
+    if len(set(numbers)) != len(numbers) or any(n < 1 for n in numbers):
+        raise InvalidParameter(
+            f"occlusion_order = {text!r} is not possible; it must be the numbers of hands, each "
+            f"once, from the nearest to the farthest, such as 2,1."
+        )
+    if count and max(numbers, default=0) > count:
+        raise InvalidParameter(
+            f"occlusion_order = {text!r} names hand {max(numbers)}, but this picture's hands are "
+            f"numbered from 1 to {count}."
+        )
+    return tuple(n - 1 for n in numbers) if count else ()
+
+
+def _check_drawn_mask(drawn: Mask | None, image_size: tuple[int, int], kind: str) -> None:
+    if drawn is None and kind == "drawn":
+        raise InvalidParameter(
+            "mask = 'drawn' needs a mask that is drawn over the picture; draw one or choose "
+            "box, silhouette or union."
+        )
+    if drawn is not None and drawn.shape != image_size:
+        raise InvalidParameter(
+            f"The drawn mask's (height, width) is {drawn.shape}; it must be the picture's, "
+            f"{image_size}."
+        )
+
+
+def _distances(meshes: Sequence[HandMesh], image_size: tuple[int, int]) -> FloatArray:
+    """(n,) metres from the viewer to each hand's origin, all hands having the assumed length."""
+    scales = np.array([mesh.camera.scale for mesh in meshes], dtype=np.float64)
+    usable = np.isfinite(scales) & (scales > MIN_SCALE)
+    return np.asarray(FOCAL_PER_SIDE * max(image_size) / np.where(usable, scales, MIN_SCALE))
+
+
+def _join(hand_masks: Sequence[Region], image_size: tuple[int, int], drawn: Mask | None) -> Mask:
+    """All hands' masks in one, and whatever was drawn where there is a hand to paint."""
+    joined = np.zeros(image_size, dtype=bool)
+    for box, mask in hand_masks:
+        joined[box.slices] |= mask
+    if drawn is not None and joined.any():
+        joined |= drawn
+    return joined
