@@ -79,7 +79,7 @@ def _remark(png: bytes, mark: Chunk) -> bytes:
 def repaint(picture: Picture, image: Image) -> Pixels:
     """The picture's own pixels, with those of `image` where it differs from `picture.image`."""
     changed = (image != picture.image).any(axis=2)
-    pixels = picture.pixels.copy()
+    pixels: Pixels = picture.pixels.copy()
     colours = 3 if pixels.shape[2] >= 3 else 1
     painted: Pixels = image if colours == 3 else to_grey(image)[..., None]
     if pixels.dtype == np.uint16:
