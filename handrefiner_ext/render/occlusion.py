@@ -24,6 +24,9 @@ LENGTH_TOLERANCE = 0.1
 """Two distances closer than this share of their mean may have either order: the length of adult
 hands varies by about 5 % (one standard deviation) within a sex, two hands double the variance,
 and the fitted scale has an error of its own."""
+TOUCHING_M = 0.1
+"""So may two hands closer than about a palm's width, whatever their distance: they can touch, and
+the depth within a fitted hand is known to centimetres."""
 CLEAR_OUTLINE = 1.25
 """One outline must be this much stronger than the other to decide."""
 STEP_M = 1e-4
@@ -146,7 +149,7 @@ def _decide(gap: float, pair: tuple[int, int], common: Box, scene: _Scene) -> _P
         return _Pair(front, one + two - front, Ground.REQUEST, common)
     tie = scene.place(one) < scene.place(two)
     nearer = pair if gap > 0 or (gap == 0 and tie) else (two, one)
-    if abs(gap) > LENGTH_TOLERANCE * float(scene.distances[list(pair)].mean()):
+    if abs(gap) > max(TOUCHING_M, LENGTH_TOLERANCE * float(scene.distances[list(pair)].mean())):
         return _Pair(*nearer, Ground.DEPTH, common)
     strengths = (0.0, 0.0)
     if scene.image is not None:
