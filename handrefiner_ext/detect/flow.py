@@ -1,0 +1,100 @@
+"""What every detector does around its networks: views, user boxes, duplicates, filters."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from handrefiner_ext.detect.sightings import Sighting, conclude, is_same_hand
+from handrefiner_ext.detect.tiles import plan_tiles
+from handrefiner_ext.detect.user_boxes import clip_boxes, parse_boxes
+from handrefiner_ext.geometry.boxes import bounding_box, intersection_over_union
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.types import Box, Detection, FloatArray, Hand, Image, Refusal
+
+BOX_OVERLAP = 0.3
+"""Overlap from which a hand belongs to a user's box even where its centre lies outside of it."""
+STILL_THERE = 0.5
+"""Mean distance of the landmarks, in hand sizes, within which a hand counts as found again."""
+
+
+class Networks(Protocol):
+    """The part of a detector that differs."""
+
+    def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
+        """Everything seen in the views, of which the first is the whole picture."""
+        ...
+
+    def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
+        """Hands in and around a box in which the user says there is one."""
+        ...
+
+    def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
+        """Hands near a hand seen before."""
+        ...
+
+
+def detect(networks: Networks, image: Image, params: RefineParams) -> Detection:
+    """Hands in `image`, or one in each of the user's boxes."""
+    if params.boxes:
+        return _detect_in_boxes(networks, image, params)
+    height, width = image.shape[:2]
+    views = [Box(0, 0, width, height), *plan_tiles(height, width, params.tiles)]
+    return conclude(networks.scan(image, views, params), height, width, params)
+
+
+def redetect(
+    networks: Networks, image: Image, hands: tuple[Hand, ...], params: RefineParams
+) -> tuple[Hand | None, ...]:
+    """Each hand as it is seen now near its old place, or None where there is none."""
+    return tuple(_nearest(old, networks.look_again(image, old, params)) for old in hands)
+
+
+def _nearest(old: Hand, seen: list[Hand]) -> Hand | None:
+    return min(
+        (hand for hand in seen if distance(old, hand) < STILL_THERE),
+        key=lambda hand: distance(old, hand),
+        default=None,
+    )
+
+
+def distance(old: Hand, new: Hand) -> float:
+    """Mean distance of the landmarks of two hands, in sizes of the old one."""
+    apart: FloatArray = ((old.landmarks - new.landmarks) ** 2).sum(axis=1) ** 0.5
+    return float(apart.mean() / max(old.size_px, 1e-6))
+
+
+def _detect_in_boxes(networks: Networks, image: Image, params: RefineParams) -> Detection:
+    height, width = image.shape[:2]
+    boxes, missed = clip_boxes(parse_boxes(params.boxes), height, width)
+    taken: list[Sighting] = []
+    for box in boxes:
+        seen = [s for s in networks.look_into(image, box, params) if belongs_to(s.hand, box)]
+        hands = [
+            s for s in seen if not s.fault and not any(is_same_hand(s.hand, t.hand) for t in taken)
+        ]
+        if hands:
+            taken.append(max(hands, key=lambda s: overlap(s.hand, box)))
+        else:
+            missed = (*missed, Refusal(box, _explain(seen)))
+    found = conclude(taken, height, width, params)
+    return Detection(found.hands, (*missed, *found.refused))
+
+
+def _explain(seen: list[Sighting]) -> str:
+    if any(not s.fault for s in seen):
+        return "The hand in this box is the one found in another box already."
+    if seen:
+        return "No hand was found in this box: " + max(seen, key=lambda s: s.hand.score).fault
+    return "No hand was found in this box."
+
+
+def belongs_to(hand: Hand, box: Box) -> bool:
+    """Whether a hand is the one that a user's box means."""
+    x, y = hand.landmarks.mean(axis=0)
+    inside = box.x0 <= x < box.x1 and box.y0 <= y < box.y1
+    return bool(inside) or overlap(hand, box) >= BOX_OVERLAP
+
+
+def overlap(hand: Hand, box: Box) -> float:
+    """Intersection over union of a hand's box and another box."""
+    return intersection_over_union(bounding_box(hand.landmarks), box)

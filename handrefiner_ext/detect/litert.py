@@ -1,0 +1,111 @@
+"""The hand networks run by LiteRT: no mediapipe, no protobuf, quick to import.
+
+Windows and units are those of MediaPipe's hand graphs, so that both detectors agree. Palms are
+searched in the picture and its tiles; the landmark network then looks at every palm in the full
+picture, so no hand is cut by a tile's edge.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from handrefiner_ext.detect import flow
+from handrefiner_ext.detect.hand_networks import HandNetworks
+from handrefiner_ext.detect.palm import Palm
+from handrefiner_ext.detect.roi import around_box, around_landmarks
+from handrefiner_ext.detect.sightings import Sighting
+from handrefiner_ext.geometry.boxes import grow
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.types import Box, Detection, Hand, Image
+
+FAINT_SCORE = 0.2
+"""Palms from this score on are looked at, to be reported where they turn out to be hands."""
+MOST_FAINT = 8
+"""So many faint palms are looked at; a threshold of zero would bring thousands."""
+FAINT_PRESENCE = 0.1
+"""What a tile shows that is less of a hand than this is no news."""
+BOX_VIEWS = (1.0, 1.5, 2.5)
+"""Sides of the views of a user's box, in longer sides of the box."""
+BOX_WINDOW, BOX_TURNS = 1.4, 8
+"""Windows tried on a box in which no palm is found: side in longer sides, number of turns."""
+NEARBY_VIEW = 2.5
+"""Side of the view in which a known hand is looked for again, in sides of its box."""
+
+
+class LitertDetector:
+    """Finds hands with the palm and landmark networks of MediaPipe."""
+
+    name = "litert"
+
+    def __init__(self) -> None:
+        self._networks = HandNetworks()
+
+    def detect(self, image: Image, params: RefineParams) -> Detection:
+        """Hands in `image`, or one in each of the user's boxes."""
+        return flow.detect(self, image, params)
+
+    def redetect(
+        self, image: Image, hands: tuple[Hand, ...], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        """Each hand as it is seen now near its old place, or None where there is none."""
+        return flow.redetect(self, image, hands, params)
+
+    def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
+        """See `flow.Networks`."""
+        threshold = params.detection_threshold
+        palms = self._networks.find_palms(image, views, threshold, FAINT_SCORE)
+        clear = [palm for palm in palms if palm.score >= threshold]
+        faint = [palm for palm in palms if palm.score < threshold][:MOST_FAINT]
+        seen = [s for palm in clear if _is_news(s := self._sight(image, palm, params), palm)]
+        doubtful = (_as_faint(self._sight(image, palm, params), threshold) for palm in faint)
+        return [*seen, *(s for s in doubtful if s.hand.score > params.presence_threshold)]
+
+    def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
+        """See `flow.Networks`. Where no palm is found, the box itself is the window."""
+        views = [enlarge(box, scale) for scale in BOX_VIEWS]
+        palms = self._networks.find_palms(image, views, FAINT_SCORE, FAINT_SCORE)
+        seen = [self._sight(image, palm, params) for palm in palms]
+        if any(not s.fault and flow.belongs_to(s.hand, box) for s in seen):
+            return seen
+        return [*seen, self._sight(image, self._guess_palm(image, box), params)]
+
+    def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
+        """See `flow.Networks`. The old landmarks only say where to look if no palm does."""
+        view = enlarge(old.box, NEARBY_VIEW)
+        found = self._networks.find_palms(image, [view], FAINT_SCORE, FAINT_SCORE)
+        seen = [self._networks.read(image, palm.roi) for palm in found]
+        near = [h for h in seen if flow.distance(old, h) < flow.STILL_THERE]
+        if not any(h.score > params.presence_threshold for h in near):
+            seen.append(self._networks.read(image, around_landmarks(old.landmarks)))
+        return [hand for hand in seen if hand.score > params.presence_threshold]
+
+    def _sight(self, image: Image, palm: Palm, params: RefineParams) -> Sighting:
+        hand, threshold = self._networks.read(image, palm.roi), params.presence_threshold
+        if hand.score > threshold:
+            return Sighting(hand, palm.score)
+        fault = f"The hand's presence {hand.score:.2f} is not above presence_threshold"
+        return Sighting(hand, palm.score, f"{fault} {threshold:g}.")
+
+    def _guess_palm(self, image: Image, box: Box) -> Palm:
+        """The direction in which the box looks most like a hand, and its better window."""
+        window = around_box(box, BOX_WINDOW)
+        turns = (2 * math.pi * turn / BOX_TURNS for turn in range(BOX_TURNS))
+        seen = [self._networks.read(image, replace(window, angle=angle)) for angle in turns]
+        best = max(seen, key=lambda hand: hand.score)
+        return Palm(0.0, around_landmarks(best.landmarks))
+
+
+def _is_news(sighting: Sighting, palm: Palm) -> bool:
+    return not sighting.fault or palm.view == 0 or sighting.hand.score >= FAINT_PRESENCE
+
+
+def _as_faint(sighting: Sighting, threshold: float) -> Sighting:
+    reason = f"The palm's score {sighting.rank:.2f} is below detection_threshold {threshold:g}."
+    return replace(sighting, fault=reason)
+
+
+def enlarge(box: Box, scale: float) -> Box:
+    """The box, grown on all sides until its longer side is `scale` times as long."""
+    margin = math.ceil((scale - 1) / 2 * max(box.width, box.height))
+    return grow(box, margin, margin)

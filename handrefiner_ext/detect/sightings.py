@@ -1,0 +1,100 @@
+"""What the detectors saw, from raw sightings to a `Detection`: duplicates, filters, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from handrefiner_ext.geometry.boxes import (
+    area,
+    bounding_box,
+    clip,
+    intersect,
+    intersection_over_union,
+)
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.topology import INDEX_MCP, LITTLE_MCP, MIDDLE_MCP, WRIST
+from handrefiner_ext.types import Detection, Hand, Refusal
+
+SAME_DISTANCE = 0.2
+"""Points closer than this, in palm sizes, are the same point."""
+SAME_POINTS = 10
+SAME_OVERLAP = 0.2
+MIRRORED_OVERLAP = 0.6
+"""Box overlap from which one hand read as left and as right counts as the same."""
+PART_SIZE, PART_INSIDE = 0.6, 0.7
+"""A sighting this much smaller than a hand, and this much inside of it, is a part of it."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One look at one hand; `rank` decides between duplicates, `fault` says why it is rejected."""
+
+    hand: Hand
+    rank: float
+    fault: str = ""
+
+
+def conclude(
+    sightings: Iterable[Sighting], height: int, width: int, params: RefineParams
+) -> Detection:
+    """Sightings in a picture of the given size -> hands from left to right and refusals."""
+    judged = [_with_fault(s, height, width, params) for s in sightings]
+    kept = merge(judged)
+    hands = sorted((s.hand for s in kept if not s.fault), key=lambda h: (h.box.x0, h.box.y0))
+    refused = (Refusal(s.hand.box, s.fault) for s in kept if s.fault)
+    return Detection(tuple(hands), tuple(sorted(refused, key=lambda r: r.box)))
+
+
+def merge(sightings: Sequence[Sighting]) -> list[Sighting]:
+    """The best sighting of every hand; a rejected one never replaces or repeats a good one."""
+    kept: list[Sighting] = []
+    for sighting in sorted(sightings, key=lambda s: (bool(s.fault), -s.rank)):
+        if not any(is_same_hand(sighting.hand, k.hand) for k in kept):
+            kept.append(sighting)
+    return [s for s in kept if not any(_is_part(s, whole) for whole in kept)]
+
+
+def is_same_hand(a: Hand, b: Hand) -> bool:
+    """Whether two sightings show one hand, also if read once as a left and once as a right hand.
+
+    The first test is MediaPipe's: ten of the points within a fifth of the palm and overlapping
+    boxes. Two clasped hands of one person pass neither, as wrists and knuckles lie apart.
+    """
+    limit = SAME_DISTANCE * max(palm_size(a), palm_size(b))
+    near = np.linalg.norm(a.landmarks - b.landmarks, axis=1) < limit
+    overlap = intersection_over_union(bounding_box(a.landmarks), bounding_box(b.landmarks))
+    if near.sum() >= SAME_POINTS and overlap > SAME_OVERLAP:
+        return True
+    mirrored = a.handedness != b.handedness and overlap > MIRRORED_OVERLAP
+    return mirrored and bool(near[WRIST] and near[MIDDLE_MCP])
+
+
+def palm_size(hand: Hand) -> float:
+    """Longest side of the triangle wrist, index base, little base, pixels."""
+    corners = hand.landmarks[[WRIST, INDEX_MCP, LITTLE_MCP]]
+    return float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).max())
+
+
+def _is_part(small: Sighting, large: Sighting) -> bool:
+    """Whether `small` is only a finger or patch of the better hand `large`."""
+    if large.fault or small.hand.size_px > PART_SIZE * large.hand.size_px:
+        return False
+    box = bounding_box(small.hand.landmarks)
+    inside = area(intersect(box, bounding_box(large.hand.landmarks)))
+    return inside >= PART_INSIDE * area(box) and small.rank <= large.rank
+
+
+def _with_fault(s: Sighting, height: int, width: int, params: RefineParams) -> Sighting:
+    if s.fault:
+        return s
+    box = clip(s.hand.box, height, width)
+    size = max(box.width, box.height)
+    if area(box) == 0:
+        return replace(s, fault="The hand lies outside of the picture.")
+    if size < params.min_hand_size:
+        limit = params.min_hand_size
+        return replace(s, fault=f"The hand is {size} pixels long; min_hand_size is {limit}.")
+    return s
