@@ -169,7 +169,7 @@ def find_forearm_loop(body: Body, vertices: Floats) -> list[int]:
 
 
 def cut_hand(body: Body, vertices: Floats, weights: Floats) -> tuple[list[int], list[list[int]]]:
-    """Vertex numbers of the hand and its quads: what the fingers reach without crossing the loop."""
+    """Vertex numbers and quads of what the fingers reach without crossing the loop."""
     loop = set(find_forearm_loop(body, vertices))
     near = neighbours(body.quads)
     skin = np.unique(body.quads)

@@ -61,8 +61,8 @@ SHAPE_DEVIATIONS = {
     "finger_spread": 0.4,
     "palm_width": 0.6,
 }
-"""Shapes that joints can show, with their deviation in units of 10 %. Hand size cannot be told
-from the camera's scale, nor the thickness of fingers and wrist from joints: they stay at the mean."""
+"""Shapes that joints can show, with their deviation in units of 10 %. The rest stays at the mean:
+hand size cannot be told from the camera's scale, nor thickness from joints."""
 
 
 @dataclass(frozen=True)

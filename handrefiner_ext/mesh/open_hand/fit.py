@@ -98,7 +98,7 @@ class HandFitter:
         """The mean hand, turned and scaled so that its palm lies on the target's."""
         angles = self.anatomy.mean if free_angles is None else free_angles
         pose = Pose(np.eye(3), 1.0, np.zeros(2), 0.0, angles, np.zeros(len(self.anatomy.shapes)))
-        joints = self.pose_skeleton(pose).joints
+        joints = self.pose_skeleton(pose).landmarks
         aimed = np.column_stack([target.points, target.depth])
         found = align(joints[PALM], aimed[PALM])
         return replace(
@@ -114,7 +114,8 @@ class HandFitter:
         pose = start if start is not None else self.start(target)
         residual, jacobian = self._linearise(target, pose)
         cost, damping, iteration = 0.5 * float(residual @ residual), 1e-2, 0
-        for iteration in range(1, self.max_iterations + 1):
+        while iteration < self.max_iterations:
+            iteration += 1
             normal = jacobian.T @ jacobian
             step = np.linalg.solve(
                 normal + damping * np.diag(np.diag(normal)) + 1e-9 * np.eye(len(normal)),
@@ -138,14 +139,14 @@ class HandFitter:
     def _finish(self, target: Target, pose: Pose, cost: float, iterations: int) -> Fit:
         bounded = np.clip(pose.free_angles, self.anatomy.low, self.anatomy.high)
         pose = replace(pose, free_angles=bounded)
-        placed = pose.scale * self.pose_skeleton(pose).joints @ pose.rotation.T
+        placed = pose.scale * self.pose_skeleton(pose).landmarks @ pose.rotation.T
         error = np.linalg.norm(placed[:, :2] + pose.shift - target.points, axis=1)
         return Fit(pose, cost, float(error.mean()), iterations)
 
     def _linearise(self, target: Target, pose: Pose) -> tuple[FloatArray, FloatArray]:
         """Residuals (r,) and their Jacobian (r, unknowns) at `pose`."""
         posed = self.pose_skeleton(pose)
-        turned = pose.scale * posed.joints @ pose.rotation.T
+        turned = pose.scale * posed.landmarks @ pose.rotation.T
         moves = self._joint_moves(pose, posed, turned)
         point_error = turned[:, :2] + pose.shift - target.points
         weight = _huber(np.linalg.norm(point_error, axis=1) / target.point_deviation)
@@ -174,7 +175,8 @@ class HandFitter:
         finger, level, axis = self.anatomy.where
         hinges = posed.hinges[finger, level, axis] @ to_picture.T / pose.scale
         chains = turned[1:].reshape(5, 4, 3)
-        levers = chains[finger] - chains[finger, level][:, None]
+        pivots = (posed.joints[1:] @ to_picture.T).reshape(5, 4, 3)
+        levers = chains[finger] - pivots[finger, level][:, None]
         swing = np.cross(hinges[:, None], levers)
         swing *= (np.arange(4)[None] > level[:, None])[..., None]
         columns = CAMERA_COUNT + np.arange(angle_count)

@@ -23,6 +23,19 @@ twist), zero in the rest pose. Flexion bends to the palm, abduction turns to the
 
 FLEXION, ABDUCTION, TWIST = range(AXIS_COUNT)
 
+LANDMARK_OFFSETS = 1e-3 * np.array(
+    [
+        [1.3, -13.6, 0.4],
+        *([-6.2, 2.6, 11.2], [-3.1, -8.7, 2.5], [4.2, -2.7, -0.9], [3.1, 2.8, -3.3]),
+        *([2.9, 7.2, 3.7], [1.0, 0.0, 5.6], [-0.2, -0.1, 4.3], [0.3, 6.0, -3.8]),
+        *([-1.0, 6.3, 6.3], [-1.4, 0.4, 4.8], [-0.9, 2.7, 3.2], [-1.3, 7.4, -3.6]),
+        *([-1.3, 6.3, 6.8], [-0.7, 0.2, 3.6], [-0.8, 1.7, 3.8], [-3.6, 7.1, -1.8]),
+        *([-3.4, 5.8, 4.8], [-1.0, 1.1, 2.5], [0.1, 0.2, 1.9], [-2.1, 4.0, -1.3]),
+    ]
+)
+"""(21, 3) metres from the rig's joints to where the landmark network sees them, in the rest frame
+of the bone that ends there; measured by tools/calibrate_landmarks.py."""
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -39,11 +52,13 @@ class Skeleton:
 class PosedSkeleton:
     """A skeleton with its angles applied, in the hand's frame.
 
-    joints: (21, 3). rotations: (5, 3, 3, 3), of each bone from its rest pose.
+    joints: (21, 3), where the bones turn. landmarks: (21, 3), where detectors see the joints.
+    rotations: (5, 3, 3, 3), of each bone from its rest pose.
     hinges: (5, 3, 3, 3), the turning axis (last dimension) of each angle.
     """
 
     joints: FloatArray
+    landmarks: FloatArray
     rotations: FloatArray
     hinges: FloatArray
 
@@ -97,7 +112,12 @@ class OpenHand:
         steps = np.matmul(rotations, skeleton.bones[..., None])[..., 0]
         chain = np.concatenate([skeleton.bases[:, None], steps], axis=1).cumsum(axis=1)
         joints = np.concatenate([np.zeros((1, 3)), chain.reshape(-1, 3)])
-        return PosedSkeleton(joints, rotations, hinges)
+        landmarks = joints + LANDMARK_OFFSETS
+        tips = LANDMARK_OFFSETS[1:].reshape(FINGER_COUNT, 4, 3)[:, 1:]
+        moved = np.matmul(rotations, tips[..., None])[..., 0]
+        chain_landmarks = landmarks[1:].reshape(FINGER_COUNT, 4, 3)
+        chain_landmarks[:, 1:] += moved - tips
+        return PosedSkeleton(joints, landmarks, rotations, hinges)
 
     def skin(self, shape: FloatArray, angles: FloatArray) -> FloatArray:
         """(n, 3) vertices in the hand's frame, by linear blend skinning."""
