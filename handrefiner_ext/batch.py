@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
+from handrefiner_ext.errors import HandRefinerError, PictureError
 from handrefiner_ext.hint_files import (
     write_depth,
     write_hands,
@@ -69,12 +69,10 @@ class Report:
 
 
 def work_through(jobs: Sequence[Job], work: Callable[[Job], Report]) -> Iterator[Report]:
-    """Every picture's report, also where one fails; UsageError where all would."""
+    """Every picture's report, also where one fails."""
     for job in jobs:
         try:
             yield work(job)
-        except UsageError:
-            raise
         except HandRefinerError as error:
             yield Report(job.source, error=str(error))
         except MemoryError:

@@ -131,11 +131,24 @@ def _read_parameters(options: argparse.Namespace) -> RefineParams:
     params = RefineParams(
         **{f.name: given[f.name] for f in fields(RefineParams) if f.name in given}
     )
+    _check_lists(params)
     if params.mask == "drawn" and not options.drawn_mask:
         raise UsageError("--mask drawn needs --drawn_mask with the mask's path.")
     if options.drawn_mask and params.mask not in DRAWN_MASKS:
         raise UsageError("--drawn_mask is used with --mask drawn or --mask union; add one of them.")
     return params
+
+
+def _check_lists(params: RefineParams) -> None:
+    """InvalidParameter now rather than for every picture."""
+    if params.boxes:
+        from handrefiner_ext.detect.user_boxes import parse_boxes
+
+        parse_boxes(params.boxes)
+    if params.occlusion_order:
+        from handrefiner_ext.render.maps import parse_order
+
+        parse_order(params.occlusion_order, count=0)
 
 
 def _run_hints(options: argparse.Namespace) -> int:

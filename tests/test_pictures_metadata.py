@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from handrefiner_ext.pictures import exif as exif_entries
 from handrefiner_ext.pictures import encode_png, load_picture, png_chunks, save_picture
+from handrefiner_ext.pictures import exif as exif_entries
 from handrefiner_ext.pictures.png_chunks import Chunk, text_chunk
 
 PARAMETERS = "a hand, <lora:x:1>\nNegative prompt: bad\nSteps: 20, Sampler: Euler a, Size: 64x64"

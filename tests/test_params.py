@@ -1,0 +1,111 @@
+"""The one schema of parameters."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.params import RefineParams, coerce, options_table
+
+FIELDS = {f.name: f for f in fields(RefineParams)}
+names = pytest.mark.parametrize("name", list(FIELDS))
+
+
+def knob(name):
+    return FIELDS[name].metadata["knob"]
+
+
+def values(name):
+    """Any value that the field allows."""
+    kind, limits = type(FIELDS[name].default), knob(name)
+    if limits.choices is not None:
+        return st.sampled_from(limits.choices)
+    if kind is bool:
+        return st.booleans()
+    if kind is int:
+        return st.integers(int(limits.ge), int(limits.le))
+    if kind is float:
+        return st.floats(limits.ge, limits.le)
+    return st.text().map(str.strip)
+
+
+@names
+@given(data=st.data())
+def test_the_text_of_a_value_is_read_as_that_value(name, data):
+    value = data.draw(values(name))
+    again = coerce(FIELDS[name], str(value))
+    assert again == value
+    assert type(again) is type(FIELDS[name].default)
+
+
+@names
+@given(data=st.data())
+def test_params_hold_what_they_are_given(name, data):
+    value = data.draw(values(name))
+    assert getattr(RefineParams(**{name: value}), name) == value
+    assert getattr(RefineParams(**{name: str(value)}), name) == value
+
+
+def wrong_values(name):
+    """Values that the field does not allow."""
+    kind, limits = type(FIELDS[name].default), knob(name)
+    common = (
+        st.none() | st.lists(st.integers(), max_size=2) | st.sampled_from(["nan", "a", "1e999"])
+    )
+    if limits.choices is not None:
+        return common | st.text().filter(lambda t: t.strip() not in limits.choices) | st.booleans()
+    if kind is bool:
+        return common | st.integers(2) | st.just("Falsch")
+    if kind is str:
+        return st.none() | st.integers() | st.booleans()
+    outside = st.floats(max_value=limits.ge, exclude_max=True) | st.floats(
+        min_value=limits.le, exclude_min=True
+    )
+    fractions = st.just(limits.ge + 0.5) if kind is int else st.nothing()
+    return common | outside | fractions | st.just(float("nan")) | st.booleans()
+
+
+@names
+@given(data=st.data())
+def test_a_wrong_value_is_refused_with_the_field_and_what_is_allowed(name, data):
+    wrong = data.draw(wrong_values(name))
+    for form in (wrong, str(wrong)) if not isinstance(wrong, (str, bool)) else (wrong,):
+        if type(FIELDS[name].default) is str and knob(name).choices is None and form is not wrong:
+            continue  # any text is text
+        with pytest.raises(InvalidParameter) as caught:
+            RefineParams(**{name: form})
+        assert str(caught.value).startswith(f"{name} = ")
+        assert knob(name).describe_allowed(type(FIELDS[name].default)) in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["true", "True", " YES ", "on", "1", True])
+def test_every_word_for_true_is_true(word):
+    assert RefineParams(keep_best=word).keep_best is True
+
+
+@pytest.mark.parametrize("word", ["false", "False", "no", "OFF", "0", False])
+def test_every_word_for_false_is_false(word):
+    assert RefineParams(outline=word).outline is False
+
+
+@names
+def test_every_field_has_a_label_a_help_text_and_an_allowed_default(name):
+    assert knob(name).label
+    assert knob(name).help
+    assert coerce(FIELDS[name], FIELDS[name].default) == FIELDS[name].default
+
+
+def test_the_parameters_that_the_paper_and_the_issue_name_have_their_defaults():
+    params = RefineParams()
+    assert (params.strength, params.padding_bbox) == (0.55, 30)
+    assert (params.detector, params.mesh, params.keep_best) == ("auto", "auto", False)
+
+
+def test_the_table_has_a_row_for_every_field_in_order():
+    rows = options_table().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == [f"--{name}" for name in FIELDS]
+    assert all(row.count(" | ") == 3 for row in rows)
