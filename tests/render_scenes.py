@@ -101,6 +101,19 @@ def place(
     return HandMesh(hand, vertices, faces, joints, camera, 0.0, "test")
 
 
+def edge_of(silhouette: np.ndarray) -> np.ndarray:
+    """Pixels that have a neighbour of the other kind."""
+    padded = np.pad(silhouette, 1, mode="edge")
+    rows, columns = silhouette.shape
+    shifted = [
+        padded[y : y + rows, x : x + columns]
+        for y in range(3)
+        for x in range(3)
+        if (y, x) != (1, 1)
+    ]
+    return np.any([part != silhouette for part in shifted], axis=0)
+
+
 def photograph(meshes: list[HandMesh], image_size: tuple[int, int], seed: int = 0) -> np.ndarray:
     """(H, W, 3) uint8: the hands in skin colour over a mottled ground, the last one in front."""
     random = np.random.default_rng(seed)

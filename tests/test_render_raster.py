@@ -11,7 +11,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from render_scenes import MODELS, place, shape_of
+from render_scenes import MODELS, edge_of, place, shape_of
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from handrefiner_ext.geometry import rasterize as rasterizing
@@ -42,19 +42,6 @@ def cast_rays(points: np.ndarray, faces: np.ndarray, box: Box) -> np.ndarray:
     depth = np.full(rows.size, np.inf)
     depth[rays] = places[:, 2]
     return depth.reshape(rows.shape)
-
-
-def edge_of(silhouette: np.ndarray) -> np.ndarray:
-    """Pixels that have a neighbour of the other kind."""
-    padded = np.pad(silhouette, 1, mode="edge")
-    rows, columns = silhouette.shape
-    shifted = [
-        padded[y : y + rows, x : x + columns]
-        for y in range(3)
-        for x in range(3)
-        if (y, x) != (1, 1)
-    ]
-    return np.any([part != silhouette for part in shifted], axis=0)
 
 
 def brute_force(points: np.ndarray, faces: np.ndarray, box: Box) -> np.ndarray:

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
+from threading import Lock
 from types import ModuleType
 from typing import Any
+from weakref import WeakValueDictionary, finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,22 +29,50 @@ MARGIN = 0.01
 INSTEAD = "Choose the renderer raster, which gives the same depth and needs no driver."
 
 
-class PyrenderRenderer:
-    """Renders on a thread of its own, since an OpenGL context belongs to one thread.
+class _Context:
+    """An off-screen context on a thread of its own, since OpenGL binds a context to its thread.
 
-    `close` frees the context; the object is of no use afterwards.
+    There is one in a process, shared by all renderers: pyrender ends the whole display, and so
+    every other context, when it deletes one. It goes when the last renderer lets go of it.
     """
+
+    def __init__(self) -> None:
+        _choose_platform()
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handrefiner-gl")
+        try:
+            self.pyrender, self.canvas = self.thread.submit(_open_canvas).result()
+        except BackendUnavailable:
+            self.thread.shutdown()
+            raise
+        ending = finalize(self, _release, self.thread, self.canvas)
+        # At exit the thread has ended already. Typeshed leaves this property out of the slots.
+        ending.atexit = False  # type: ignore[misc]
+
+    @classmethod
+    def shared(cls) -> _Context:
+        with _LOCK:
+            context = _CONTEXTS.get("opengl")
+            if context is None:
+                context = _CONTEXTS["opengl"] = cls()
+            return context
+
+
+_LOCK = Lock()
+_CONTEXTS: WeakValueDictionary[str, _Context] = WeakValueDictionary()
+
+
+def _release(thread: ThreadPoolExecutor, canvas: Any) -> None:
+    thread.submit(canvas.delete).result()
+    thread.shutdown()
+
+
+class PyrenderRenderer:
+    """Renders with OpenGL, from whichever thread; `close` it to free the driver's memory."""
 
     name = "pyrender"
 
     def __init__(self) -> None:
-        _choose_platform()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handrefiner-gl")
-        try:
-            self._pyrender, self._canvas = self._thread.submit(_open_canvas).result()
-        except BackendUnavailable:
-            self._thread.shutdown()
-            raise
+        self._context: _Context | None = _Context.shared()
 
     def render(self, mesh: HandMesh, height: int, width: int) -> HandLayer:
         """Depth of `mesh` over its own box in a picture of the given size."""
@@ -51,59 +81,67 @@ class PyrenderRenderer:
         box = covered_box(points, height, width)
         depth = np.full((box.height, box.width), np.inf, dtype=np.float32)
         if depth.size and len(faces):
-            self._thread.submit(self._draw, points, faces, box, depth).result()
+            scene = _Scene(self._open(), points, faces, box)
+            self._open().thread.submit(scene.draw, depth).result()
         return HandLayer(box, depth)
 
     def close(self) -> None:
-        """Free the OpenGL context and its thread."""
-        self._thread.submit(self._canvas.delete).result()
-        self._thread.shutdown()
+        """Let go of OpenGL; the renderer opens it again if it is used again."""
+        self._context = None
 
-    def _draw(
-        self, points: FloatArray, faces: NDArray[np.int32], box: Box, depth: DepthMap
+    def _open(self) -> _Context:
+        self._context = self._context or _Context.shared()
+        return self._context
+
+
+class _Scene:
+    """One mesh before the camera. points: (n, 3) pixels and metres. box: what is looked at."""
+
+    def __init__(
+        self, context: _Context, points: FloatArray, faces: NDArray[np.int32], box: Box
     ) -> None:
-        """Fill `depth`, which spans `box`, tile by tile."""
-        nearest, scale = _depth_range(points[np.unique(faces)])
-        scene = self._pyrender.Scene()
-        node = scene.add(self._to_primitive(points, faces, (nearest, scale), box))
-        for tile in _tiles(box.height, box.width):
-            seen = self._shoot(scene, node, tile)
+        self.context, self.box = context, box
+        self.nearest, self.scale = _depth_range(points[np.unique(faces)])
+        self.scene = context.pyrender.Scene()
+        self.node = self.scene.add(self._to_mesh(points, faces))
+
+    def draw(self, depth: DepthMap) -> None:
+        """Fill `depth`, which spans the box, tile by tile."""
+        for tile in _tiles(self.box.height, self.box.width):
+            seen = self._shoot(tile)
             empty = seen == 0.0
             # pyrender undoes a perspective camera's depth; ours is orthographic.
             along = FAR + NEAR - NEAR * FAR / np.where(empty, NEAR, seen).astype(np.float64)
-            depth[tile.slices] = np.where(empty, np.inf, nearest + (along - NEAR - MARGIN) / scale)
+            metres = self.nearest + (along - NEAR - MARGIN) / self.scale
+            depth[tile.slices] = np.where(empty, np.inf, metres)
 
-    def _to_primitive(
-        self,
-        points: FloatArray,
-        faces: NDArray[np.int32],
-        depth_range: tuple[float, float],
-        box: Box,
-    ) -> Any:
+    def _to_mesh(self, points: FloatArray, faces: NDArray[np.int32]) -> Any:
         """The mesh in OpenGL's axes: pixels from the box's corner, y up, z towards the viewer."""
-        nearest, scale = depth_range
-        shown = np.where(is_usable(points)[:, None], points, 0.0) - (box.x0, box.y0, nearest)
-        positions = shown * (1.0, -1.0, -scale) - (0.0, 0.0, NEAR + MARGIN)
-        primitive = self._pyrender.Primitive(
-            positions=positions.astype(np.float32), indices=faces.astype(np.uint32)
+        corner = (self.box.x0, self.box.y0, self.nearest)
+        shown = np.where(is_usable(points)[:, None], points, 0.0) - corner
+        positions = shown * (1.0, -1.0, -self.scale) - (0.0, 0.0, NEAR + MARGIN)
+        # Both sides of each face, since the pass that is used below leaves out those turned away.
+        both_sides = np.concatenate([faces, faces[:, ::-1]])
+        primitive = self.context.pyrender.Primitive(
+            positions=positions.astype(np.float32), indices=both_sides.astype(np.uint32)
         )
-        return self._pyrender.Mesh([primitive])
+        return self.context.pyrender.Mesh([primitive])
 
-    def _shoot(self, scene: Any, node: Any, tile: Box) -> DepthMap:
+    def _shoot(self, tile: Box) -> DepthMap:
         """pyrender's own depth over one tile of the box, 0 where empty."""
+        package, canvas = self.context.pyrender, self.context.canvas
         width, height = (_round_up(n) for n in (tile.width, tile.height))
-        self._canvas.viewport_width, self._canvas.viewport_height = width, height
-        camera = self._pyrender.OrthographicCamera(width / 2, height / 2, znear=NEAR, zfar=FAR)
+        canvas.viewport_width, canvas.viewport_height = width, height
+        camera = package.OrthographicCamera(width / 2, height / 2, znear=NEAR, zfar=FAR)
         pose = np.eye(4)
         pose[:2, 3] = tile.x0 + width / 2, -(tile.y0 + height / 2)
-        view = scene.add(camera, pose=pose)
-        flags = self._pyrender.RenderFlags
+        view = self.scene.add(camera, pose=pose)
         # Only the segmentation pass switches multisampling off, which would move the sample
         # away from the pixel's centre.
-        _, depth = self._canvas.render(
-            scene, flags=flags.SEG | flags.SKIP_CULL_FACES, seg_node_map={node: (255, 255, 255)}
+        _, depth = canvas.render(
+            self.scene, flags=package.RenderFlags.SEG, seg_node_map={self.node: (255, 255, 255)}
         )
-        scene.remove_node(view)
+        self.scene.remove_node(view)
         return np.asarray(depth[: tile.height, : tile.width])
 
 
