@@ -91,8 +91,9 @@ def write_hints(job: Job, request: Request, folders: HintFolders) -> Report:
     write_mask(_end(start, "_mask.png"), hints.maps.mask, mark)
     write_overlay(_end(start, "_overlay.png"), picture.image, hints, mark)
     write_hands(_end(start, "_hands.json"), job.source, picture.image, hints)
-    for number, mesh in enumerate(hints.meshes if folders.mesh else (), start=1):
-        write_mesh(_end(folders.out / job.stem, f"_hand{number}.glb"), mesh)
+    if folders.mesh:
+        for number, mesh in enumerate(hints.meshes, start=1):
+            write_mesh(folders.mesh / f"{job.stem}_hand{number}.glb", mesh)
     lines = (*picture.notes, *_describe_hints(hints))
     return Report(job.source, f"{start}_*", hands=len(hints.meshes), lines=lines)
 
