@@ -38,21 +38,31 @@ Region = tuple[Box, Mask]
 
 @dataclass(frozen=True)
 class DrawnParts:
-    """Connected parts of a mask drawn by hand. number: (H, W) of the part, 0 where none is."""
+    """Connected parts of a mask drawn by hand.
+
+    number: (H, W) of the part, 0 where none is. boxes: (parts, 4) x0, y0, x1, y1 of each number.
+    """
 
     number: NDArray[np.int32]
-    boxes: tuple[Box, ...]
+    boxes: NDArray[np.int32]
 
     @classmethod
     def of(cls, drawn: Mask) -> DrawnParts:
         _, number, stats, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8))
-        boxes = (Box(x, y, x + w, y + h) for x, y, w, h in stats[:, :4].tolist())
-        return cls(np.asarray(number, dtype=np.int32), tuple(boxes))
+        corner = stats[:, :2]
+        boxes = np.concatenate([corner, corner + stats[:, 2:4]], axis=1)
+        return cls(np.asarray(number, dtype=np.int32), boxes.astype(np.int32))
 
     def that_reach(self, box: Box) -> list[Region]:
         """The parts of which any pixel lies in `box`, whole."""
-        found = [int(k) for k in np.unique(self.number[box.slices]) if k]
-        return [(self.boxes[k], self.number[self.boxes[k].slices] == k) for k in found]
+        wanted = np.zeros(len(self.boxes), dtype=bool)
+        wanted[self.number[box.slices]] = True
+        wanted[0] = False
+        if not wanted.any():
+            return []
+        least, most = self.boxes[wanted].min(axis=0), self.boxes[wanted].max(axis=0)
+        whole = Box(int(least[0]), int(least[1]), int(most[2]), int(most[3]))
+        return [(whole, wanted[self.number[whole.slices]])]
 
 
 @dataclass(frozen=True)

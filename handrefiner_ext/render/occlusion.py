@@ -24,9 +24,9 @@ LENGTH_TOLERANCE = 0.1
 """Two distances closer than this share of their mean may have either order: the length of adult
 hands varies by about 5 % (one standard deviation) within a sex, two hands double the variance,
 and the fitted scale has an error of its own."""
-TOUCHING_M = 0.1
-"""So may two hands closer than about a palm's width, whatever their distance: they can touch, and
-the depth within a fitted hand is known to centimetres."""
+TOUCHING_M = 0.15
+"""So may two hands closer than nearly a hand's length, whatever their distance: they can touch, and
+a fitted hand that points at the viewer is wrong in depth by as much."""
 CLEAR_OUTLINE = 1.25
 """One outline must be this much stronger than the other to decide."""
 STEP_M = 1e-4
