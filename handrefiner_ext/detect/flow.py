@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from handrefiner_ext.detect.sightings import Sighting, conclude, is_same_hand
 from handrefiner_ext.detect.tiles import plan_tiles
 from handrefiner_ext.detect.user_boxes import clip_boxes, parse_boxes
-from handrefiner_ext.geometry.boxes import bounding_box, intersection_over_union
+from handrefiner_ext.geometry.boxes import bounding_box, grow, intersection_over_union
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, FloatArray, Hand, Image, Refusal
 
@@ -98,3 +99,9 @@ def belongs_to(hand: Hand, box: Box) -> bool:
 def overlap(hand: Hand, box: Box) -> float:
     """Intersection over union of a hand's box and another box."""
     return intersection_over_union(bounding_box(hand.landmarks), box)
+
+
+def enlarge(box: Box, scale: float) -> Box:
+    """The box, grown on all sides until its longer side is `scale` times as long."""
+    margin = math.ceil((scale - 1) / 2 * max(box.width, box.height))
+    return grow(box, margin, margin)

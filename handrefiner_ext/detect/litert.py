@@ -15,7 +15,6 @@ from handrefiner_ext.detect.hand_networks import HandNetworks
 from handrefiner_ext.detect.palm import Palm
 from handrefiner_ext.detect.roi import around_box, around_landmarks
 from handrefiner_ext.detect.sightings import Sighting
-from handrefiner_ext.geometry.boxes import grow
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, Hand, Image
 
@@ -63,7 +62,7 @@ class LitertDetector:
 
     def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
         """See `flow.Networks`. Where no palm is found, the box itself is the window."""
-        views = [enlarge(box, scale) for scale in BOX_VIEWS]
+        views = [flow.enlarge(box, scale) for scale in BOX_VIEWS]
         palms = self._networks.find_palms(image, views, FAINT_SCORE, FAINT_SCORE)
         seen = [self._sight(image, palm, params) for palm in palms]
         if any(not s.fault and flow.belongs_to(s.hand, box) for s in seen):
@@ -72,7 +71,7 @@ class LitertDetector:
 
     def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
         """See `flow.Networks`. The old landmarks only say where to look if no palm does."""
-        view = enlarge(old.box, NEARBY_VIEW)
+        view = flow.enlarge(old.box, NEARBY_VIEW)
         found = self._networks.find_palms(image, [view], FAINT_SCORE, FAINT_SCORE)
         seen = [self._networks.read(image, palm.roi) for palm in found]
         near = [h for h in seen if flow.distance(old, h) < flow.STILL_THERE]
@@ -103,9 +102,3 @@ def _is_news(sighting: Sighting, palm: Palm) -> bool:
 def _as_faint(sighting: Sighting, threshold: float) -> Sighting:
     reason = f"The palm's score {sighting.rank:.2f} is below detection_threshold {threshold:g}."
     return replace(sighting, fault=reason)
-
-
-def enlarge(box: Box, scale: float) -> Box:
-    """The box, grown on all sides until its longer side is `scale` times as long."""
-    margin = math.ceil((scale - 1) / 2 * max(box.width, box.height))
-    return grow(box, margin, margin)

@@ -1,0 +1,132 @@
+"""The hand networks run by the mediapipe package (Tasks API, 0.10.9 to 1.x).
+
+mediapipe tells neither the score of a palm nor the presence of a hand. What it rejects is found by
+asking again with lower thresholds, and a hand's `score` is the certainty of its side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from handrefiner_ext.detect import flow
+from handrefiner_ext.detect.sightings import Sighting, merge
+from handrefiner_ext.detect.tasks import Landmarkers
+from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.types import Box, Detection, Hand, Image
+
+FAINT_SCORE, FAINT_PRESENCE = 0.2, 0.1
+"""Thresholds of the second look, whose additional finds are reported as rejected."""
+MOST_CONFIRMED = 64
+ENOUGH_MARGIN = 0.5
+"""Distance from a tile's inner edge, in hand sizes, from which it cannot have disturbed."""
+BOX_VIEWS = (1.0, 1.5, 2.5)
+"""Sides of the views of a user's box, in longer sides of the box."""
+NEARBY_VIEW = 2.5
+"""Side of the view in which a known hand is looked for again, in sides of its box."""
+
+
+class MediapipeDetector:
+    """Finds hands with mediapipe's HandLandmarker."""
+
+    name = "mediapipe"
+
+    def __init__(self) -> None:
+        self._landmarkers = Landmarkers()
+
+    def detect(self, image: Image, params: RefineParams) -> Detection:
+        """Hands in `image`, or one in each of the user's boxes."""
+        return flow.detect(self, image, params)
+
+    def redetect(
+        self, image: Image, hands: tuple[Hand, ...], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        """Each hand as it is seen now near its old place, or None where there is none."""
+        return flow.redetect(self, image, hands, params)
+
+    def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
+        """See `flow.Networks`."""
+        whole, *tiles = views
+        score, presence = params.detection_threshold, params.presence_threshold
+        seen = [Sighting(hand, 1.0) for hand in self._look(image, whole, score, presence)]
+        small = [
+            Sighting(hand, rank_in_view(hand, tile, image))
+            for tile in tiles
+            for hand in self._look(image, tile, score, presence)
+        ]
+        for sighting in merge([*seen, *small])[:MOST_CONFIRMED]:
+            if sighting.rank < 1.0:
+                seen += self._confirm(image, sighting, params)
+        return [*seen, *self._find_rejected(image, whole, params)]
+
+    def _confirm(self, image: Image, sighting: Sighting, params: RefineParams) -> list[Sighting]:
+        """A hand seen in a tile, seen once more with itself in the middle."""
+        again = flow.redetect(self, image, (sighting.hand,), params)[0]
+        return [] if again is None else [Sighting(again, sighting.rank)]
+
+    def _find_rejected(self, image: Image, view: Box, params: RefineParams) -> list[Sighting]:
+        """What only lower thresholds show."""
+        score, presence = params.detection_threshold, params.presence_threshold
+        low = min(score, FAINT_SCORE), min(presence, FAINT_PRESENCE)
+        if low == (score, presence):
+            return []
+        reason = (
+            f"mediapipe rejects this hand: its palm's score is below detection_threshold {score:g} "
+            f"or its presence not above presence_threshold {presence:g}."
+        )
+        return [Sighting(hand, 0.0, reason) for hand in self._look(image, view, *low)]
+
+    def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
+        """See `flow.Networks`."""
+        views = [_visible(box, scale, image) for scale in BOX_VIEWS]
+        presence = params.presence_threshold
+        fault = f"mediapipe sees a hand only below presence_threshold {presence:g}."
+        seen: list[Sighting] = []
+        for reason, threshold in (("", presence), (fault, min(FAINT_PRESENCE, presence))):
+            for view in views:
+                hands = self._look(image, view, FAINT_SCORE, threshold)
+                seen += [Sighting(hand, hand.score, reason) for hand in hands]
+            if any(flow.belongs_to(s.hand, box) for s in seen):
+                break
+        return seen
+
+    def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
+        """See `flow.Networks`."""
+        view = _visible(old.box, NEARBY_VIEW, image)
+        return self._look(image, view, FAINT_SCORE, params.presence_threshold)
+
+    def _look(self, image: Image, view: Box, score: float, presence: float) -> list[Hand]:
+        hands = self._landmarkers.look(image[view.slices], score, presence)
+        return [moved(hand, view, image) for hand in hands]
+
+
+def _visible(box: Box, scale: float, image: Image) -> Box:
+    return clip(flow.enlarge(box, scale), *image.shape[:2])
+
+
+def moved(hand: Hand, view: Box, image: Image) -> Hand:
+    """A hand seen in a view, in the pixels of the picture."""
+    landmarks = hand.landmarks + np.array([view.x0, view.y0], dtype=np.float64)
+    return replace(hand, landmarks=landmarks, box=clip(bounding_box(landmarks), *image.shape[:2]))
+
+
+def rank_in_view(hand: Hand, view: Box, image: Image) -> float:
+    """Room between a hand and those edges of its view that cut the picture, in hand sizes.
+
+    At most ENOUGH_MARGIN.
+    """
+    height, width = image.shape[:2]
+    (x0, y0), (x1, y1) = hand.landmarks.min(axis=0), hand.landmarks.max(axis=0)
+    room = [
+        x0 - view.x0 if view.x0 > 0 else np.inf,
+        y0 - view.y0 if view.y0 > 0 else np.inf,
+        view.x1 - x1 if view.x1 < width else np.inf,
+        view.y1 - y1 if view.y1 < height else np.inf,
+    ]
+    return float(min(*room, ENOUGH_MARGIN * hand.size_px) / max(hand.size_px, 1e-6))
+
+
+def _visible(box: Box, scale: float, image: Image) -> Box:
+    return clip(flow.enlarge(box, scale), *image.shape[:2])
