@@ -250,12 +250,15 @@ def _work(jobs: Sequence[Job], work: Callable[[Job], Report]) -> int:
         print("There are no pictures to work on.")
     several = len(jobs) > 1
     # A log file has no use for a bar that moves ten times a second.
-    pause = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LOG_LINES
+    terminal = sys.stderr.isatty()
+    pause = 0.1 if terminal else SECONDS_BETWEEN_LOG_LINES
     reports = []
     with tqdm(total=len(jobs), unit="picture", disable=not several, mininterval=pause) as bar:
         for report in work_through(jobs, work):
             reports.append(report)
-            bar.write(_describe(report), file=sys.stderr if report.error else sys.stdout)
+            # On a terminal the bar makes way for the line; in a log there is none in its way.
+            say = bar.write if terminal else print
+            say(_describe(report), file=sys.stderr if report.error else sys.stdout)
             bar.update()
     if several:
         print(_summarise(reports))

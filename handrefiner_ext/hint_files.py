@@ -35,7 +35,7 @@ def write_overlay(path: Path, image: Image, hints: Hints, mark: Chunk) -> None:
 def write_hands(path: Path, source: Path, image: Image, hints: Hints) -> None:
     """The hands as JSON; lengths in pixels, boxes half-open, pixel centres at halves."""
     said = describe(source, image, hints)
-    text = json.dumps(said, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    text = json.dumps(said, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, text.encode("utf-8"))
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.topology import BONES
-from handrefiner_ext.types import Box, FloatArray, HandLayer, Hints, Image, Refusal
+from handrefiner_ext.types import Box, FloatArray, HandLayer, Hints, Image
 
 Colour = tuple[int, int, int]
 HAND_COLOURS: tuple[Colour, ...] = ((0, 200, 255), (255, 170, 0), (120, 230, 60), (235, 90, 235))
@@ -20,6 +20,8 @@ EDGE: Colour = (0, 0, 0)
 SUBPIXEL_BITS = 4
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LETTERS_PER_LINE = 34
+PLAIN = str.maketrans({"×": "x", "–": "-", "’": "'", "°": " degrees"})
+"""OpenCV's fonts know ASCII only."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,31 @@ class Pen:
 
     @classmethod
     def fit(cls, image: Image) -> Pen:
-        long_side = max(image.shape[:2])
-        return cls(width=max(1, round(long_side / 500)), text=max(0.35, long_side / 1600))
+        short, long = sorted(image.shape[:2])
+        width = 1 + round(min(long / 400, short / 100))
+        return cls(width, text=max(0.35, min(long / 1600, short / 300)))
+
+    @property
+    def small(self) -> Pen:
+        """For longer texts."""
+        return Pen(self.width, max(0.35, 0.7 * self.text))
 
 
 def draw_overlay(image: Image, hints: Hints) -> Image:
     """A copy of `image` with every hand, its mesh's outline, and every refused box."""
-    canvas, pen = image.copy(), Pen.fit(image)
-    for refusal in (*hints.detection.refused, *hints.refused):
-        _draw_refusal(canvas, refusal, pen)
+    canvas: Image = image.copy()
+    pen = Pen.fit(image)
+    refusals = (*hints.detection.refused, *hints.refused)
+    for refusal in refusals:
+        _draw_box(canvas, refusal.box, REFUSED, pen)
     for number, (mesh, layer) in enumerate(zip(hints.meshes, hints.maps.layers, strict=True)):
         colour = HAND_COLOURS[number % len(HAND_COLOURS)]
         _draw_outline(canvas, layer, colour, pen)
         _draw_skeleton(canvas, mesh.hand.landmarks, colour, pen)
         _draw_box(canvas, mesh.hand.box, colour, pen)
     # Texts last, so that no line of another hand crosses them.
-    for refusal in (*hints.detection.refused, *hints.refused):
-        _write(canvas, refusal.box, refusal.reason, REFUSED, pen)
+    for refusal in refusals:
+        _write(canvas, refusal.box, refusal.reason, REFUSED, pen.small)
     for number, mesh in enumerate(hints.meshes):
         text = (
             f"{number + 1} {mesh.handedness} {mesh.hand.score:.2f}, "
@@ -55,10 +65,6 @@ def draw_overlay(image: Image, hints: Hints) -> Image:
         )
         _write(canvas, mesh.hand.box, text, HAND_COLOURS[number % len(HAND_COLOURS)], pen)
     return canvas
-
-
-def _draw_refusal(canvas: Image, refusal: Refusal, pen: Pen) -> None:
-    _draw_box(canvas, refusal.box, REFUSED, pen)
 
 
 def _draw_box(canvas: Image, box: Box, colour: Colour, pen: Pen) -> None:
@@ -93,12 +99,17 @@ def _draw_skeleton(canvas: Image, landmarks: FloatArray, colour: Colour, pen: Pe
 
 
 def _write(canvas: Image, box: Box, text: str, colour: Colour, pen: Pen) -> None:
-    """`text` above the box where there is room, else inside its top; moved into the picture."""
-    plain = text.encode("ascii", "replace").decode("ascii")
+    """`text` above the box where there is room, else inside its top; moved into the picture.
+
+    Nothing where the picture is too small for it: the JSON file says it too.
+    """
+    plain = text.translate(PLAIN).encode("ascii", "replace").decode("ascii")
     lines = textwrap.wrap(plain, LETTERS_PER_LINE) or [""]
     thickness = max(1, round(pen.text * 1.6))
     width, height = _measure(lines, pen.text, thickness)
     margin = pen.width + 2
+    if width + 2 * margin > canvas.shape[1] or height * len(lines) + margin > canvas.shape[0]:
+        return
     x0 = max(0, min(box.x0, canvas.shape[1] - width - 2 * margin))
     above = box.y0 - height * len(lines) - margin
     y0 = above if above >= 0 else max(0, min(box.y0, canvas.shape[0] - height * len(lines)))
