@@ -1,0 +1,45 @@
+"""The patch that shows the new hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from handrefiner_ext.geometry.boxes import area, intersect
+from handrefiner_ext.geometry.rasterize import covered_box
+from handrefiner_ext.inpaint.blend import Patch
+from handrefiner_ext.inpaint.closeup import look_at
+from handrefiner_ext.inpaint.fill import grain_of
+from handrefiner_ext.inpaint.study import SURELY_SKIN, Study
+from handrefiner_ext.inpaint.surface import see_surface, shade_hollows
+from handrefiner_ext.types import ControlMaps, Image
+
+SUPERSAMPLING = 2.0
+MAX_SAMPLES = 1_200_000
+"""Larger hands are rendered with fewer samples than pixels need, to bound memory and time."""
+
+
+def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
+    """The lit mesh; None where none of it lies inside its mask."""
+    height, width = image.shape[:2]
+    own, _ = maps.hand_masks[study.number]
+    box = intersect(covered_box(study.pixels, height, width), own)
+    if not area(box):
+        return None
+    view = look_at(box, min(SUPERSAMPLING, float(np.sqrt(MAX_SAMPLES / area(box)))))
+    surface = see_surface(study.mesh, study.pixels, view)
+    presence = study.view.sample_for(study.presence, view)
+    alpha = (surface.covered * presence).astype(np.float32)
+    colour = study.light.colour(surface.normals) + study.view.sample_for(study.tones, view)
+    lost = shade_hollows(surface, study.size_px * view.scale[0])
+    colour = colour * (1.0 - lost[..., None] * (1.0 - study.light.shade))
+    return Patch(
+        view,
+        (np.clip(colour, 0.0, 1.0) * alpha[..., None]).astype(np.float32),
+        alpha,
+        _grain(study),
+        study.number,
+    )
+
+
+def _grain(study: Study) -> float:
+    return grain_of(study.image, study.skin > SURELY_SKIN)

@@ -1,0 +1,127 @@
+"""What has to be known about a hand before it is painted, at a bounded working scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from handrefiner_ext.geometry.boxes import area, clip, grow
+from handrefiner_ext.inpaint.closeup import Closeup, Floats, fit_scale, look_at
+from handrefiner_ext.inpaint.light import Light, estimate_light, local_tones
+from handrefiner_ext.inpaint.old_hand import expect_hand, find_skin
+from handrefiner_ext.inpaint.surface import Surface, mesh_pixels, see_surface
+from handrefiner_ext.inpaint.wrist import (
+    Wrist,
+    find_arm,
+    find_wrist,
+    join,
+    keep_arm,
+    lead_into_arm,
+    turn_to_arm,
+)
+from handrefiner_ext.types import Box, ControlMaps, FloatArray, HandMesh, Image, Mask
+
+STUDY_PX = 240
+"""Longest side of the close-up in which a hand is studied."""
+CONTEXT = 0.15
+"""Of the mask's longer side: surroundings that are studied too."""
+SMALLEST_HAND_PX = 4.0
+SURELY_SKIN = 0.6
+
+
+@dataclass(frozen=True)
+class Study:
+    """One hand, old and new. Maps are those of the close-up `view`.
+
+    number: of the mesh. pixels: (n, 3) its vertices in the picture, led into the drawn arm.
+    size_px: hand size in the picture. skin: 0..1 old hand with its arm. kept: what of it stays.
+    presence: 0..1 by which the new hand is laid over the picture (less at the wrist).
+    tones: RGB to add to the light.
+    """
+
+    number: int
+    mesh: HandMesh
+    pixels: FloatArray
+    size_px: float
+    view: Closeup
+    image: Floats
+    skin: Floats
+    kept: Mask
+    presence: Floats
+    light: Light
+    tones: Floats
+
+
+def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> Study | None:
+    """None where the mask leaves nothing of this hand to paint."""
+    box, mask = maps.hand_masks[number]
+    if not area(box) or not mask.any():
+        return None
+    margin = round(CONTEXT * max(box.width, box.height)) + 4
+    region = clip(grow(box, margin, margin), *image.shape[:2])
+    view = look_at(region, fit_scale(region, STUDY_PX))
+    close = view.shrink(image)
+    size_px = _hand_size(mesh, image)
+    local_size = size_px * float(np.sqrt(view.scale[0] * view.scale[1]))
+    skin, straight = _old_skin(close, mesh, view, local_size)
+    wrist = turn_to_arm(straight, skin, _mask_in(view, box, mask))
+    arm = find_arm(wrist, skin > 0.5)
+    pixels = lead_into_arm(mesh_pixels(mesh), wrist, arm, view)
+    surface = see_surface(mesh, pixels, view)
+    light, tones = _light(close, surface, skin, local_size)
+    kept = keep_arm(wrist, skin > 0.5, arm, surface.covered)
+    return Study(
+        number=number,
+        mesh=mesh,
+        pixels=pixels,
+        size_px=size_px,
+        view=view,
+        image=close,
+        skin=skin,
+        kept=kept,
+        presence=join(wrist, np.maximum(skin, kept), kept & ~surface.covered),
+        light=light,
+        tones=tones,
+    )
+
+
+def _hand_size(mesh: HandMesh, image: Image) -> float:
+    size = mesh.hand.size_px
+    size = size if np.isfinite(size) else SMALLEST_HAND_PX
+    return float(np.clip(size, SMALLEST_HAND_PX, 2.0 * max(image.shape)))
+
+
+def _old_skin(
+    close: Floats, mesh: HandMesh, view: Closeup, local_size: float
+) -> tuple[Floats, Wrist]:
+    pixels = mesh_pixels(mesh)
+    silhouette = see_surface(mesh, pixels, view).covered
+    landmarks = view.to_local(mesh.hand.landmarks)
+    wrist = find_wrist(mesh, pixels, view, local_size)
+    arm_zone = wrist.zone(view.height, view.width)
+    expected = expect_hand(landmarks, silhouette, arm_zone, local_size)
+    return find_skin(close, expected), wrist
+
+
+def _mask_in(view: Closeup, box: Box, mask: Mask) -> Mask:
+    """The hand's mask in the close-up."""
+    own = look_at(box, 1.0)
+    return view_at(own, mask.astype(np.float32), view) > 0.5
+
+
+def view_at(source: Closeup, values: Floats, view: Closeup) -> Floats:
+    return source.sample_for(values, view, outside=True)
+
+
+def _light(
+    close: Floats, surface: Surface, skin: Floats, local_size: float
+) -> tuple[Light, Floats]:
+    """Light and local tones, from pixels well inside the old hand."""
+    kernel = np.ones((3, 3), np.uint8)
+    sure = cv2.erode((skin > SURELY_SKIN).astype(np.uint8), kernel).astype(bool)
+    near = cv2.dilate(surface.covered.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
+    light = estimate_light(close, surface.normals, sure & near, surface.covered)
+    lit = light.colour(surface.normals)
+    return light, local_tones(close, lit, sure & surface.covered, local_size)

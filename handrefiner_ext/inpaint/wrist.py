@@ -1,0 +1,234 @@
+"""Where the hand ends and the arm begins, and how the mesh is led into the drawn arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from handrefiner_ext.geometry.spans import is_usable
+from handrefiner_ext.inpaint.closeup import Closeup, Floats, blur
+from handrefiner_ext.topology import INDEX_MCP, LITTLE_MCP, MIDDLE_MCP, WRIST
+from handrefiner_ext.types import FloatArray, HandMesh, Mask
+
+RING_MCP = 13
+ARM_BEGINS = -0.04
+"""Hand sizes behind the wrist joint: the old picture's arm is kept from here on."""
+SHORTEST_STUB, LONGEST_STUB = 0.08, 0.35
+BEND_BEGINS, BEND_ENDS = -0.20, 0.06
+"""Hand sizes; between these the wrist is bent so that the mesh's stub follows the drawn arm."""
+FIT_BEGINS = -0.30
+"""Hand sizes; from here (within the palm) on the mesh is drawn to the width of the arm."""
+LARGEST_BEND = np.radians(70.0)
+WIDTH_RATIO = (0.75, 1.3)
+LARGEST_OFFSET = 0.6
+"""Of the wrist's width; an arm farther beside the mesh is not the one to join."""
+HEEL, HEEL_RIM, RIM_BLUR = -0.28, 0.10, 0.015
+"""Hand sizes: up to where, and how far beside the new hand, old skin stays; softness there."""
+SKIN = 0.5
+EDGES_REACH, EDGE_SAMPLES = 0.35, 9
+"""Hand sizes behind the beginning over which the arm's edges are measured, and how often."""
+
+
+@dataclass(frozen=True)
+class Wrist:
+    """The line where arm and hand meet, in a close-up's pixels.
+
+    origin: (2,) wrist joint. direction: (2,) unit vector, towards the elbow of the drawn arm.
+    stub: (2,) unit vector, towards the elbow of the mesh.
+    begin, end: pixels along `direction` between which the mesh gives way to the drawn arm.
+    size_px: the hand size in the close-up.
+    """
+
+    origin: FloatArray
+    direction: FloatArray
+    stub: FloatArray
+    begin: float
+    end: float
+    size_px: float
+
+    @property
+    def across(self) -> FloatArray:
+        return np.array([-self.direction[1], self.direction[0]])
+
+    def along(self, height: int, width: int) -> Floats:
+        """(h, w) distance behind the wrist joint at the pixel centres."""
+        x = np.arange(width, dtype=np.float32) + 0.5 - self.origin[0]
+        y = np.arange(height, dtype=np.float32)[:, None] + 0.5 - self.origin[1]
+        return np.asarray(x * self.direction[0] + y * self.direction[1], dtype=np.float32)
+
+    def beside(self, height: int, width: int) -> Floats:
+        """(h, w) signed distance from the arm's axis at the pixel centres."""
+        return replace(self, direction=self.across).along(height, width)
+
+    def zone(self, height: int, width: int) -> Mask:
+        """(h, w): the wedge behind the wrist in which the arm can be."""
+        along, across = self.along(height, width), self.beside(height, width)
+        return np.asarray((along > 0.0) & (np.abs(across) < 0.35 * self.size_px + 0.5 * along))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The drawn arm. area: (h, w) where it is. edges: sideways, where it begins."""
+
+    area: Mask
+    edges: tuple[float, float]
+
+
+def find_wrist(mesh: HandMesh, pixels: FloatArray, view: Closeup, size_px: float) -> Wrist:
+    """From the mesh alone. pixels: (n, 3) vertices in the picture. size_px: in the close-up."""
+    joints = np.nan_to_num(mesh.joints)
+    backwards = joints[WRIST] - joints[[INDEX_MCP, MIDDLE_MCP, RING_MCP, LITTLE_MCP]].mean(axis=0)
+    flat = backwards[:2] * view.scale
+    length = np.linalg.norm(flat)
+    direction = flat / length if length > 0.0 else np.array([0.0, 1.0])
+    origin = view.to_local(np.nan_to_num(mesh.camera.project(joints[WRIST : WRIST + 1])))[0]
+    local = view.to_local(pixels[is_usable(pixels)])[:, :2]
+    reach = float(((local - origin) @ direction).max()) if len(local) else 0.0
+    end = float(np.clip(reach, SHORTEST_STUB * size_px, LONGEST_STUB * size_px))
+    return Wrist(origin, direction, direction, ARM_BEGINS * size_px, end, size_px)
+
+
+def turn_to_arm(wrist: Wrist, skin: Floats, mask: Mask) -> Wrist:
+    """The same wrist with the direction in which drawn skin leaves the mask, if it does."""
+    rim = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    inner_rim = rim & (skin > SKIN)
+    rows, columns = np.nonzero(inner_rim)
+    away = np.column_stack([columns, rows]) + 0.5 - wrist.origin
+    distance = np.linalg.norm(away, axis=1)
+    straight = (away @ wrist.direction) > 0.5 * distance
+    if not straight.any():
+        return wrist
+    middle = away[straight].mean(axis=0)
+    direction = middle / max(float(np.linalg.norm(middle)), 1e-6)
+    return replace(wrist, direction=direction)
+
+
+def find_arm(wrist: Wrist, skin: Mask) -> Arm | None:
+    """The drawn skin behind the wrist that is connected with the wrist line, if there is any."""
+    along, across = wrist.along(*skin.shape), wrist.beside(*skin.shape)
+    behind = (along > wrist.begin) & skin
+    count, labels = cv2.connectedComponents(behind.astype(np.uint8), connectivity=4)
+    line = behind & (along < wrist.begin + max(0.06 * wrist.size_px, 2.0))
+    wanted = np.zeros(count, dtype=bool)
+    wanted[np.unique(labels[line & (np.abs(across) < 0.3 * wrist.size_px)])] = True
+    wanted[0] = False
+    area = wanted[labels]
+    edges = _arm_edges(wrist, area)
+    if edges is None:
+        return None
+    low, high = (a + b * (along - wrist.begin) for a, b in edges)
+    between = (across >= low) & (across <= high) & (along > wrist.begin)
+    near = along < wrist.begin + EDGES_REACH * wrist.size_px
+    return Arm(area | (between & near), (edges[0][0], edges[1][0]))
+
+
+def _arm_edges(wrist: Wrist, area: Mask) -> tuple[tuple[float, float], ...] | None:
+    """Both edges of the arm as lines (sideways at `begin`, slope), by the Theil-Sen estimator:
+    shadows that hide a part of the arm do not move them."""
+    steps = np.linspace(0.02, EDGES_REACH, EDGE_SAMPLES) * wrist.size_px
+    runs = [(s, run) for s in steps if (run := _skin_run(wrist, area, wrist.begin + s))]
+    if not runs:
+        return None
+    at = np.array([s for s, _ in runs])
+    lines = []
+    for sides in np.array([run for _, run in runs]).T:
+        i, j = np.triu_indices(len(at), 1)
+        slopes = (sides[j] - sides[i]) / (at[j] - at[i])
+        slope = float(np.clip(np.median(slopes), -0.7, 0.7)) if len(slopes) else 0.0
+        lines.append((float(np.median(sides - slope * at)), slope))
+    return tuple(lines)
+
+
+def lead_into_arm(pixels: FloatArray, wrist: Wrist, arm: Arm | None, view: Closeup) -> FloatArray:
+    """(n, 3) vertices in the picture: the wrist bent, then narrowed or widened, to the arm."""
+    usable = is_usable(pixels)
+    local = view.to_local(pixels[usable])[:, :2] - wrist.origin
+    if arm is None or len(local) < 3:
+        return pixels
+    local = _fit_width(_bend(local, wrist), wrist, arm)
+    moved = pixels.copy()
+    moved[usable, :2] = (local + wrist.origin) / view.scale + (view.box.x0, view.box.y0)
+    return np.asarray(moved)
+
+
+def _bend(local: FloatArray, wrist: Wrist) -> FloatArray:
+    """(n, 2) points around the wrist joint, the stub's ones turned onto the arm's direction."""
+    turn = np.arctan2(wrist.stub @ wrist.across, wrist.stub @ wrist.direction)
+    if abs(turn) > LARGEST_BEND:
+        return local
+    begin, end = BEND_BEGINS * wrist.size_px, BEND_ENDS * wrist.size_px
+    angle = -turn * smoothstep((local @ wrist.stub - begin) / (end - begin))
+    c, s = np.cos(angle), np.sin(angle)
+    x, y = local.T
+    return np.column_stack([c * x - s * y, s * x + c * y])
+
+
+def _fit_width(local: FloatArray, wrist: Wrist, arm: Arm) -> FloatArray:
+    """(n, 2) points, drawn sideways so that the silhouette meets the arm's edges at `begin`."""
+    along, across = local @ wrist.direction, local @ wrist.across
+    at = wrist.begin + 0.02 * wrist.size_px
+    ring = np.abs(along - at) < 0.05 * wrist.size_px
+    if np.count_nonzero(ring) < 3:
+        return local
+    run = arm.edges
+    low, high = float(across[ring].min()), float(across[ring].max())
+    middle, width = (low + high) / 2.0, max(high - low, 1e-6)
+    offset = (run[0] + run[1]) / 2.0 - middle
+    if abs(offset) > LARGEST_OFFSET * width:
+        return local
+    ratio = float(np.clip((run[1] - run[0]) / width, *WIDTH_RATIO))
+    begin = FIT_BEGINS * wrist.size_px
+    weight = smoothstep((along - begin) / (at - begin))
+    shift = weight * ((across - middle) * (ratio - 1.0) + offset)
+    return np.asarray(local + shift[:, None] * wrist.across)
+
+
+def keep_arm(wrist: Wrist, skin: Mask, arm: Arm | None, covered: Mask) -> Mask:
+    """(h, w): old skin that stays: the arm, and beside the new hand's heel a rim of the old one,
+    so that the outline runs on without a notch. covered: by the new hand."""
+    area = np.zeros(skin.shape, dtype=bool) if arm is None else arm.area
+    away = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 3)
+    along = wrist.along(*skin.shape)
+    reach = HEEL_RIM * wrist.size_px * (1.0 - smoothstep(along / (HEEL * wrist.size_px)))
+    return np.asarray(area | (skin & (away < reach)))
+
+
+def join(wrist: Wrist, skin: Floats, rim: Mask) -> Floats:
+    """(h, w) 0..1 presence of the new hand: 1 on the hand; behind the wrist it gives way to the
+    drawn arm and to all that is not skin, and it melts into the kept `rim`."""
+    along = wrist.along(*skin.shape)
+    length = max(wrist.end - wrist.begin, 1.0)
+    given_way = smoothstep((along - wrist.begin) / length)
+    ramp = 0.15 * wrist.size_px
+    behind = smoothstep((along - wrist.begin + ramp) / max(1.1 * ramp, 1.0))
+    off_skin = behind * (1.0 - blur(skin, 0.8))
+    melting = np.clip(2.0 * blur(rim.astype(np.float32), RIM_BLUR * wrist.size_px), 0.0, 1.0)
+    presence = (1.0 - given_way) * (1.0 - off_skin) * (1.0 - melting)
+    return np.asarray(presence, dtype=np.float32)
+
+
+def _skin_run(wrist: Wrist, arm: Mask, at: float) -> tuple[float, float] | None:
+    """The arm's extent across itself `at` pixels behind the wrist, None where there is none."""
+    reach = int(np.ceil(wrist.size_px))
+    across = np.arange(-reach, reach + 1, dtype=np.float64)
+    line = wrist.origin + at * wrist.direction + across[:, None] * wrist.across
+    column, row = np.floor(line).astype(int).T
+    inside = (column >= 0) & (row >= 0) & (column < arm.shape[1]) & (row < arm.shape[0])
+    hit = np.zeros(len(across), dtype=bool)
+    hit[inside] = arm[row[inside], column[inside]]
+    if not hit.any():
+        return None
+    _, label = cv2.connectedComponents(hit[None].astype(np.uint8), connectivity=4)
+    runs = label[0]
+    nearest = runs[np.flatnonzero(hit)[np.abs(across[hit]).argmin()]]
+    chosen = across[runs == nearest]
+    at_edge = chosen[0] <= -reach or chosen[-1] >= reach
+    return None if at_edge else (float(chosen[0]), float(chosen[-1]))
+
+
+def smoothstep(x: FloatArray | Floats) -> FloatArray:
+    with np.errstate(invalid="ignore"):
+        t = np.clip(np.nan_to_num(x, nan=0.0), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
