@@ -34,6 +34,11 @@ class Closeup:
         """The close-up's own rectangle, in its own pixels."""
         return Box(0, 0, self.width, self.height)
 
+    @property
+    def density(self) -> float:
+        """Pixels of the close-up for one of the picture, both directions taken together."""
+        return math.sqrt(self.scale[0] * self.scale[1])
+
     def to_local(self, points: FloatArray) -> FloatArray:
         """(n, 2 or 3) points in the picture, pixels -> the same in the close-up; z stays."""
         local = points.copy()

@@ -32,12 +32,13 @@ class Mixture:
     constants: FloatArray
 
     def log_density(self, colours: Floats) -> Floats:
-        """(n, 3) -> (n,), never below what an outlier has."""
+        """(n, 3) -> (n,): of the likeliest component, never below what an outlier has."""
         outlier = np.log(OUTLIER_SHARE) + OUTLIER_LOG_DENSITY
         total = np.full(len(colours), outlier, dtype=np.float32)
         for mean, white, constant in zip(self.means, self.whitening, self.constants, strict=True):
             away = (colours - mean.astype(np.float32)) @ white.astype(np.float32)
-            np.logaddexp(total, constant - 0.5 * (away**2).sum(axis=1), out=total)
+            squared = np.einsum("nk,nk->n", away, away)
+            np.maximum(total, constant - 0.5 * squared, out=total)
         return total
 
 

@@ -10,7 +10,7 @@ from handrefiner_ext.inpaint.blend import Patch
 from handrefiner_ext.inpaint.closeup import look_at
 from handrefiner_ext.inpaint.fill import grain_of
 from handrefiner_ext.inpaint.study import SURELY_SKIN, Study
-from handrefiner_ext.inpaint.surface import see_surface, shade_hollows
+from handrefiner_ext.inpaint.surface import see_surface, shade_hollows, viewer_normals
 from handrefiner_ext.types import ControlMaps, Image
 
 SUPERSAMPLING = 2.0
@@ -26,11 +26,12 @@ def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
     if not area(box):
         return None
     view = look_at(box, min(SUPERSAMPLING, float(np.sqrt(MAX_SAMPLES / area(box)))))
-    surface = see_surface(study.mesh, study.pixels, view)
+    skin = study.light.colour(viewer_normals(study.pixels, study.mesh.faces))
+    surface = see_surface(study.mesh, study.pixels, skin, view)
     presence = study.view.sample_for(study.presence, view)
     alpha = (surface.covered * presence).astype(np.float32)
-    colour = study.light.colour(surface.normals) + study.view.sample_for(study.tones, view)
-    lost = shade_hollows(surface, study.size_px * view.scale[0])
+    colour = surface.values + study.view.sample_for(study.tones, view)
+    lost = shade_hollows(surface, study.size_px * view.density)
     colour = colour * (1.0 - lost[..., None] * (1.0 - study.light.shade))
     return Patch(
         view,

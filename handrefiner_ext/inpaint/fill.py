@@ -12,6 +12,7 @@ from handrefiner_ext.inpaint.closeup import Floats, blur
 from handrefiner_ext.types import Mask
 
 TELEA_RADIUS_PX = 4
+TONES_PX = 176
 TEXTURE_SIGMA_PX = 3.0
 GRAIN_SIGMA_PX = 1.0
 GRAIN_LIMIT = 0.02
@@ -27,10 +28,8 @@ def fill_hole(image: Floats, hole: Mask, usable: Mask) -> Floats:
     unknown = hole | ~usable
     if unknown.all() or not hole.any():
         return image
-    whole = np.clip(np.rint(image * 255.0), 0, 255).astype(np.uint8)
     flags = unknown.astype(np.uint8)
-    filled = cv2.inpaint(whole, flags, TELEA_RADIUS_PX, cv2.INPAINT_TELEA)
-    filled = filled.astype(np.float32) / 255.0
+    filled = _continue_tones(image, flags)
     depth, nearest = cv2.distanceTransformWithLabels(
         flags, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -40,6 +39,24 @@ def fill_hole(image: Floats, hole: Mask, usable: Mask) -> Floats:
     toned = broad + share * (soft - broad)
     textured = toned + _mirrored(image - broad, hole, usable, np.asarray(nearest))
     return np.where(hole[..., None], np.clip(textured, 0.0, 1.0), image).astype(np.float32)
+
+
+def _continue_tones(image: Floats, unknown: NDArray[np.uint8]) -> Floats:
+    """The broad tones of the known pixels led on into the unknown ones, at a small scale."""
+    height, width = unknown.shape
+    scale = min(1.0, TONES_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    known = (1.0 - unknown).astype(np.float32)
+    weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
+    tones = cv2.resize(image * known[..., None], size, interpolation=cv2.INTER_AREA)
+    tones = tones / np.maximum(weight, 1e-3)[..., None]
+    whole = np.clip(np.rint(tones * 255.0), 0, 255).astype(np.uint8)
+    flags = (weight < 0.5).astype(np.uint8)
+    if flags.all():
+        flags = (weight <= weight.max() - 1e-3).astype(np.uint8)
+    filled = cv2.inpaint(whole, flags, TELEA_RADIUS_PX, cv2.INPAINT_TELEA)
+    large = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.where(unknown[..., None] > 0, large.astype(np.float32) / 255.0, image)
 
 
 def _mirrored(

@@ -40,13 +40,13 @@ class Light:
     high: Floats
     shade: Floats
 
-    def colour(self, normals: Floats) -> Floats:
+    def colour(self, normals: FloatArray | Floats) -> Floats:
         """(..., 3) unit normals -> (..., 3) RGB."""
         lit = _harmonics(normals) @ self.coefficients
-        return np.asarray(np.clip(lit, self.low, self.high))
+        return np.asarray(np.clip(lit, self.low, self.high), dtype=np.float32)
 
 
-def _harmonics(normals: Floats) -> Floats:
+def _harmonics(normals: FloatArray | Floats) -> FloatArray | Floats:
     x, y, z = np.moveaxis(normals, -1, 0)
     terms = [np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3.0 * z * z - 1.0]
     return np.stack(terms, axis=-1)
@@ -61,7 +61,7 @@ def estimate_light(image: Floats, normals: Floats, skin: Mask, seen: Mask) -> Li
     assumed = _assumed_light(np.median(palette, axis=0))
     fitted = assumed
     if np.count_nonzero(both) >= MIN_SAMPLES:
-        fitted = _fit(_harmonics(normals[both]).astype(np.float64), image[both], assumed)
+        fitted = _fit(np.asarray(_harmonics(normals[both]), dtype=np.float64), image[both], assumed)
     low, high = np.percentile(palette, [4.0, 97.0], axis=0)
     return Light(
         fitted.astype(np.float32),

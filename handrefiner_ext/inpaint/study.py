@@ -11,7 +11,7 @@ from handrefiner_ext.geometry.boxes import area, clip, grow
 from handrefiner_ext.inpaint.closeup import Closeup, Floats, fit_scale, look_at
 from handrefiner_ext.inpaint.light import Light, estimate_light, local_tones
 from handrefiner_ext.inpaint.old_hand import expect_hand, find_skin
-from handrefiner_ext.inpaint.surface import Surface, mesh_pixels, see_surface
+from handrefiner_ext.inpaint.surface import Surface, mesh_pixels, see_surface, viewer_normals
 from handrefiner_ext.inpaint.wrist import (
     Wrist,
     find_arm,
@@ -23,7 +23,7 @@ from handrefiner_ext.inpaint.wrist import (
 )
 from handrefiner_ext.types import Box, ControlMaps, FloatArray, HandMesh, Image, Mask
 
-STUDY_PX = 240
+STUDY_PX = 208
 """Longest side of the close-up in which a hand is studied."""
 CONTEXT = 0.15
 """Of the mask's longer side: surroundings that are studied too."""
@@ -64,12 +64,12 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     view = look_at(region, fit_scale(region, STUDY_PX))
     close = view.shrink(image)
     size_px = _hand_size(mesh, image)
-    local_size = size_px * float(np.sqrt(view.scale[0] * view.scale[1]))
+    local_size = size_px * view.density
     skin, straight = _old_skin(close, mesh, view, local_size)
     wrist = turn_to_arm(straight, skin, _mask_in(view, box, mask))
     arm = find_arm(wrist, skin > 0.5)
     pixels = lead_into_arm(mesh_pixels(mesh), wrist, arm, view)
-    surface = see_surface(mesh, pixels, view)
+    surface = see_surface(mesh, pixels, viewer_normals(pixels, mesh.faces), view)
     light, tones = _light(close, surface, skin, local_size)
     kept = keep_arm(wrist, skin > 0.5, arm, surface.covered)
     return Study(
@@ -97,7 +97,7 @@ def _old_skin(
     close: Floats, mesh: HandMesh, view: Closeup, local_size: float
 ) -> tuple[Floats, Wrist]:
     pixels = mesh_pixels(mesh)
-    silhouette = see_surface(mesh, pixels, view).covered
+    silhouette = see_surface(mesh, pixels, pixels[:, :0], view).covered
     landmarks = view.to_local(mesh.hand.landmarks)
     wrist = find_wrist(mesh, pixels, view, local_size)
     arm_zone = wrist.zone(view.height, view.width)
@@ -121,7 +121,14 @@ def _light(
     """Light and local tones, from pixels well inside the old hand."""
     kernel = np.ones((3, 3), np.uint8)
     sure = cv2.erode((skin > SURELY_SKIN).astype(np.uint8), kernel).astype(bool)
+    normals = _unit(surface.values)
     near = cv2.dilate(surface.covered.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
-    light = estimate_light(close, surface.normals, sure & near, surface.covered)
-    lit = light.colour(surface.normals)
+    light = estimate_light(close, normals, sure & near, surface.covered)
+    lit = light.colour(normals)
     return light, local_tones(close, lit, sure & surface.covered, local_size)
+
+
+def _unit(normals: Floats) -> Floats:
+    """Interpolated normals at unit length; 0 stays 0."""
+    length = np.linalg.norm(normals, axis=2, keepdims=True)
+    return np.asarray(normals / np.maximum(length, 1e-6), dtype=np.float32)
