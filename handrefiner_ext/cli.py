@@ -18,6 +18,8 @@ from handrefiner_ext.params import Knob, RefineParams
 
 # What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from handrefiner_ext.batch import Report, Request
     from handrefiner_ext.naming import Job
 
@@ -242,27 +244,30 @@ def _open_optional_folder(name: str | None) -> Path | None:
 
 def _work(jobs: Sequence[Job], work: Callable[[Job], Report]) -> int:
     """Do every job; a line for each picture, a bar and a last line where there are several."""
-    from tqdm import tqdm
-
     from handrefiner_ext.batch import work_through
 
     if not jobs:
         print("There are no pictures to work on.")
-    several = len(jobs) > 1
-    # A log file has no use for a bar that moves ten times a second.
     terminal = sys.stderr.isatty()
-    pause = 0.1 if terminal else SECONDS_BETWEEN_LOG_LINES
     reports = []
-    with tqdm(total=len(jobs), unit="picture", disable=not several, mininterval=pause) as bar:
+    with _open_bar(len(jobs), terminal) as bar:
         for report in work_through(jobs, work):
             reports.append(report)
             # On a terminal the bar makes way for the line; in a log there is none in its way.
             say = bar.write if terminal else print
             say(_describe(report), file=sys.stderr if report.error else sys.stdout)
             bar.update()
-    if several:
+    if len(jobs) > 1:
         print(_summarise(reports))
     return FAILED if any(report.error for report in reports) else DONE
+
+
+def _open_bar(total: int, terminal: bool) -> tqdm[NoReturn]:
+    """A bar on stderr for several pictures; in a log file it moves seldom, each time on a line."""
+    from tqdm import tqdm
+
+    log = {"mininterval": SECONDS_BETWEEN_LOG_LINES, "bar_format": "{l_bar}{bar}{r_bar}\n"}
+    return tqdm(total=total, unit="picture", disable=total < 2, **({} if terminal else log))
 
 
 def _describe(report: Report) -> str:

@@ -47,7 +47,7 @@ def test_the_parameters_of_a_png_survive_repainting(tmp_path, text):
 
 
 def test_a_text_that_unpacks_to_a_flood_does_not_stop_the_picture(tmp_path):
-    flood = zlib.compress(b"0" * 200_000_000, 1)
+    flood = zlib.compress(b"0" * 80_000_000, 1)
     Image.new("RGB", (8, 8), "red").save(tmp_path / "plain.png")
     data = png_chunks.insert_after_header(
         (tmp_path / "plain.png").read_bytes(), [Chunk(b"zTXt", b"parameters\0\0" + flood)]
