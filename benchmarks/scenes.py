@@ -105,8 +105,9 @@ def make_mesh(
     mirror = MIRROR if side == "left" else np.ones(3)
     shape, angles = random_shape(rng, model), random_angles(rng, anatomy)
     turn = random_rotation(rng).T
-    vertices = model.skin(shape, angles) * mirror @ turn
-    joints = model.pose_skeleton(model.skeleton(shape), angles).landmarks * mirror @ turn
+    posed = model.pose_skeleton(model.skeleton(shape), angles)
+    vertices = model.skin(shape, posed) * mirror @ turn
+    joints = posed.landmarks * mirror @ turn
     low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
     scale = place.size_px / float((high - low).max())
     shift = np.array([place.centre_x, place.centre_y]) - scale * (low + high) / 2

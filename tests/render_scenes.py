@@ -36,7 +36,7 @@ def _open_hand(seed: int):
     free = np.clip(random.normal(anatomy.mean, anatomy.deviation), anatomy.low, anatomy.high)
     angles, shape = anatomy.angles(free), np.zeros(model.shape_count)
     posed = model.pose_skeleton(model.skeleton(shape), angles)
-    return model.skin(shape, angles), model.faces, posed.joints
+    return model.skin(shape, posed), model.faces, posed.joints
 
 
 def _capsules(seed: int):

@@ -58,11 +58,13 @@ FREE_ANGLES = (*_thumb(), *(angle for finger in range(1, 5) for angle in _long_f
 SHAPE_DEVIATIONS = {
     "finger_length": 0.6,
     "thumb_length": 0.6,
+    "finger_thickness": 0.6,
     "finger_spread": 0.4,
     "palm_width": 0.6,
 }
-"""Shapes that joints can show, with their deviation in units of 10 %. The rest stays at the mean:
-hand size cannot be told from the camera's scale, nor thickness from joints."""
+"""Shapes that the fit may change, with their deviation in units of 10 %. Thickness moves only with
+evidence from the outline; hand size cannot be told from the camera's scale and stays at the mean,
+and so does the wrist."""
 
 
 @dataclass(frozen=True)

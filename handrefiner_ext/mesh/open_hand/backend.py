@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from handrefiner_ext.mesh.open_hand.fit import Fit, HandFitter, Target
+from handrefiner_ext.mesh.open_hand.kinematics import Kinematics
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
+from handrefiner_ext.mesh.open_hand.outline import Placing, look_at_outline
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import (
     FloatArray,
@@ -24,6 +28,8 @@ DEPTH_DEVIATION = 1.5 * np.array([0.16, 0.11, 0.09, 0.1, 0.13, *([0.07, 0.07, 0.
 """Expected errors of a detector's landmarks in hand sizes, measured joint by joint on rendered
 hands (the depth ones enlarged by half, because neighbouring joints err together)."""
 
+OUTLINE_ROUNDS = 2
+
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
@@ -33,64 +39,74 @@ class OpenHandReconstructor:
     name = "open_hand"
 
     def __init__(self) -> None:
-        self.model = load_open_hand()
-        self.fitter = HandFitter(self.model)
+        self.kinematics = Kinematics(load_open_hand())
+        self.fitter = HandFitter(self.kinematics)
 
     def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal:
-        problem = self._find_problem(hand)
+        problem = _find_problem(hand)
         if problem:
             return Refusal(hand.box, problem)
-        fit = self.fitter.fit(self._target(hand))
-        if not np.isfinite(fit.reprojection_error) or (
-            fit.reprojection_error > MAX_REPROJECTION_ERROR
-        ):
+        placing = _placing(hand)
+        target = _target(hand, placing)
+        fit = self.fitter.fit(target)
+        if params.outline and fit.reprojection_error <= MAX_REPROJECTION_ERROR:
+            fit = self._follow_outline(image, placing, target, fit)
+        if not fit.reprojection_error <= MAX_REPROJECTION_ERROR:
             return Refusal(
                 hand.box,
                 f"no plausible hand fits these landmarks: the best one misses them by "
                 f"{fit.reprojection_error:.0%} of the hand's size "
                 f"({MAX_REPROJECTION_ERROR:.0%} is allowed)",
             )
-        return self._mesh(hand, fit)
+        return self._mesh(hand, placing, fit)
 
-    def _find_problem(self, hand: Hand) -> str | None:
-        points = (hand.landmarks, hand.world_landmarks, hand.landmark_depth)
-        if not all(np.isfinite(p).all() for p in points):
-            return "its landmarks are not finite numbers"
-        if hand.size_px < 1.0:
-            return "its landmarks all lie in one pixel"
-        return None
+    def _follow_outline(self, image: Image, placing: Placing, target: Target, fit: Fit) -> Fit:
+        outline = look_at_outline(self.kinematics, fit.pose, image, placing)
+        if outline is None:
+            return fit
+        for _ in range(OUTLINE_ROUNDS):
+            contour = outline.find_contour(self.kinematics, fit.pose)
+            if contour is not None:
+                fit = self.fitter.fit(replace(target, contour=contour), fit.pose)
+        return fit
 
-    def _target(self, hand: Hand) -> Target:
-        """The hand as the fit's target: centred, in hand sizes, mirrored if it is a left hand."""
-        points = (hand.landmarks - _centre(hand)) / hand.size_px
-        depth = relative_depth(hand) / hand.size_px
-        if hand.handedness == "left":
-            points = points * MIRROR[:2]
-        return Target(points, depth, np.full(len(points), POINT_DEVIATION), DEPTH_DEVIATION)
-
-    def _mesh(self, hand: Hand, fit: Fit) -> HandMesh:
+    def _mesh(self, hand: Hand, placing: Placing, fit: Fit) -> HandMesh:
         pose = fit.pose
         mirror = MIRROR if hand.handedness == "left" else np.ones(3)
         turn = pose.rotation.T * mirror
-        vertices = self.model.skin(
-            self.fitter.shape(pose), self.fitter.anatomy.angles(pose.free_angles)
-        )
-        shift = pose.shift * mirror[:2] * hand.size_px + _centre(hand)
-        faces = self.model.faces
+        shift = placing.to_picture(pose.shift)
+        faces = self.kinematics.model.faces
         return HandMesh(
             hand=hand,
-            vertices=vertices @ turn,
+            vertices=self.kinematics.skin(pose) @ turn,
             faces=faces[:, ::-1] if hand.handedness == "left" else faces,
-            joints=self.fitter.pose_skeleton(pose).landmarks @ turn,
+            joints=self.kinematics.pose_skeleton(pose).landmarks @ turn,
             camera=WeakPerspective(pose.scale * hand.size_px, float(shift[0]), float(shift[1])),
             reprojection_error=fit.reprojection_error,
             backend=self.name,
         )
 
 
-def _centre(hand: Hand) -> FloatArray:
-    """(2,) middle of the box around the landmarks, pixels."""
-    return np.asarray((hand.landmarks.min(axis=0) + hand.landmarks.max(axis=0)) / 2.0)
+def _find_problem(hand: Hand) -> str | None:
+    points = (hand.landmarks, hand.world_landmarks, hand.landmark_depth)
+    if not all(np.isfinite(p).all() for p in points):
+        return "its landmarks are not finite numbers"
+    if hand.size_px < 1.0:
+        return "its landmarks all lie in one pixel"
+    return None
+
+
+def _placing(hand: Hand) -> Placing:
+    centre = (hand.landmarks.min(axis=0) + hand.landmarks.max(axis=0)) / 2.0
+    mirror = MIRROR[:2] if hand.handedness == "left" else np.ones(2)
+    return Placing(centre, hand.size_px, mirror)
+
+
+def _target(hand: Hand, placing: Placing) -> Target:
+    """The hand as the fit's target: centred, in hand sizes, mirrored if it is a left hand."""
+    points = (hand.landmarks - placing.centre) / placing.size_px * placing.mirror
+    depth = relative_depth(hand) / placing.size_px
+    return Target(points, depth, np.full(len(points), POINT_DEVIATION), DEPTH_DEVIATION)
 
 
 def relative_depth(hand: Hand) -> FloatArray:

@@ -22,6 +22,7 @@ ANGLES_SHAPE = (FINGER_COUNT, LEVEL_COUNT, AXIS_COUNT)
 twist), zero in the rest pose. Flexion bends to the palm, abduction turns to the thumb's side."""
 
 FLEXION, ABDUCTION, TWIST = range(AXIS_COUNT)
+ALL_VERTICES = slice(None)
 
 LANDMARK_OFFSETS = 1e-3 * np.array(
     [
@@ -119,18 +120,25 @@ class OpenHand:
         chain_landmarks[:, 1:] += moved - tips
         return PosedSkeleton(joints, landmarks, rotations, hinges)
 
-    def skin(self, shape: FloatArray, angles: FloatArray) -> FloatArray:
-        """(n, 3) vertices in the hand's frame, by linear blend skinning."""
-        rest_skeleton = self.skeleton(shape)
-        posed = self.pose_skeleton(rest_skeleton, angles)
-        rest = self.vertices + np.tensordot(shape, self.shape_vertices, 1)
-        heads_rest = _bone_heads(_joints_of(rest_skeleton))
-        heads = _bone_heads(posed.joints)
+    def skin(
+        self,
+        shape: FloatArray,
+        posed: PosedSkeleton,
+        numbers: NDArray[np.intp] | slice = ALL_VERTICES,
+    ) -> FloatArray:
+        """(n, 3) vertices `numbers` in the hand's frame, by linear blend skinning.
+
+        `posed` is the skeleton of `shape` (k,) in its pose.
+        """
+        rest = self.vertices[numbers] + np.tensordot(shape, self.shape_vertices[:, numbers], 1)
+        heads_rest = _bone_heads(self.joints + np.tensordot(shape, self.shape_joints, 1))
         rotations = posed.rotations.reshape(-1, 3, 3)
-        shifts = heads - np.matmul(rotations, heads_rest[..., None])[..., 0]
+        shifts = _bone_heads(posed.joints) - np.matmul(rotations, heads_rest[..., None])[..., 0]
         transforms = np.concatenate([rotations, shifts[..., None]], axis=2)
-        palm = np.eye(3, 4)[None]
-        blended = np.tensordot(self.weights, np.concatenate([palm, transforms]), 1)
+        weights = self.weights[numbers]
+        blended = weights[:, 1:] @ transforms.reshape(-1, 12)
+        blended += weights[:, :1] * np.eye(3, 4).ravel()
+        blended = blended.reshape(-1, 3, 4)
         return np.asarray(np.matmul(blended[..., :3], rest[..., None])[..., 0] + blended[..., 3])
 
 
@@ -138,11 +146,6 @@ def split_joints(joints: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(..., 21, 3) joints -> (..., 5, 3) finger bases and (..., 5, 3, 3) bones."""
     fingers = joints[..., 1:, :].reshape(*joints.shape[:-2], FINGER_COUNT, 4, 3)
     return fingers[..., 0, :], np.diff(fingers, axis=-2)
-
-
-def _joints_of(skeleton: Skeleton) -> FloatArray:
-    chain = np.concatenate([skeleton.bases[:, None], skeleton.bones], axis=1).cumsum(axis=1)
-    return np.concatenate([np.zeros((1, 3)), chain.reshape(-1, 3)])
 
 
 def _bone_heads(joints: FloatArray) -> FloatArray:

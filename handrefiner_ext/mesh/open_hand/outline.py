@@ -1,0 +1,220 @@
+"""Evidence from the picture: where the outline of the hand lies.
+
+Colours learnt from the pixels well inside and well outside the fitted silhouette say how likely
+each pixel is hand. Along the normals of the silhouette, the place that best divides likely from
+unlikely is the outline. The fit takes these places as further residuals, robustly and within
+reach only, so that anatomy keeps the last word over a malformed outline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from handrefiner_ext.geometry.boxes import bounding_box, clip, grow
+from handrefiner_ext.geometry.rasterize import z_buffer
+from handrefiner_ext.mesh.open_hand.fit import Contour
+from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
+from handrefiner_ext.types import Box, FloatArray, Image
+
+WORKING_SIZE = 140.0
+"""Hand size, in pixels, at which the outline is looked for; a finger is some 14 pixels wide."""
+
+MARGIN = 0.2
+REACH = 0.07
+"""How far from the silhouette the outline is looked for, hand sizes."""
+
+SAMPLES = 25
+BINS = 16
+MIN_PIXELS = 80
+MAX_POINTS = 120
+MIN_CONTRAST = 0.35
+GRAZING = 0.3
+"""Largest part of a vertex's normal along the line of sight that counts as outline."""
+
+CONTOUR_DEVIATION = 0.02
+"""Expected error of one outline point, hand sizes; neighbours err together, so it is large."""
+
+Likelihood = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Placing:
+    """From the fit's space (centred, hand sizes, mirrored for left hands) to the picture."""
+
+    centre: FloatArray
+    size_px: float
+    mirror: FloatArray
+
+    def to_picture(self, points: FloatArray) -> FloatArray:
+        """(n, 2) -> (n, 2) pixels."""
+        return np.asarray(points * self.mirror * self.size_px + self.centre)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The picture around a hand at working size."""
+
+    pixels: Image
+    box: Box
+    scale: float
+    placing: Placing
+
+    def locate(self, points: FloatArray) -> FloatArray:
+        """(n, 2) in the fit's space -> (n, 2) pixels of the crop."""
+        origin = np.array([self.box.x0, self.box.y0])
+        return np.asarray((self.placing.to_picture(points) - origin) * self.scale)
+
+
+def cut_crop(image: Image, points: FloatArray, placing: Placing) -> Crop | None:
+    """The part of the picture around (n, 2) points of the fit's space; None where too small."""
+    margin = int(MARGIN * placing.size_px) + 2
+    box = grow(bounding_box(placing.to_picture(points)), margin, margin)
+    box = clip(box, *image.shape[:2])
+    scale = min(1.0, WORKING_SIZE / placing.size_px)
+    columns, rows = int(box.width * scale), int(box.height * scale)
+    if min(columns, rows) < 16:
+        return None
+    pixels = cv2.resize(image[box.slices], (columns, rows), interpolation=cv2.INTER_AREA)
+    return Crop(pixels.astype(np.uint8), box, scale, placing)
+
+
+def hand_likelihood(pixels: Image, silhouette: NDArray[np.uint8], reach: int) -> Likelihood | None:
+    """(h, w) probability of each pixel to be hand; None where there is too little to learn from.
+
+    silhouette: (h, w), 1 under the mesh. reach: pixels from it within which nothing is learnt.
+    """
+    inner = cv2.erode(silhouette, _disc(max(1, reach // 3)))
+    outer = 1 - cv2.dilate(silhouette, _disc(reach))
+    if min(int(inner.sum()), int(outer.sum())) < MIN_PIXELS:
+        return None
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.int32)
+    lab[..., 1:] = np.clip(2 * lab[..., 1:] - 128, 0, 255)
+    index = np.ravel_multi_index(tuple(np.moveaxis(lab * BINS >> 8, -1, 0)), (BINS,) * 3)
+    hand, rest = (_colour_density(index[where > 0]) for where in (inner, outer))
+    likelihood = (hand / (hand + rest)).ravel()[index].astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(likelihood, (0, 0), 0.8))
+
+
+def _disc(radius: int) -> NDArray[np.uint8]:
+    size = (2 * radius + 1, 2 * radius + 1)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size), dtype=np.uint8)
+
+
+def _colour_density(index: NDArray[np.intp]) -> FloatArray:
+    """(BINS, BINS, BINS) smoothed relative frequencies, nowhere zero."""
+    count = np.bincount(index, minlength=BINS**3).reshape((BINS,) * 3) / len(index)
+    for axis in range(3):
+        padded = np.concatenate(
+            [count.take([0], axis), count, count.take([BINS - 1], axis)], axis=axis
+        )
+        before, after = np.arange(BINS), np.arange(2, BINS + 2)
+        count = 0.5 * count + 0.25 * (padded.take(before, axis) + padded.take(after, axis))
+    return np.asarray(count + 0.02 / BINS**2)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the picture says about the outline near a first fit.
+
+    likelihood: (h, w) of each pixel of the crop to be hand. silhouette: (h, w), 1 under the mesh.
+    """
+
+    crop: Crop
+    likelihood: Likelihood
+    silhouette: Likelihood
+
+    def find_contour(self, kinematics: Kinematics, pose: Pose) -> Contour | None:
+        """Vertices on the silhouette with the lines to which the picture would move them."""
+        numbers, points, normals = _silhouette_vertices(
+            kinematics, pose, self.crop, self.silhouette
+        )
+        steps = np.linspace(-REACH, REACH, SAMPLES)
+        line = points[:, None] + steps[None, :, None] * normals[:, None]
+        profile = _sample(self.likelihood, self.crop.locate(line.reshape(-1, 2)))
+        shift, contrast = _divide(profile.reshape(-1, SAMPLES), steps)
+        sure = np.flatnonzero(contrast > MIN_CONTRAST)
+        sure = sure[:: 1 + len(sure) // MAX_POINTS]
+        if len(sure) == 0:
+            return None
+        aim = (points * normals).sum(axis=1) + shift
+        return Contour(numbers[sure], normals[sure], aim[sure], CONTOUR_DEVIATION)
+
+
+def look_at_outline(
+    kinematics: Kinematics, pose: Pose, image: Image, placing: Placing
+) -> Outline | None:
+    """Learn the hand's colours near the mesh of `pose`; None where there is too little to see."""
+    points = kinematics.place_vertices(pose)
+    crop = cut_crop(image, points[:, :2], placing)
+    if crop is None:
+        return None
+    located = np.column_stack([crop.locate(points[:, :2]), points[:, 2]])
+    rows, columns = crop.pixels.shape[:2]
+    _, triangle = z_buffer(located, kinematics.model.faces, Box(0, 0, columns, rows))
+    silhouette = (triangle >= 0).astype(np.uint8)
+    reach = max(2, round(REACH * placing.size_px * crop.scale))
+    likelihood = hand_likelihood(crop.pixels, silhouette, reach)
+    if likelihood is None:
+        return None
+    return Outline(crop, likelihood, silhouette.astype(np.float32))
+
+
+def _silhouette_vertices(
+    kinematics: Kinematics, pose: Pose, crop: Crop, silhouette: Likelihood
+) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+    """Numbers (n,), points (n, 2) and unit normals (n, 2) of the vertices on the silhouette."""
+    placed = kinematics.place_vertices(pose)
+    normals = _vertex_normals(placed, kinematics.model.faces)
+    grazing = (np.abs(normals[:, 2]) < GRAZING) & (kinematics.model.vertices[:, 1] < 0.0)
+    numbers = np.flatnonzero(grazing)
+    flat = normals[numbers, :2]
+    flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    points = placed[numbers, :2]
+    beyond = crop.locate(points + flat * (3.0 / WORKING_SIZE))
+    outside = _sample(silhouette, beyond) < 0.5
+    return numbers[outside], points[outside], flat[outside]
+
+
+def _vertex_normals(vertices: FloatArray, faces: NDArray[np.int32]) -> FloatArray:
+    """(n, 3) unit normals, weighted by area."""
+    a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
+    face_normals = np.cross(b - a, c - a)
+    total = np.stack(
+        [
+            np.bincount(faces.T.ravel(), np.tile(face_normals[:, axis], 3), minlength=len(vertices))
+            for axis in range(3)
+        ],
+        axis=1,
+    )
+    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12))
+
+
+def _sample(field: Likelihood, points: FloatArray) -> FloatArray:
+    """(n,) bilinear values at (n, 2) pixel points; the border's value outside."""
+    x, y = np.ascontiguousarray((points - 0.5).T, dtype=np.float32)
+    sampled = np.asarray(cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return sampled.ravel().astype(np.float64)
+
+
+def _divide(profile: FloatArray, steps: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Where each (n, samples) profile falls from hand to background, and by how much.
+
+    The best division has the likeliest hand on its inner and background on its outer side; a weak
+    pull to the middle decides where many places are equally good.
+    """
+    evidence = profile - 0.5
+    inside = evidence.cumsum(axis=1)
+    total = inside[:, -1:]
+    score = 2 * inside - total - 0.6 * (steps / REACH) ** 2
+    best = score.argmax(axis=1)
+    index = np.arange(profile.shape[1])
+    within, beyond = index <= best[:, None], index > best[:, None]
+    inner = (profile * within).sum(axis=1) / within.sum(axis=1)
+    outer = (profile * beyond).sum(axis=1) / np.maximum(beyond.sum(axis=1), 1)
+    half_step = 0.5 * (steps[1] - steps[0])
+    at_end = (best == 0) | (best >= len(steps) - 2)
+    return steps[best] + half_step, np.where(at_end, 0.0, inner - outer)
