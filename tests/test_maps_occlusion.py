@@ -58,19 +58,58 @@ def test_a_hand_clearly_nearer_hides_the_other_whatever_its_number(near_first: b
     assert shows(maps, near, far) == 1.0
 
 
-def test_where_order_is_clear_each_pixel_shows_the_nearest_surface() -> None:
-    meshes = [hand(1, (250, 210), 2600.0), hand(2, (280, 220), 1200.0), hand(3, (310, 200), 700.0)]
-    maps = maps_of(meshes)
-    assert len(maps.overlaps) == 3
-    assert all(overlap.certain for overlap in maps.overlaps)
-    nearest = np.full(SIZE, np.inf)
-    owner = np.full(SIZE, -1)
+def nearest_of(maps: ControlMaps, meshes: list[HandMesh]) -> tuple[np.ndarray, np.ndarray]:
+    """Depth and owner of one z-buffer over hands at their distances."""
+    nearest, owner = np.full(SIZE, np.inf), np.full(SIZE, -1)
     for number, (mesh, layer) in enumerate(zip(meshes, maps.layers, strict=True)):
         depth = np.full(SIZE, np.inf)
         depth[layer.box.slices] = layer.depth + FOCAL_PER_SIDE * max(SIZE) / mesh.camera.scale
         owner[depth < nearest] = number
         nearest = np.minimum(nearest, depth)
-    np.testing.assert_array_equal(maps.owner, owner)
+    return nearest, owner
+
+
+def test_where_order_is_clear_each_pixel_shows_the_nearest_surface() -> None:
+    meshes = [hand(1, (250, 210), 2600.0), hand(2, (280, 220), 1200.0), hand(3, (310, 200), 700.0)]
+    for order in permutations(meshes):
+        maps = maps_of(list(order))
+        assert len(maps.overlaps) == 3
+        assert all(overlap.certain for overlap in maps.overlaps)
+        np.testing.assert_array_equal(maps.owner, nearest_of(maps, list(order))[1])
+
+
+def test_a_finger_that_reaches_through_a_hand_clearly_in_front_is_seen() -> None:
+    shape = [np.array(part) for part in shape_of("open_hand", 11)]
+    reaching = hand(12, (260, 210), 1300.0)
+    tip = np.argmin(np.linalg.norm(reaching.vertices - reaching.joints[8], axis=1))
+    near = reaching.vertices.copy()
+    near[np.linalg.norm(near - near[tip], axis=1) < 0.02, 2] -= 0.6
+    reaching = replace(reaching, vertices=near)
+    x, y = reaching.joints_2d[8]
+    front = place(tuple(shape), 2000.0, (x, y), SIZE)
+    for order in permutations([front, reaching]):
+        maps = maps_of(list(order))
+        (overlap,) = maps.overlaps
+        assert overlap.certain
+        assert order[overlap.front] is front
+        assert 0.0 < shows(maps, overlap.back, overlap.front) < 0.5
+        np.testing.assert_array_equal(maps.owner, nearest_of(maps, list(order))[1])
+
+
+def test_moving_a_hand_back_keeps_it_in_front_of_what_it_was_clearly_in_front_of() -> None:
+    tried = 0
+    for seed in range(12):
+        meshes = [
+            hand(seed, (250, 210), 1500.0),
+            hand(seed + 20, (270, 220), 1450.0),
+            hand(seed + 40, (240, 230), 1060.0),
+        ]
+        before, after = maps_of(meshes[::2]), maps_of(meshes, occlusion_order="2,1")
+        if all(o.certain and o.front == 0 for o in before.overlaps) and len(after.overlaps) == 3:
+            tried += 1
+            behind = after.owner == 2
+            np.testing.assert_array_equal(behind, behind & (before.owner == 1))
+    assert tried >= 3
 
 
 @pytest.mark.parametrize("seed", range(10))
