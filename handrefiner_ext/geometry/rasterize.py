@@ -28,9 +28,10 @@ from handrefiner_ext.types import Box, DepthMap, FloatArray, HandMesh
 # Small enough for the processor's cache, which is faster than fewer and larger chunks.
 CHUNK_ROWS = 1 << 14
 CHUNK_PIXELS = 1 << 15
-BAND_PIXELS = 1 << 20
+BAND_PIXELS = 1 << 18
 
-EMPTY = np.iinfo(np.int64).max
+EMPTY = (0x7F800000 << 32) | 0xFFFFFFFF
+"""What `_unpack` reads as infinity and -1: behind all that is drawn."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,7 @@ def z_buffer(
         bottom = min(top + step, height)
         keys = np.full((bottom - top) * width, EMPTY, dtype=np.int64)
         _draw(triangles, top, (bottom - top, width), keys)
-        seen = keys != EMPTY
-        depth[top:bottom].reshape(-1)[seen], number[top:bottom].reshape(-1)[seen] = _unpack(
-            keys[seen]
-        )
+        depth[top:bottom], number[top:bottom] = _unpack(keys.reshape(-1, width))
     return depth, number
 
 
@@ -116,9 +114,9 @@ def _draw(triangles: Triangles, top: int, shape: tuple[int, int], keys: Ints) ->
     """Draw into the band of the given (height, width) that begins at row `top`."""
     height, width = shape
     x, y = triangles.x, triangles.y
-    first = np.maximum(np.ceil(y[:, 0]), top).astype(np.int64)
-    last = np.minimum(np.floor(y[:, 2]), top + height - 1).astype(np.int64)
-    left, right = np.ceil(x.min(axis=1) - EDGE_PX), np.floor(x.max(axis=1) + EDGE_PX)
+    first = np.maximum(np.ceil(y[0]), top).astype(np.int64)
+    last = np.minimum(np.floor(y[2]), top + height - 1).astype(np.int64)
+    left, right = np.ceil(x.min(axis=0) - EDGE_PX), np.floor(x.max(axis=0) + EDGE_PX)
     hit = (last >= first) & (np.maximum(left, 0) <= np.minimum(right, width - 1))
     chosen, first = np.flatnonzero(hit), first[hit]
     count = last[hit] - first + 1

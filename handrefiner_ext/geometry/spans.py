@@ -33,7 +33,7 @@ Ints = NDArray[np.int64]
 class Triangles:
     """Triangles whose pixel centres are whole numbers, each with its corners from top to bottom.
 
-    x, y: (m, 3). long, short: edges as (5, m) and (5, 2 m) rows x, y, z at the upper end, x and z
+    x, y: (3, m). long, short: edges as (5, m) and (5, 2 m) rows x, y, z at the upper end, x and z
     per pixel downwards; short holds upper to middle, then middle to lower.
     number: (m,) number of the face in the caller's list.
     """
@@ -69,10 +69,10 @@ def sort_corners(points: FloatArray, faces: NDArray[np.integer[Any]]) -> Triangl
     order = np.lexsort((points[:, 0], points[:, 1]))
     rank = np.zeros(len(points), dtype=np.int64)
     rank[order] = np.arange(len(points))
-    corners = np.sort(rank[faces[number]], axis=1)
-    x, y, z = (axis[corners] for axis in points[order].T)
+    corners = np.sort(rank[faces[number]], axis=1).T
+    x, y, z = (axis.take(corners) for axis in points[order].T)
     keep = np.abs(_doubled_area(x, y)) > MIN_AREA_PX
-    x, y, z = x[keep], y[keep], z[keep]
+    x, y, z = x[:, keep], y[:, keep], z[:, keep]
     short = np.concatenate([_edges(x, y, z, (0, 1)), _edges(x, y, z, (1, 2))], axis=1)
     return Triangles(x, y, _edges(x, y, z, (0, 2)), short, number[keep])
 
@@ -80,17 +80,16 @@ def sort_corners(points: FloatArray, faces: NDArray[np.integer[Any]]) -> Triangl
 def _edges(x: FloatArray, y: FloatArray, z: FloatArray, ends: tuple[int, int]) -> FloatArray:
     """(5, m) edges between two corners; a level edge goes nowhere."""
     upper, lower = ends
-    drop = y[:, lower] - y[:, upper]
+    drop = y[lower] - y[upper]
     steep = drop > LEVEL_PX
     drop = np.where(steep, drop, 1.0)
-    slopes = [np.where(steep, v[:, lower] - v[:, upper], 0.0) / drop for v in (x, z)]
-    return np.stack([x[:, upper], y[:, upper], z[:, upper], *slopes])
+    slopes = [np.where(steep, v[lower] - v[upper], 0.0) / drop for v in (x, z)]
+    return np.stack([x[upper], y[upper], z[upper], *slopes])
 
 
 def _doubled_area(x: FloatArray, y: FloatArray) -> FloatArray:
-    """(m, 3) corners -> (m,) signed doubled area."""
-    along, across = (x[:, 1] - x[:, 0]), (x[:, 2] - x[:, 0])
-    return np.asarray(along * (y[:, 2] - y[:, 0]) - across * (y[:, 1] - y[:, 0]))
+    """(3, m) corners -> (m,) signed doubled area."""
+    return np.asarray((x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]))
 
 
 def chunks(counts: Ints, limit: int) -> Iterator[slice]:
@@ -112,9 +111,9 @@ def counting(counts: Ints) -> Ints:
 def cut_spans(t: Triangles, which: Ints, row: FloatArray, frame: tuple[int, int]) -> Spans:
     """The span of each triangle `which` in its `row`. frame: top row of the band, width."""
     top, width = frame
-    lower_half = row >= t.y[:, 1].take(which)
+    lower_half = row >= t.y[1].take(which)
     x_a, z_a = _cross(t.long.take(which, axis=1), row)
-    x_b, z_b = _cross(t.short.take(which + lower_half * t.y.shape[0], axis=1), row)
+    x_b, z_b = _cross(t.short.take(which + lower_half * len(t.number), axis=1), row)
     x_left, x_right = np.minimum(x_a, x_b), np.maximum(x_a, x_b)
     first = np.maximum(np.ceil(x_left - EDGE_PX), 0)
     count = np.minimum(np.floor(x_right + EDGE_PX), width - 1) - first + 1
