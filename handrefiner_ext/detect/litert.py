@@ -73,14 +73,17 @@ class LitertDetector:
         """See `flow.Networks`. The old landmarks only say where to look if no palm does."""
         view = flow.enlarge(old.box, NEARBY_VIEW)
         found = self._networks.find_palms(image, [view], FAINT_SCORE, FAINT_SCORE)
-        seen = [self._networks.read(image, palm.roi) for palm in found]
+        presence = params.presence_threshold
+        seen = [self._networks.read_closely(image, palm.roi, presence) for palm in found]
         near = [h for h in seen if flow.distance(old, h) < flow.STILL_THERE]
-        if not any(h.score > params.presence_threshold for h in near):
-            seen.append(self._networks.read(image, around_landmarks(old.landmarks)))
-        return [hand for hand in seen if hand.score > params.presence_threshold]
+        if not any(h.score > presence for h in near):
+            window = around_landmarks(old.landmarks)
+            seen.append(self._networks.read_closely(image, window, presence))
+        return [hand for hand in seen if hand.score > presence]
 
     def _sight(self, image: Image, palm: Palm, params: RefineParams) -> Sighting:
-        hand, threshold = self._networks.read(image, palm.roi), params.presence_threshold
+        threshold = params.presence_threshold
+        hand = self._networks.read_closely(image, palm.roi, threshold)
         if hand.score > threshold:
             return Sighting(hand, palm.score)
         fault = f"The hand's presence {hand.score:.2f} is not above presence_threshold"

@@ -126,7 +126,3 @@ def rank_in_view(hand: Hand, view: Box, image: Image) -> float:
         view.y1 - y1 if view.y1 < height else np.inf,
     ]
     return float(min(*room, ENOUGH_MARGIN * hand.size_px) / max(hand.size_px, 1e-6))
-
-
-def _visible(box: Box, scale: float, image: Image) -> Box:
-    return clip(flow.enlarge(box, scale), *image.shape[:2])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.detect.model import read_network
+from handrefiner_ext.detect.quiet import hushed
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.types import FloatArray
 
@@ -20,8 +21,9 @@ class Network:
 
     def __init__(self, name: str) -> None:
         interpreter = _import_interpreter()
-        self._net = interpreter(model_content=read_network(name), num_threads=THREADS)
-        self._net.allocate_tensors()
+        with hushed():
+            self._net = interpreter(model_content=read_network(name), num_threads=THREADS)
+            self._net.allocate_tensors()
         self._input = self._net.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._net.get_output_details()]
         self._lock = threading.Lock()

@@ -79,8 +79,8 @@ class Landmarkers:
             min_hand_detection_confidence=score,
             min_hand_presence_confidence=presence,
         )
-        with hushed(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", message=r"SymbolDatabase\.GetPrototype")
+        with hushed():
             landmarker = tasks.vision.HandLandmarker.create_from_options(options)
             landmarker.detect(self._wrap(np.zeros((64, 64, 3), np.uint8)))
         return landmarker
