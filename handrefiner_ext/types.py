@@ -117,6 +117,8 @@ class HandMesh:
     faces: (m, 3) int32, counter-clockwise seen from outside for a right-handed frame.
     joints: (21, 3) metres in camera space.
     reprojection_error: mean distance of projected joints from the landmarks, in hand sizes.
+    outline_disagreement: area where picture and mesh disagree about what is hand, as a share of
+    the mesh's silhouette; None where the picture's colours do not tell.
     """
 
     hand: Hand
@@ -126,6 +128,7 @@ class HandMesh:
     camera: WeakPerspective
     reprojection_error: float
     backend: str
+    outline_disagreement: float | None = None
 
     @property
     def handedness(self) -> Handedness:

@@ -9,7 +9,7 @@ import numpy as np
 from handrefiner_ext.mesh.open_hand.fit import Fit, HandFitter, Target
 from handrefiner_ext.mesh.open_hand.kinematics import Kinematics
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
-from handrefiner_ext.mesh.open_hand.outline import Placing, look_at_outline
+from handrefiner_ext.mesh.open_hand.outline import Outline, Placing, look_at_outline
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import (
     FloatArray,
@@ -49,8 +49,6 @@ class OpenHandReconstructor:
         placing = _placing(hand)
         target = _target(hand, placing)
         fit = self.fitter.fit(target)
-        if params.outline and fit.reprojection_error <= MAX_REPROJECTION_ERROR:
-            fit = self._follow_outline(image, placing, target, fit)
         if not fit.reprojection_error <= MAX_REPROJECTION_ERROR:
             return Refusal(
                 hand.box,
@@ -58,17 +56,24 @@ class OpenHandReconstructor:
                 f"{fit.reprojection_error:.0%} of the hand's size "
                 f"({MAX_REPROJECTION_ERROR:.0%} is allowed)",
             )
-        return self._mesh(hand, placing, fit)
-
-    def _follow_outline(self, image: Image, placing: Placing, target: Target, fit: Fit) -> Fit:
+        if not params.outline:
+            return self._mesh(hand, placing, fit)
         outline = look_at_outline(self.kinematics, fit.pose, image, placing)
         if outline is None:
-            return fit
+            return self._mesh(hand, placing, fit)
+        fit = self._follow(outline, target, fit)
+        mesh = self._mesh(hand, placing, fit)
+        disagreement = outline.disagreement(self.kinematics, fit.pose)
+        return replace(mesh, outline_disagreement=disagreement)
+
+    def _follow(self, outline: Outline, target: Target, first: Fit) -> Fit:
+        """The fit that heeds the outline too, unless that loses the landmarks."""
+        fit = first
         for _ in range(OUTLINE_ROUNDS):
             contour = outline.find_contour(self.kinematics, fit.pose)
             if contour is not None:
                 fit = self.fitter.fit(replace(target, contour=contour), fit.pose)
-        return fit
+        return fit if fit.reprojection_error <= MAX_REPROJECTION_ERROR else first
 
     def _mesh(self, hand: Hand, placing: Placing, fit: Fit) -> HandMesh:
         pose = fit.pose

@@ -18,6 +18,7 @@ from handrefiner_ext.geometry.boxes import bounding_box, clip, grow
 from handrefiner_ext.geometry.rasterize import z_buffer
 from handrefiner_ext.mesh.open_hand.fit import Contour
 from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
+from handrefiner_ext.topology import MIDDLE_MCP, WRIST
 from handrefiner_ext.types import Box, FloatArray, Image
 
 WORKING_SIZE = 140.0
@@ -120,7 +121,8 @@ def _colour_density(index: NDArray[np.intp]) -> FloatArray:
 class Outline:
     """What the picture says about the outline near a first fit.
 
-    likelihood: (h, w) of each pixel of the crop to be hand. silhouette: (h, w), 1 under the mesh.
+    likelihood: (h, w) of each pixel of the crop to be hand. silhouette: (h, w), 1 under the first
+    fit's mesh.
     """
 
     crop: Crop
@@ -143,19 +145,40 @@ class Outline:
         aim = (points * normals).sum(axis=1) + shift
         return Contour(numbers[sure], normals[sure], aim[sure], CONTOUR_DEVIATION)
 
+    def disagreement(self, kinematics: Kinematics, pose: Pose) -> float:
+        """Area that is hand in the picture or under the mesh of `pose`, but not both.
+
+        As a share of the mesh's silhouette, beyond the wrist only, where no arm confuses it.
+        """
+        likely = self.likelihood > 0.5
+        covered = draw_silhouette(kinematics, pose, self.crop) > 0
+        wrist, knuckle = self.crop.locate(kinematics.place_landmarks(pose)[[WRIST, MIDDLE_MCP], :2])
+        rows, columns = np.indices(likely.shape)
+        along = knuckle - wrist
+        beyond = (columns - wrist[0]) * along[0] + (rows - wrist[1]) * along[1] > 0.0
+        covered, likely = covered & beyond, likely & beyond
+        _, parts = cv2.connectedComponents((likely | covered).astype(np.uint8))
+        attached = np.isin(parts, parts[covered])
+        return float(((likely & attached) ^ covered).sum() / max(int(covered.sum()), 1))
+
+
+def draw_silhouette(kinematics: Kinematics, pose: Pose, crop: Crop) -> NDArray[np.uint8]:
+    """(h, w), 1 under the mesh of `pose`."""
+    points = kinematics.place_vertices(pose)
+    located = np.column_stack([crop.locate(points[:, :2]), points[:, 2]])
+    rows, columns = crop.pixels.shape[:2]
+    _, triangle = z_buffer(located, kinematics.model.faces, Box(0, 0, columns, rows))
+    return (triangle >= 0).astype(np.uint8)
+
 
 def look_at_outline(
     kinematics: Kinematics, pose: Pose, image: Image, placing: Placing
 ) -> Outline | None:
     """Learn the hand's colours near the mesh of `pose`; None where there is too little to see."""
-    points = kinematics.place_vertices(pose)
-    crop = cut_crop(image, points[:, :2], placing)
+    crop = cut_crop(image, kinematics.place_vertices(pose)[:, :2], placing)
     if crop is None:
         return None
-    located = np.column_stack([crop.locate(points[:, :2]), points[:, 2]])
-    rows, columns = crop.pixels.shape[:2]
-    _, triangle = z_buffer(located, kinematics.model.faces, Box(0, 0, columns, rows))
-    silhouette = (triangle >= 0).astype(np.uint8)
+    silhouette = draw_silhouette(kinematics, pose, crop)
     reach = max(2, round(REACH * placing.size_px * crop.scale))
     likelihood = hand_likelihood(crop.pixels, silhouette, reach)
     if likelihood is None:
