@@ -104,9 +104,18 @@ def _reconstruct(
 ) -> HandMesh | Refusal:
     """One hand whose numbers break down is refused; the others go on."""
     try:
-        return reconstructor.reconstruct(image, hand, params)
+        mesh = reconstructor.reconstruct(image, hand, params)
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         return Refusal(hand.box, f"Its mesh could not be computed ({error}).")
+    if isinstance(mesh, HandMesh) and not _is_finite(mesh):
+        return Refusal(hand.box, "Its mesh has coordinates that are not finite numbers.")
+    return mesh
+
+
+def _is_finite(mesh: HandMesh) -> bool:
+    with np.errstate(all="ignore"):
+        arrays = (mesh.vertices, mesh.joints_2d, mesh.reprojection_error)
+    return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 def _check_picture(image: Image, drawn_mask: Mask | None) -> None:
