@@ -99,6 +99,13 @@ def test_the_json_says_what_the_pipeline_found(pictures, tmp_path, stages):
     ]
 
 
+def test_the_json_has_every_hand_from_left_to_right(pictures, tmp_path):
+    assert run("hints", pictures / "both.png", "--out_dir", tmp_path) == DONE
+    said = json.loads((tmp_path / "both_hands.json").read_text("utf-8"))
+    assert [hand["handedness"] for hand in said["hands"]] == ["right", "left"]
+    assert said["skipped"] == []
+
+
 def test_meshes_are_written_upright_and_in_metres(pictures, tmp_path):
     import trimesh
 
@@ -196,6 +203,14 @@ def test_a_refined_picture_can_be_refined_again_and_again(pictures, tmp_path):
     for _ in range(2):
         assert refine_folder(one, two) == DONE
         assert names(two) == ["both_0_0.png", "none_0_0.png", "one_0_0.png"]
+
+
+def test_a_copy_of_a_copy_is_replaced_by_the_next_run(pictures, tmp_path):
+    assert run("refine", "--input_img", pictures / "none.png", "--out_dir", pictures) == DONE
+    for _ in range(2):
+        arguments = ("--input_img", pictures / "none_0.png", "--out_dir", tmp_path / "out")
+        assert run("refine", *arguments) == DONE
+        assert names(tmp_path / "out") == ["none_0_0.png"]
 
 
 @pytest.mark.parametrize("folder", [False, True])

@@ -105,6 +105,13 @@ def test_sixteen_bits_are_worked_on_as_their_high_bytes(tmp_path, channels):
             np.testing.assert_array_equal(np.array(opened.convert("RGB")), picture.image)
 
 
+def test_black_and_white_are_painted_as_the_ends_of_sixteen_bits(tmp_path):
+    (tmp_path / "deep.png").write_bytes(encode_png(np.full((2, 1, 3), 9999, dtype=np.uint16)))
+    image = np.array([[[0, 0, 0]], [[255, 255, 255]]], dtype=np.uint8)
+    pixels = repaint(load_picture(tmp_path / "deep.png"), image)
+    np.testing.assert_array_equal(pixels[:, 0, 0], [0, 65535])
+
+
 def palette_picture(transparent):
     rng = np.random.default_rng(5)
     picture = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).quantize(16)
