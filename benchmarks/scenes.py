@@ -57,12 +57,24 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class HandModel:
+    """A hand to draw; `has_cap`: its last vertex closes the wrist, and a forearm may follow."""
+
+    model: OpenHand
+    has_cap: bool
+
+
+@dataclass(frozen=True)
 class Placement:
     """Where a hand goes: centre and size (longer side of the joints' box), pixels."""
 
     centre_x: float
     centre_y: float
     size_px: float
+
+
+def open_hand_model() -> HandModel:
+    return HandModel(load_open_hand(), has_cap=True)
 
 
 def generator(split: str, number: int) -> np.random.Generator:
@@ -95,13 +107,10 @@ def random_rotation(rng: np.random.Generator) -> FloatArray:
     return roll @ tilt @ facing
 
 
-def make_mesh(
-    rng: np.random.Generator, place: Placement, side: Handedness | None = None
-) -> HandMesh:
+def make_mesh(rng: np.random.Generator, place: Placement, model: OpenHand) -> HandMesh:
     """A random hand at a place in the picture; `hand` holds the exact landmarks."""
-    model = load_open_hand()
     anatomy = load_anatomy(model.shape_names)
-    side = side or ("left", "right")[int(rng.integers(2))]
+    side: Handedness = "right" if rng.integers(2) else "left"
     mirror = MIRROR if side == "left" else np.ones(3)
     shape, angles = random_shape(rng, model), random_angles(rng, anatomy)
     turn = random_rotation(rng).T
@@ -201,10 +210,12 @@ def random_background(rng: np.random.Generator, height: int, width: int) -> Floa
     return cv2.GaussianBlur(picture, (0, 0), blur).astype(np.float64)
 
 
-def draw_hand(rng: np.random.Generator, canvas: FloatArray, mesh: HandMesh) -> TrueHand:
-    """Paint the hand with its forearm onto the linear canvas, anti-aliased."""
+def draw_hand(
+    rng: np.random.Generator, canvas: FloatArray, mesh: HandMesh, has_cap: bool
+) -> TrueHand:
+    """Paint the hand, with a forearm if it may have one, onto the linear canvas, anti-aliased."""
     height, width = canvas.shape[:2]
-    vertices, faces = with_forearm(mesh)
+    vertices, faces = with_forearm(mesh) if has_cap else (mesh.vertices, mesh.faces)
     points = np.column_stack([mesh.camera.project(vertices), vertices[:, 2]])
     box = clip(bounding_box(points[:, :2]), height, width)
     fine = 2
@@ -240,9 +251,16 @@ def finish(rng: np.random.Generator, canvas: FloatArray) -> Image:
 
 
 def make_scene(
-    rng: np.random.Generator, height: int, width: int, places: tuple[Placement, ...]
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    places: tuple[Placement, ...],
+    hand: HandModel | None = None,
 ) -> Scene:
-    """A picture with one random hand at each place."""
+    """A picture with one random hand at each place; `hand` is the open hand if not given."""
+    hand = hand or open_hand_model()
     canvas = random_background(rng, height, width)
-    hands = tuple(draw_hand(rng, canvas, make_mesh(rng, place)) for place in places)
+    hands = tuple(
+        draw_hand(rng, canvas, make_mesh(rng, place, hand.model), hand.has_cap) for place in places
+    )
     return Scene(finish(rng, canvas), hands)

@@ -34,8 +34,7 @@ LANDMARK_OFFSETS = 1e-3 * np.array(
         *([-3.4, 5.8, 4.8], [-1.0, 1.1, 2.5], [0.1, 0.2, 1.9], [-2.1, 4.0, -1.3]),
     ]
 )
-"""(21, 3) metres from the rig's joints to where the landmark network sees them, in the rest frame
-of the bone that ends there; measured by tools/calibrate_landmarks.py."""
+"""The open hand's `landmark_offsets`; measured by tools/calibrate_landmarks.py."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,8 @@ class OpenHand:
     bones for each finger. axes: (5, 3 axes, 3) unit hinge axes in the rest pose.
     shape_vertices: (k, n, 3) and shape_joints: (k, 21, 3) m: what each of `shape_names` adds;
     1.0 changes the named measure by 10 %.
+    landmark_offsets: (21, 3) m from the joints to where a detector sees them, in the rest frame
+    of the bone that ends there.
     """
 
     vertices: FloatArray
@@ -82,6 +83,7 @@ class OpenHand:
     shape_names: tuple[str, ...]
     shape_vertices: FloatArray
     shape_joints: FloatArray
+    landmark_offsets: FloatArray
 
     @property
     def shape_count(self) -> int:
@@ -113,8 +115,8 @@ class OpenHand:
         steps = np.matmul(rotations, skeleton.bones[..., None])[..., 0]
         chain = np.concatenate([skeleton.bases[:, None], steps], axis=1).cumsum(axis=1)
         joints = np.concatenate([np.zeros((1, 3)), chain.reshape(-1, 3)])
-        landmarks = joints + LANDMARK_OFFSETS
-        tips = LANDMARK_OFFSETS[1:].reshape(FINGER_COUNT, 4, 3)[:, 1:]
+        landmarks = joints + self.landmark_offsets
+        tips = self.landmark_offsets[1:].reshape(FINGER_COUNT, 4, 3)[:, 1:]
         moved = np.matmul(rotations, tips[..., None])[..., 0]
         chain_landmarks = landmarks[1:].reshape(FINGER_COUNT, 4, 3)
         chain_landmarks[:, 1:] += moved - tips
@@ -181,14 +183,15 @@ def load_open_hand() -> OpenHand:
         faces=arrays["faces"].astype(np.int32),
         joints=joints,
         weights=arrays["weights"].astype(np.float64),
-        axes=_hinge_axes(joints, arrays["flexion_axes"].astype(np.float64)),
+        axes=hinge_axes(joints, arrays["flexion_axes"].astype(np.float64)),
         shape_names=tuple(str(name) for name in arrays["shape_names"]),
         shape_vertices=arrays["shape_vertices"].astype(np.float64),
         shape_joints=arrays["shape_joints"].astype(np.float64),
+        landmark_offsets=LANDMARK_OFFSETS,
     )
 
 
-def _hinge_axes(joints: FloatArray, flexion: FloatArray) -> FloatArray:
+def hinge_axes(joints: FloatArray, flexion: FloatArray) -> FloatArray:
     """(5, 3, 3) flexion, abduction and twist axes: twist along the finger's first bone."""
     _, bones = split_joints(joints)
     twist = bones[:, 0] / np.linalg.norm(bones[:, 0], axis=1, keepdims=True)
