@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def _needs_mark(picture: Picture, target: Path) -> bool:
     the source is an output itself, lest it be taken for that picture's. Elsewhere a copy is one
     byte for byte.
     """
-    beside = target.parent.resolve() == picture.path.parent.resolve()
+    beside = os.path.realpath(target.parent) == os.path.realpath(picture.path.parent)
     return beside or any(chunk.keyword == MARK for chunk in picture.metadata)
 
 

@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone; Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        return _complain(f"{error.filename} cannot be used: {error.strerror or error}.", FAILED)
     except KeyboardInterrupt:
         return _complain("Stopped. What was finished by then has been written.", STOPPED)
 
@@ -158,7 +160,7 @@ def _run_hints(options: argparse.Namespace) -> int:
     from handrefiner_ext.batch import HintFolders, write_hints
     from handrefiner_ext.naming import plan
 
-    sources = _expand(options.images)
+    sources = _expand(options.images, (options.out_dir, options.mesh_dir))
     folders = HintFolders(_open_folder(options.out_dir), _open_optional_folder(options.mesh_dir))
     request = _prepare(params, options)
     jobs = plan(sources, folders.targets())
@@ -191,26 +193,23 @@ def _prepare(params: RefineParams, options: argparse.Namespace) -> Request:
     return Request(params, build_stages(params), drawn_mask)
 
 
-def _expand(names: Iterable[str]) -> list[Path]:
+def _expand(names: Iterable[str], outputs: Iterable[str | None]) -> list[Path]:
     """The pictures meant by files, folders and, where the shell left them, wildcards."""
-    from handrefiner_ext.naming import list_pictures
-
-    sources: dict[Path, Path] = {}
+    sources: dict[str, Path] = {}
     for name in names:
         path = Path(name)
         found = [path]
         if path.is_dir():
-            found = list_pictures(path)
+            found = _list_fresh(path, outputs)
         elif WILDCARDS & set(path.name) and path.parent.is_dir() and not path.exists():
             found = sorted(path.parent.glob(path.name)) or [path]
-        sources.update({each.resolve(): each for each in reversed(found)})
+        for each in found:
+            sources.setdefault(os.path.realpath(each), each)
     return list(sources.values())
 
 
-def _find_sources(options: argparse.Namespace, output_names: Iterable[str | None]) -> list[Path]:
-    """The picture, or those of the folder without what earlier runs have written there."""
-    from handrefiner_ext.naming import list_pictures, read_mark
-
+def _find_sources(options: argparse.Namespace, outputs: Iterable[str | None]) -> list[Path]:
+    """The picture, or those of the folder."""
     source = Path(options.input_img or options.input_dir)
     if not source.exists():
         raise PictureError(f"{source} does not exist.")
@@ -218,8 +217,15 @@ def _find_sources(options: argparse.Namespace, output_names: Iterable[str | None
         return [source]
     if not source.is_dir():
         raise PictureError(f"{source} is not a folder; use --input_img for a single picture.")
-    pictures = list_pictures(source)
-    if source.resolve() not in {Path(name).resolve() for name in output_names if name}:
+    return _list_fresh(source, outputs)
+
+
+def _list_fresh(folder: Path, outputs: Iterable[str | None]) -> list[Path]:
+    """The folder's pictures, without what earlier runs have written there if it is an output."""
+    from handrefiner_ext.naming import list_pictures, read_mark
+
+    pictures = list_pictures(folder)
+    if os.path.realpath(folder) not in {os.path.realpath(name) for name in outputs if name}:
         return pictures
     fresh = [path for path in pictures if read_mark(path) is None]
     if len(fresh) < len(pictures):

@@ -131,7 +131,7 @@ def _belongs_to_another(path: Path, source: Path) -> bool:
 
 
 def _key(path: Path) -> str:
-    return fold(str(path.parent.resolve() / path.name))
+    return fold(os.path.join(os.path.realpath(path.parent), path.name))
 
 
 def _source_in(chunk: Chunk) -> str:

@@ -1,4 +1,4 @@
-"""The command line: files, exit codes, sentences."""
+"""The command line: files, and what is said about them."""
 
 from __future__ import annotations
 
@@ -7,54 +7,22 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hand_scenes import BOTH, BrightDetector, PlateReconstructor, make_stages, picture_with
+from cli_runs import names, read, refine_folder, run
+from hand_scenes import BrightDetector, PlateReconstructor, make_stages
 from PIL import Image
 
 from handrefiner_ext import __version__, pipeline
-from handrefiner_ext.cli import DONE, FAILED, STOPPED, WRONG_USAGE, main
+from handrefiner_ext.cli import DONE, FAILED, main
+from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.types import HandMesh
 
-
-@pytest.fixture(autouse=True)
-def stages(monkeypatch):
-    """Tiny stages instead of networks; a test may replace one of them."""
-    held = {}
-    monkeypatch.setattr(pipeline, "build_stages", lambda params: make_stages(**held))
-    return held
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    """A folder with three pictures, two hands, one hand and none, and other files."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    Image.fromarray(picture_with(BOTH)).save(folder / "both.png")
-    Image.fromarray(picture_with(("left half",))).save(folder / "one.jpg", quality=98)
-    Image.fromarray(picture_with(())).save(folder / "none.png")
-    (folder / "test.json").write_text("{}")
-    (folder / "notes.txt").write_text("no picture")
-    return folder
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def read(path):
-    with Image.open(path) as opened:
-        return np.array(opened)
-
-
-def run(*arguments):
-    return main([str(argument) for argument in arguments])
-
-
-def refine_folder(pictures, out, *more):
-    return run("refine", "--input_dir", pictures, "--out_dir", out, *more)
+pytestmark = pytest.mark.usefixtures("tiny_stages")
 
 
 # --- hints
@@ -74,8 +42,8 @@ def test_hints_write_four_files_for_each_picture(pictures, tmp_path):
         assert read(out / f"{source.stem}_overlay.png").shape == (height, width, 3)
 
 
-def test_the_json_says_what_the_pipeline_found(pictures, tmp_path, stages):
-    stages["reconstructor"] = PlateReconstructor(refuses="left")
+def test_the_json_says_what_the_pipeline_found(pictures, tmp_path, tiny_stages):
+    tiny_stages["reconstructor"] = PlateReconstructor(refuses="left")
     source = pictures / "both.png"
     image = read(source)
     image[0, 0] = 255
@@ -112,19 +80,13 @@ def test_meshes_are_written_upright_and_in_metres(pictures, tmp_path):
     out, meshes = tmp_path / "out", tmp_path / "meshes"
     assert run("hints", pictures / "both.png", "--out_dir", out, "--mesh_dir", meshes) == DONE
     assert names(meshes) == ["both_hand1.glb", "both_hand2.glb"]
-    hints = pipeline.hints(read(pictures / "both.png"), _params(), make_stages())
+    hints = pipeline.hints(read(pictures / "both.png"), RefineParams(), make_stages())
     for number, mesh in enumerate(hints.meshes, start=1):
         assert isinstance(mesh, HandMesh)
         loaded = trimesh.load(meshes / f"both_hand{number}.glb", force="mesh")
         np.testing.assert_allclose(loaded.vertices, mesh.vertices * (1, -1, -1), atol=1e-6)
         original = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
         assert loaded.volume == pytest.approx(original.volume, rel=1e-4)
-
-
-def _params():
-    from handrefiner_ext.params import RefineParams
-
-    return RefineParams()
 
 
 def test_hints_take_folders_and_wildcards(pictures, tmp_path):
@@ -239,144 +201,11 @@ def test_a_picture_without_a_drawn_mask_fails_alone(pictures, tmp_path, capsys):
     )
 
 
-# --- what goes wrong
-
-
-def test_a_broken_picture_costs_no_other(pictures, tmp_path, capsys):
-    (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    (pictures / "empty.webp").write_bytes(b"")
-    (pictures / "cut.jpg").write_bytes((pictures / "one.jpg").read_bytes()[:300])
-    assert refine_folder(pictures, tmp_path / "out") == FAILED
-    assert names(tmp_path / "out") == ["both_0.png", "none_0.png", "one_0.png"]
-    errors = [line for line in capsys.readouterr().err.splitlines() if "handrefiner:" in line]
-    assert len(errors) == 3
-    assert any("empty.webp is empty." in line for line in errors)
-
-
-def test_a_missing_picture_costs_no_other(pictures, tmp_path, capsys):
-    arguments = (pictures / "both.png", pictures / "gone.png", pictures / "x*.png")
-    assert run("hints", *arguments, "--out_dir", tmp_path / "out") == FAILED
-    assert len(names(tmp_path / "out")) == 4
-    error = capsys.readouterr().err
-    assert "gone.png does not exist." in error
-    assert "x*.png does not exist." in error
-
-
-def test_a_picture_too_large_for_memory_costs_no_other(pictures, tmp_path, capsys, stages):
-    class Hungry(BrightDetector):
-        def detect(self, image, params):
-            if image.mean() < 127:
-                raise MemoryError
-            return super().detect(image, params)
-
-    stages["detector"] = Hungry()
-    assert refine_folder(pictures, tmp_path / "out") == FAILED
-    assert "both_0.png" in names(tmp_path / "out")
-    assert "none.png needs more memory than there is" in capsys.readouterr().err
-
-
-def test_what_was_finished_before_a_stop_stays(pictures, tmp_path, capsys, stages):
-    class Stopped(BrightDetector):
-        def detect(self, image, params):
-            if image.mean() < 127:
-                raise KeyboardInterrupt
-            return super().detect(image, params)
-
-    stages["detector"] = Stopped()
-    assert refine_folder(pictures, tmp_path / "out") == STOPPED
-    assert names(tmp_path / "out") == ["both_0.png"]
-    assert "Stopped." in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (
-            ["refine", "--input_img", "{t}/gone.png", "--out_dir", "{t}/o"],
-            "gone.png does not exist.",
-        ),
-        (["refine", "--input_dir", "{t}/gone", "--out_dir", "{t}/o"], "gone does not exist."),
-        (["refine", "--input_img", "{t}/in", "--out_dir", "{t}/o"], "is a folder, not a picture."),
-        (
-            ["refine", "--input_dir", "{t}/f", "--out_dir", "{t}/o"],
-            "is not a folder; use --input_img",
-        ),
-        (["refine", "--input_dir", "{t}/in", "--out_dir", "{t}/f"], "cannot be written to"),
-        (["refine", "--input_dir", "{t}/in", "--out_dir", "{t}/f/o"], "cannot be written to"),
-        (["hints", "{t}/in", "--out_dir", "{t}/o", "--mesh_dir", "{t}/f"], "cannot be written to"),
-        (
-            ["hints", "{t}/in", "--out_dir", "{t}/o", "--mask", "drawn", "--drawn_mask", "{t}/x"],
-            "x does not exist.",
-        ),
-    ],
-)
-def test_a_path_that_does_not_serve_is_exit_code_1_and_a_sentence(
-    pictures, tmp_path, capsys, arguments, sentence
-):
-    (tmp_path / "f").write_text("a file")
-    assert main([a.format(t=tmp_path) for a in arguments]) == FAILED
-    error = capsys.readouterr().err
-    assert sentence in error
-    assert error.endswith(".\n")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "COMMAND"),
-        (["paint"], "invalid choice"),
-        (["refine", "--out_dir", "o"], "--input_img --input_dir is required"),
-        (["refine", "--input_img", "a", "--input_dir", "b", "--out_dir", "o"], "not allowed with"),
-        (["refine", "--input_img", "a.png"], "--out_dir"),
-        (["hints", "--out_dir", "o"], "IMAGE"),
-        (["refine", "--input_img", "a", "--out_dir", "o", "--nonsense", "1"], "--nonsense"),
-        (["refine", "--input_img", "a", "--out_dir", "o", "--strength", "2"], "from 0 to 1."),
-        (["refine", "--input_img", "a", "--out_dir", "o", "--seed", "-1"], "seed = '-1'"),
-        (
-            ["refine", "--input_img", "a", "--out_dir", "o", "--keep_best", "maybe"],
-            "true or false.",
-        ),
-        (["refine", "--input_img", "a", "--out_dir", "o", "--backend", "magic"], "one of draft."),
-        (["refine", "--input_img", "a", "--out_dir", "o", "--boxes", "1,2,3"], "boxes = '1,2,3'"),
-        (["hints", "a", "--out_dir", "o", "--occlusion_order", "1,1"], "occlusion_order = '1,1'"),
-        (["hints", "a", "--out_dir", "o", "--mask", "drawn"], "needs --drawn_mask"),
-        (["hints", "a", "--out_dir", "o", "--drawn_mask", "m.png"], "add one of them."),
-    ],
-)
-def test_wrong_usage_is_exit_code_2_and_one_sentence(
-    tmp_path, monkeypatch, capsys, arguments, sentence
-):
-    monkeypatch.chdir(tmp_path)
-    try:
-        code = main(arguments)
-    except SystemExit as exit_:
-        code = exit_.code
-    assert code == WRONG_USAGE
-    error = capsys.readouterr().err
-    assert sentence in error
-    assert error.count("\n") == 1
-    assert error.startswith("handrefiner")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("words", [["--keep_best"], ["--keep_best", "TRUE"], ["--keep_best", "1"]])
-def test_a_switch_is_given_bare_or_with_a_word(pictures, tmp_path, capsys, words):
-    arguments = ("--input_img", pictures / "both.png", "--out_dir", tmp_path / "out", *words)
-    assert run("refine", *arguments) == DONE
-    assert "keep_best: the judge only reports" in capsys.readouterr().out
-
-
-def test_an_order_that_one_picture_cannot_have_costs_no_other(pictures, tmp_path, capsys):
-    assert refine_folder(pictures, tmp_path / "out", "--occlusion_order", "2,1") == FAILED
-    assert names(tmp_path / "out") == ["both_0.png", "none_0.png"]
-    assert "names hand 2" in capsys.readouterr().err
-
-
 # --- what is said
 
 
-def test_each_picture_has_a_line_and_all_have_a_last_one(pictures, tmp_path, capsys, stages):
-    stages["reconstructor"] = PlateReconstructor(refuses="left")
+def test_each_picture_has_a_line_and_all_have_a_last_one(pictures, tmp_path, capsys, tiny_stages):
+    tiny_stages["reconstructor"] = PlateReconstructor(refuses="left")
     assert refine_folder(pictures, tmp_path / "out") == DONE
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -411,12 +240,19 @@ def test_help_and_version_answer_at_once(capsys):
         check=True,
     )
     assert time.perf_counter() - start < 2.0
-    from dataclasses import fields
-
-    from handrefiner_ext.params import RefineParams
-
     assert all(f"--{f.name} " in done.stdout for f in fields(RefineParams))
     with pytest.raises(SystemExit) as exit_:
         main(["--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out == f"handrefiner {__version__}\n"
+
+
+def test_the_version_is_that_of_the_distribution():
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    assert f'\nversion = "{__version__}"\n' in project.read_text("utf-8")
+
+
+def test_hints_pass_over_what_they_wrote_into_the_same_folder(pictures):
+    for _ in range(2):
+        assert run("hints", pictures, "--out_dir", pictures) == DONE
+        assert len(names(pictures)) == 5 + 12
