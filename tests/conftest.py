@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 from hand_scenes import BOTH, make_stages, picture_with
+from hypothesis import settings
 from PIL import Image
 
 from handrefiner_ext import pipeline
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("handrefiner", deadline=None)
+settings.load_profile("handrefiner")
 
 
 @pytest.fixture
