@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from handrefiner_ext.geometry.boxes import area, intersect
+from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersect
 from handrefiner_ext.geometry.rasterize import covered_box
 from handrefiner_ext.inpaint.blend import Patch
 from handrefiner_ext.inpaint.closeup import look_at
@@ -16,6 +17,7 @@ from handrefiner_ext.types import ControlMaps, Image
 SUPERSAMPLING = 2.0
 MAX_SAMPLES = 1_200_000
 """Larger hands are rendered with fewer samples than pixels need, to bound memory and time."""
+GRAIN_WINDOW_PX = 40
 
 
 def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
@@ -26,7 +28,7 @@ def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
     if not area(box):
         return None
     view = look_at(box, min(SUPERSAMPLING, float(np.sqrt(MAX_SAMPLES / area(box)))))
-    skin = study.light.colour(viewer_normals(study.pixels, study.mesh.faces))
+    skin = study.light.colour(viewer_normals(study.pixels, study.mesh.faces)).astype(np.float64)
     surface = see_surface(study.mesh, study.pixels, skin, view)
     presence = study.view.sample_for(study.presence, view)
     alpha = (surface.covered * presence).astype(np.float32)
@@ -37,10 +39,18 @@ def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
         view,
         (np.clip(colour, 0.0, 1.0) * alpha[..., None]).astype(np.float32),
         alpha,
-        _grain(study),
+        _grain(image, study),
         study.number,
     )
 
 
-def _grain(study: Study) -> float:
-    return grain_of(study.image, study.skin > SURELY_SKIN)
+def _grain(image: Image, study: Study) -> float:
+    """Grain of the old skin where it is widest, at the picture's own scale."""
+    sure = (study.skin > SURELY_SKIN).astype(np.uint8)
+    depth = cv2.distanceTransform(sure, cv2.DIST_L2, 3)
+    _, reach, _, (column, row) = cv2.minMaxLoc(depth)
+    centre = np.array([[column + 0.5, row + 0.5]]) / study.view.scale
+    side = int(np.clip(reach / study.view.density, 4, GRAIN_WINDOW_PX))
+    box = bounding_box(centre + np.array(study.view.box[:2]))
+    window = clip(grow(box, side, side), *image.shape[:2])
+    return grain_of(look_at(window, 1.0).shrink(image))

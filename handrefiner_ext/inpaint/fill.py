@@ -15,8 +15,7 @@ TELEA_RADIUS_PX = 4
 TONES_PX = 176
 TEXTURE_SIGMA_PX = 3.0
 GRAIN_SIGMA_PX = 1.0
-GRAIN_LIMIT = 0.02
-MIN_SAMPLES = 24
+GRAIN_LIMIT = 0.012
 
 
 def fill_hole(image: Floats, hole: Mask, usable: Mask) -> Floats:
@@ -80,12 +79,10 @@ def _mirrored(
     return mirrored
 
 
-def grain_of(image: Floats, where: Mask) -> float:
-    """Standard deviation of the fine grain in `where`, by its calmer half: lines do not count."""
-    if np.count_nonzero(where) < MIN_SAMPLES:
-        return 0.0
+def grain_of(image: Floats) -> float:
+    """Standard deviation of the fine grain, by its calmer half: lines and folds do not count."""
     grey = image.mean(axis=2)
-    fine = np.abs(grey - blur(grey, GRAIN_SIGMA_PX))[where]
+    fine = np.abs(grey - blur(grey, GRAIN_SIGMA_PX))
     # A quarter of a normal distribution lies within 0.32 deviations; the blur leaves 0.77 of it.
     return float(min(np.percentile(fine, 25.0) / 0.32 / 0.77, GRAIN_LIMIT))
 

@@ -26,6 +26,9 @@ SKIN_PARTS, GROUND_PARTS = 3, 5
 TOO_LITTLE, TOO_MUCH = 0.35, 4.0
 """Of the expected hand's area; outside these the colours cannot tell hand from background."""
 MIN_SAMPLES = 12
+PALM_MARGIN, FINGER_WIDTH, PALM_RAMP = 0.10, 0.12, 0.03
+"""Hand sizes: flesh around the palm's joints, how wide the new fingers spoil the old palm, and
+how softly it sets in."""
 BRIDGE = 0.045
 """Hand sizes; skin that hangs on by less than this is something else."""
 
@@ -65,10 +68,46 @@ def _draw_skeleton(landmarks: FloatArray, shape: tuple[int, ...], width_px: floa
     canvas = np.zeros(shape, dtype=np.uint8)
     points = drawable(landmarks)
     for parent, child in BONES:
-        a, b = (tuple(int(v) for v in points[j]) for j in (parent, child))
-        cv2.line(canvas, a, b, 1, max(1, round(width_px)))
+        _draw_bone(canvas, points[[parent, child]], 1, width_px)
     cv2.fillConvexPoly(canvas, cv2.convexHull(points[list(PALM)]), 1)
     return canvas.astype(bool)
+
+
+def old_fingers(landmarks: FloatArray, shape: tuple[int, ...], size_px: float) -> Mask:
+    """(h, w): where the old hand's fingers are by its landmarks, generously."""
+    canvas = np.zeros(shape, dtype=np.uint8)
+    points = drawable(landmarks)
+    for parent, child in BONES:
+        if parent != WRIST:
+            _draw_bone(canvas, points[[parent, child]], 1, 2.0 * FLESH_WIDTH * size_px)
+    return canvas.astype(bool)
+
+
+def _draw_bone(
+    canvas: NDArray[np.uint8], ends: NDArray[np.int32], value: int, width_px: float
+) -> None:
+    a, b = (tuple(int(v) for v in end) for end in ends)
+    cv2.line(canvas, a, b, value, max(1, round(width_px)))
+
+
+def find_palm(joints: FloatArray, skin: Mask, covered: Mask, size_px: float) -> Floats:
+    """(h, w) 0..1: where the old palm may stay under the new fingers. What is drawn badly are
+    fingers; a palm in the right place is better than any that could be rendered.
+
+    joints: (21, 2) local pixels of the new hand, which covers `covered`.
+    """
+    canvas = np.zeros(skin.shape, dtype=np.uint8)
+    points = drawable(joints)
+    hull = cv2.convexHull(points[list(PALM)])
+    cv2.fillConvexPoly(canvas, hull, 1)
+    cv2.polylines(canvas, [hull], True, 1, max(1, round(2.0 * PALM_MARGIN * size_px)))
+    for parent, child in BONES:
+        if parent not in PALM[:2]:
+            _draw_bone(canvas, points[[parent, child]], 0, FINGER_WIDTH * size_px)
+    canvas &= (skin & covered).astype(np.uint8)
+    inside = cv2.distanceTransform(cv2.copyMakeBorder(canvas, 1, 1, 1, 1, 0), cv2.DIST_L2, 3)
+    ramp = max(PALM_RAMP * size_px, 1.0)
+    return np.asarray(np.clip(inside[1:-1, 1:-1] / ramp - 0.5, 0.0, 1.0), dtype=np.float32)
 
 
 def find_skin(image: Floats, expected: Expected) -> Floats:

@@ -21,15 +21,17 @@ def remove_hand(image: Image, study: Study, studies: list[Study]) -> Patch:
     view = look_at(study.view.box, fit_scale(study.view.box, FILL_PX))
     close = view.shrink(image)
     fringe = 1.5 + FRINGE * study.size_px * view.scale[0]
-    kept = study.view.sample_for(study.kept.astype(np.float32), view) > 0.5
+    kept_share = study.view.sample_for(study.kept, view)
+    kept = kept_share > 0.5
     old = study.view.sample_for(study.skin, view) > 0.4
-    hole = _widen(old & ~kept, fringe) & ~kept
+    hole = _widen(old & ~_widen(kept, 1.0 + 2.0 * view.density / study.view.density), fringe)
+    hole &= kept_share < 0.9
     skin = hole | _widen(kept, fringe)
     for other in studies:
         if other is not study:
             skin |= _widen(other.view.sample_for(other.skin, view, outside=True) > 0.4, fringe)
     filled = fill_hole(close, hole, ~skin)
-    alpha = np.clip(blur(hole.astype(np.float32), 0.8), 0.0, 1.0)
+    alpha = np.clip(blur(hole.astype(np.float32), 0.8), 0.0, 1.0) * (1.0 - kept_share)
     return Patch(view, filled * alpha[..., None], alpha, 0.0, study.number)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from handrefiner_ext.geometry.boxes import area, clip, grow
 from handrefiner_ext.inpaint.closeup import Closeup, Floats, fit_scale, look_at
 from handrefiner_ext.inpaint.light import Light, estimate_light, local_tones
-from handrefiner_ext.inpaint.old_hand import expect_hand, find_skin
+from handrefiner_ext.inpaint.old_hand import expect_hand, find_palm, find_skin, old_fingers
 from handrefiner_ext.inpaint.surface import Surface, mesh_pixels, see_surface, viewer_normals
 from handrefiner_ext.inpaint.wrist import (
     Wrist,
@@ -48,7 +48,7 @@ class Study:
     view: Closeup
     image: Floats
     skin: Floats
-    kept: Mask
+    kept: Floats
     presence: Floats
     light: Light
     tones: Floats
@@ -71,7 +71,11 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     pixels = lead_into_arm(mesh_pixels(mesh), wrist, arm, view)
     surface = see_surface(mesh, pixels, viewer_normals(pixels, mesh.faces), view)
     light, tones = _light(close, surface, skin, local_size)
-    kept = keep_arm(wrist, skin > 0.5, arm, surface.covered)
+    fingers = old_fingers(view.to_local(mesh.hand.landmarks), skin.shape, local_size)
+    kept = keep_arm(wrist, skin, arm, surface.covered)
+    presence = join(wrist, np.maximum(skin, kept), kept * ~surface.covered)
+    joints = view.to_local(np.nan_to_num(mesh.joints_2d))
+    palm = find_palm(joints, skin > SURELY_SKIN, surface.covered, local_size)
     return Study(
         number=number,
         mesh=mesh,
@@ -80,8 +84,8 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
         view=view,
         image=close,
         skin=skin,
-        kept=kept,
-        presence=join(wrist, np.maximum(skin, kept), kept & ~surface.covered),
+        kept=np.maximum(kept, (palm > 0.0) | (wrist.behind(*skin.shape) & ~fingers)),
+        presence=presence * (1.0 - palm),
         light=light,
         tones=tones,
     )

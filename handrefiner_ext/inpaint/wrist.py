@@ -24,8 +24,11 @@ LARGEST_BEND = np.radians(70.0)
 WIDTH_RATIO = (0.75, 1.3)
 LARGEST_OFFSET = 0.6
 """Of the wrist's width; an arm farther beside the mesh is not the one to join."""
-HEEL, HEEL_RIM, RIM_BLUR = -0.28, 0.10, 0.015
+HEEL, HEEL_RIM, RIM_BLUR = -0.36, 0.09, 0.015
 """Hand sizes: up to where, and how far beside the new hand, old skin stays; softness there."""
+JOIN_RAMP, BULGE = 0.28, 0.07
+"""Hand sizes before the beginning of the arm over which the new hand yields to the old outline,
+and how far it may stand out before it does."""
 SKIN = 0.5
 EDGES_REACH, EDGE_SAMPLES = 0.35, 9
 """Hand sizes behind the beginning over which the arm's edges are measured, and how often."""
@@ -61,6 +64,10 @@ class Wrist:
     def beside(self, height: int, width: int) -> Floats:
         """(h, w) signed distance from the arm's axis at the pixel centres."""
         return replace(self, direction=self.across).along(height, width)
+
+    def behind(self, height: int, width: int) -> Mask:
+        """(h, w): whether the arm, not the hand, is on this side of the wrist."""
+        return np.asarray(self.along(height, width) > self.begin)
 
     def zone(self, height: int, width: int) -> Mask:
         """(h, w): the wedge behind the wrist in which the arm can be."""
@@ -185,26 +192,31 @@ def _fit_width(local: FloatArray, wrist: Wrist, arm: Arm) -> FloatArray:
     return np.asarray(local + shift[:, None] * wrist.across)
 
 
-def keep_arm(wrist: Wrist, skin: Mask, arm: Arm | None, covered: Mask) -> Mask:
-    """(h, w): old skin that stays: the arm, and beside the new hand's heel a rim of the old one,
-    so that the outline runs on without a notch. covered: by the new hand."""
-    area = np.zeros(skin.shape, dtype=bool) if arm is None else arm.area
+def keep_arm(wrist: Wrist, skin: Floats, arm: Arm | None, covered: Mask) -> Floats:
+    """(h, w) 0..1: old skin that stays: the arm, and beside the new hand's heel a rim of the old
+    one, so that the outline runs on without a notch. covered: by the new hand."""
+    area = np.zeros(skin.shape, dtype=np.float32)
+    if arm is not None:
+        area[arm.area] = 1.0
     away = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 3)
     along = wrist.along(*skin.shape)
     reach = HEEL_RIM * wrist.size_px * (1.0 - smoothstep(along / (HEEL * wrist.size_px)))
-    return np.asarray(area | (skin & (away < reach)))
+    rim = skin * np.clip(0.5 * (reach - away), 0.0, 1.0)
+    return np.asarray(np.maximum(area, rim), dtype=np.float32)
 
 
-def join(wrist: Wrist, skin: Floats, rim: Mask) -> Floats:
+def join(wrist: Wrist, skin: Floats, rim: Floats) -> Floats:
     """(h, w) 0..1 presence of the new hand: 1 on the hand; behind the wrist it gives way to the
     drawn arm and to all that is not skin, and it melts into the kept `rim`."""
     along = wrist.along(*skin.shape)
     length = max(wrist.end - wrist.begin, 1.0)
     given_way = smoothstep((along - wrist.begin) / length)
-    ramp = 0.15 * wrist.size_px
-    behind = smoothstep((along - wrist.begin + ramp) / max(1.1 * ramp, 1.0))
-    off_skin = behind * (1.0 - blur(skin, 0.8))
-    melting = np.clip(2.0 * blur(rim.astype(np.float32), RIM_BLUR * wrist.size_px), 0.0, 1.0)
+    ramp = JOIN_RAMP * wrist.size_px
+    behind = smoothstep((along - wrist.begin + ramp) / max(ramp, 1.0))
+    away = cv2.distanceTransform((skin < SKIN).astype(np.uint8), cv2.DIST_L2, 3)
+    allowed = BULGE * wrist.size_px * (1.0 - behind)
+    off_skin = np.clip(away - allowed, 0.0, 1.0) * (behind > 0.0)
+    melting = np.clip(2.0 * blur(rim, RIM_BLUR * wrist.size_px), 0.0, 1.0)
     presence = (1.0 - given_way) * (1.0 - off_skin) * (1.0 - melting)
     return np.asarray(presence, dtype=np.float32)
 
