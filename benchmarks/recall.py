@@ -8,7 +8,8 @@ joints. A hand counts as found when the landmarks of a detected hand lie, in the
 hand sizes of its own. A detected hand that finds none is a false one: also a second sighting of a
 hand, and one whose landmarks are read badly. Small hands come four to a picture, large ones two or
 alone; in every other picture they have limbs, faces, rakes, twigs and cloth behind them. Pictures
-without hands are plain, hold soft shapes, or hold those things. All come from seeds of the validation split.
+without hands are plain, hold soft shapes, or hold those things. All come from seeds of the
+validation split.
 
 Keys of the JSON, D = detector, S = size, T = off, auto or on (tiles):
   D_recall_S_T            share of the hands of this size that are found
