@@ -13,6 +13,7 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.search.one_pass import paint_once
+from handrefiner_ext.search.rereading import reconstruct_well
 from handrefiner_ext.types import (
     ControlMaps,
     Detector,
@@ -74,7 +75,7 @@ def hints(
     """Everything known before painting: hands, meshes, depth and mask."""
     _check_picture(image, drawn_mask)
     detection = stages.detector.detect(image, params)
-    found = [_reconstruct(stages.reconstructor, image, hand, params) for hand in detection.hands]
+    found = [_reconstruct(stages, image, hand, params) for hand in detection.hands]
     meshes = tuple(mesh for mesh in found if isinstance(mesh, HandMesh))
     refused = tuple(refusal for refusal in found if isinstance(refusal, Refusal))
     size = (image.shape[0], image.shape[1])
@@ -100,11 +101,11 @@ def refine(
 
 
 def _reconstruct(
-    reconstructor: Reconstructor, image: Image, hand: Hand, params: RefineParams
+    stages: Stages, image: Image, hand: Hand, params: RefineParams
 ) -> HandMesh | Refusal:
     """One hand whose numbers break down is refused; the others go on."""
     try:
-        mesh = reconstructor.reconstruct(image, hand, params)
+        mesh = reconstruct_well(image, hand, stages.detector, stages.reconstructor, params)
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         return Refusal(hand.box, f"Its mesh could not be computed ({error}).")
     if isinstance(mesh, HandMesh) and not _is_finite(mesh):

@@ -51,8 +51,8 @@ class Registry:
 
 DETECTORS = Registry(
     "detector",
-    mediapipe="handrefiner_ext.detect.mediapipe:MediapipeDetector",
     litert="handrefiner_ext.detect.litert:LitertDetector",
+    mediapipe="handrefiner_ext.detect.mediapipe:MediapipeDetector",
 )
 RECONSTRUCTORS = Registry(
     "mesh",

@@ -235,6 +235,10 @@ class Detector(Protocol):
         """Each of `hands` looked for again near its place; None where nothing is found."""
         ...
 
+    def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
+        """Other readings of a hand seen before, for a retry; none where the backend has none."""
+        ...
+
 
 class Reconstructor(Protocol):
     """Fits a mesh to one hand, or says why it cannot."""

@@ -92,6 +92,9 @@ class BrightDetector:
             for h in hands
         )
 
+    def reread(self, image, hand, params):
+        return ()
+
 
 @dataclass
 class PlateReconstructor:

@@ -43,6 +43,9 @@ class GivenHands:
     def redetect(self, image, hands, params):
         return hands
 
+    def reread(self, image, hand, params):
+        return ()
+
 
 @cache
 def reconstructor():

@@ -13,6 +13,7 @@ from dataclasses import replace
 from handrefiner_ext.detect import flow
 from handrefiner_ext.detect.hand_networks import HandNetworks
 from handrefiner_ext.detect.palm import Palm
+from handrefiner_ext.detect.reread import reread
 from handrefiner_ext.detect.roi import around_box, around_landmarks
 from handrefiner_ext.detect.sightings import Sighting
 from handrefiner_ext.params import RefineParams
@@ -50,6 +51,10 @@ class LitertDetector:
         """Each hand as it is seen now near its old place, or None where there is none."""
         return flow.redetect(self, image, hands, params)
 
+    def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
+        """Other readings of a hand, through turned and wider windows."""
+        return reread(self._networks, image, hand, params.presence_threshold)
+
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
         """See `flow.Networks`."""
         threshold = params.detection_threshold
@@ -85,7 +90,7 @@ class LitertDetector:
         threshold = params.presence_threshold
         hand = self._networks.read_closely(image, palm.roi, threshold)
         if hand.score > threshold:
-            return Sighting(hand, palm.score)
+            return Sighting(hand, palm.score, small=palm.view > 0)
         fault = f"The hand's presence {hand.score:.2f} is not above presence_threshold"
         return Sighting(hand, palm.score, f"{fault} {threshold:g}.")
 

@@ -24,6 +24,7 @@ ENOUGH_MARGIN = 0.5
 """Distance from a tile's inner edge, in hand sizes, from which it cannot have disturbed."""
 BOX_VIEWS = (1.0, 1.5, 2.5)
 """Sides of the views of a user's box, in longer sides of the box."""
+REREAD_VIEWS = (1.4, 1.8, 3.5)
 NEARBY_VIEW = 2.5
 """Side of the view in which a known hand is looked for again, in sides of its box."""
 
@@ -46,13 +47,21 @@ class MediapipeDetector:
         """Each hand as it is seen now near its old place, or None where there is none."""
         return flow.redetect(self, image, hands, params)
 
+    def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
+        """Other readings of a hand: mediapipe chooses its windows itself, so from other views."""
+        found = []
+        for scale in REREAD_VIEWS:
+            view = _visible(hand.box, scale, image)
+            found += self._look(image, view, FAINT_SCORE, params.presence_threshold)
+        return tuple(h for h in found if flow.distance(hand, h) < flow.STILL_THERE)
+
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
         """See `flow.Networks`."""
         whole, *tiles = views
         score, presence = params.detection_threshold, params.presence_threshold
         seen = [Sighting(hand, 1.0) for hand in self._look(image, whole, score, presence)]
         small = [
-            Sighting(hand, rank_in_view(hand, tile, image))
+            Sighting(hand, rank_in_view(hand, tile, image), small=True)
             for tile in tiles
             for hand in self._look(image, tile, score, presence)
         ]
@@ -64,7 +73,7 @@ class MediapipeDetector:
     def _confirm(self, image: Image, sighting: Sighting, params: RefineParams) -> list[Sighting]:
         """A hand seen in a tile, seen once more with itself in the middle."""
         again = flow.redetect(self, image, (sighting.hand,), params)[0]
-        return [] if again is None else [Sighting(again, sighting.rank)]
+        return [] if again is None else [replace(sighting, hand=again)]
 
     def _find_rejected(self, image: Image, view: Box, params: RefineParams) -> list[Sighting]:
         """What only lower thresholds show."""

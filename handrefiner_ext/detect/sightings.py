@@ -27,14 +27,30 @@ MIRRORED_OVERLAP = 0.6
 PART_SIZE, PART_INSIDE = 0.6, 0.7
 """A sighting this much smaller than a hand, and this much inside of it, is a part of it."""
 
+CLEAR_SCORE, CLEAR_SIDE = 0.95, 0.9
+"""Presence and certainty of the side from which a small sighting is beyond doubt."""
+DOUBTFUL_INSIDE = 0.25
+"""A doubtful sighting this much inside of a better one is a misreading of it."""
+
 
 @dataclass(frozen=True)
 class Sighting:
-    """One look at one hand; `rank` decides between duplicates, `fault` says why it is rejected."""
+    """One look at one hand.
+
+    rank decides between duplicates. fault says why it is rejected. small: seen in a tile only,
+    where parts of larger hands look like hands, too.
+    """
 
     hand: Hand
     rank: float
     fault: str = ""
+    small: bool = False
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it may be a misread part of another hand."""
+        clear = self.hand.score >= CLEAR_SCORE and self.hand.handedness_score >= CLEAR_SIDE
+        return self.small and not clear
 
 
 def conclude(
@@ -51,10 +67,10 @@ def conclude(
 def merge(sightings: Sequence[Sighting]) -> list[Sighting]:
     """The best sighting of every hand; a rejected one never replaces or repeats a good one."""
     kept: list[Sighting] = []
-    for sighting in sorted(sightings, key=lambda s: (bool(s.fault), -s.rank)):
-        if not any(is_same_hand(sighting.hand, k.hand) for k in kept):
+    for sighting in sorted(sightings, key=lambda s: (bool(s.fault), s.doubtful, -s.rank)):
+        if not any(is_same_hand(sighting.hand, k.hand) or _is_part(sighting, k) for k in kept):
             kept.append(sighting)
-    return [s for s in kept if not any(_is_part(s, whole) for whole in kept)]
+    return kept
 
 
 def is_same_hand(a: Hand, b: Hand) -> bool:
@@ -79,12 +95,14 @@ def palm_size(hand: Hand) -> float:
 
 
 def _is_part(small: Sighting, large: Sighting) -> bool:
-    """Whether `small` is only a finger or patch of the better hand `large`."""
-    if large.fault or small.hand.size_px > PART_SIZE * large.hand.size_px:
+    """Whether `small` is only a finger, a patch or a misreading of the better hand `large`."""
+    if large.fault:
         return False
-    box = bounding_box(small.hand.landmarks)
-    inside = area(intersect(box, bounding_box(large.hand.landmarks)))
-    return inside >= PART_INSIDE * area(box) and small.rank <= large.rank
+    box, other = bounding_box(small.hand.landmarks), bounding_box(large.hand.landmarks)
+    inside = area(intersect(box, other)) / area(box)
+    if small.doubtful:
+        return inside >= DOUBTFUL_INSIDE
+    return small.hand.size_px <= PART_SIZE * large.hand.size_px and inside >= PART_INSIDE
 
 
 def _with_fault(s: Sighting, height: int, width: int, params: RefineParams) -> Sighting:
