@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from handrefiner_ext.geometry.boxes import area, clip, grow
+from handrefiner_ext.geometry.boxes import area, clip, grow, intersect
 from handrefiner_ext.inpaint.closeup import Closeup, Floats, fit_scale, look_at
 from handrefiner_ext.inpaint.light import Light, estimate_light, local_tones
 from handrefiner_ext.inpaint.old_hand import expect_hand, find_palm, find_skin, old_fingers
@@ -70,12 +70,13 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     arm = find_arm(wrist, skin > 0.5)
     pixels = lead_into_arm(mesh_pixels(mesh), wrist, arm, view)
     surface = see_surface(mesh, pixels, viewer_normals(pixels, mesh.faces), view)
-    light, tones = _light(close, surface, skin, local_size)
+    own = skin * ~_under_others(view, maps, number)
+    light, tones = _light(close, surface, own, local_size)
     fingers = old_fingers(view.to_local(mesh.hand.landmarks), skin.shape, local_size)
     kept = keep_arm(wrist, skin, arm, surface.covered)
     presence = join(wrist, np.maximum(skin, kept), kept * ~surface.covered)
     joints = view.to_local(np.nan_to_num(mesh.joints_2d))
-    palm = find_palm(joints, skin > SURELY_SKIN, surface.covered, local_size)
+    palm = find_palm(joints, own > SURELY_SKIN, surface.covered, local_size)
     return Study(
         number=number,
         mesh=mesh,
@@ -112,11 +113,17 @@ def _old_skin(
 def _mask_in(view: Closeup, box: Box, mask: Mask) -> Mask:
     """The hand's mask in the close-up."""
     own = look_at(box, 1.0)
-    return view_at(own, mask.astype(np.float32), view) > 0.5
+    return own.sample_for(mask.astype(np.float32), view, outside=True) > 0.5
 
 
-def view_at(source: Closeup, values: Floats, view: Closeup) -> Floats:
-    return source.sample_for(values, view, outside=True)
+def _under_others(view: Closeup, maps: ControlMaps, number: int) -> Mask:
+    """(h, w): where another new hand lies too; the old picture may show that one."""
+    others = np.zeros((view.height, view.width), dtype=bool)
+    for other, layer in enumerate(maps.layers):
+        if other != number and area(intersect(layer.box, view.box)):
+            covered = np.isfinite(layer.depth).astype(np.float32)
+            others |= look_at(layer.box, 1.0).sample_for(covered, view, outside=True) > 0.0
+    return others
 
 
 def _light(

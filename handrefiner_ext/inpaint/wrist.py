@@ -21,6 +21,8 @@ BEND_BEGINS, BEND_ENDS = -0.20, 0.06
 FIT_BEGINS = -0.30
 """Hand sizes; from here (within the palm) on the mesh is drawn to the width of the arm."""
 LARGEST_BEND = np.radians(70.0)
+RING = (-0.05, 0.14)
+"""Hand sizes around the beginning of the arm in which the mesh's width is measured."""
 WIDTH_RATIO = (0.75, 1.3)
 LARGEST_OFFSET = 0.6
 """Of the wrist's width; an arm farther beside the mesh is not the one to join."""
@@ -154,7 +156,7 @@ def lead_into_arm(pixels: FloatArray, wrist: Wrist, arm: Arm | None, view: Close
     local = view.to_local(pixels[usable])[:, :2] - wrist.origin
     if arm is None or len(local) < 3:
         return pixels
-    local = _fit_width(_bend(local, wrist), wrist, arm)
+    local = _fit_width(_bend(local, wrist), local @ wrist.stub, wrist, arm)
     moved = pixels.copy()
     moved[usable, :2] = (local + wrist.origin) / view.scale + (view.box.x0, view.box.y0)
     return np.asarray(moved)
@@ -172,22 +174,24 @@ def _bend(local: FloatArray, wrist: Wrist) -> FloatArray:
     return np.column_stack([c * x - s * y, s * x + c * y])
 
 
-def _fit_width(local: FloatArray, wrist: Wrist, arm: Arm) -> FloatArray:
-    """(n, 2) points, drawn sideways so that the silhouette meets the arm's edges at `begin`."""
-    along, across = local @ wrist.direction, local @ wrist.across
-    at = wrist.begin + 0.02 * wrist.size_px
-    ring = np.abs(along - at) < 0.05 * wrist.size_px
+def _fit_width(local: FloatArray, stub: FloatArray, wrist: Wrist, arm: Arm) -> FloatArray:
+    """(n, 2) points, drawn sideways so that the stub's end reaches from edge to edge of the arm.
+
+    stub: (n,) how far each point lies behind the wrist joint of the mesh.
+    """
+    begin, end = (wrist.begin + reach * wrist.size_px for reach in RING)
+    ring = (stub > begin) & (stub < end)
     if np.count_nonzero(ring) < 3:
         return local
-    run = arm.edges
+    across = local @ wrist.across
     low, high = float(across[ring].min()), float(across[ring].max())
     middle, width = (low + high) / 2.0, max(high - low, 1e-6)
-    offset = (run[0] + run[1]) / 2.0 - middle
+    offset = (arm.edges[0] + arm.edges[1]) / 2.0 - middle
     if abs(offset) > LARGEST_OFFSET * width:
         return local
-    ratio = float(np.clip((run[1] - run[0]) / width, *WIDTH_RATIO))
-    begin = FIT_BEGINS * wrist.size_px
-    weight = smoothstep((along - begin) / (at - begin))
+    ratio = float(np.clip((arm.edges[1] - arm.edges[0]) / width, *WIDTH_RATIO))
+    first = FIT_BEGINS * wrist.size_px
+    weight = smoothstep((stub - first) / (wrist.begin - first))
     shift = weight * ((across - middle) * (ratio - 1.0) + offset)
     return np.asarray(local + shift[:, None] * wrist.across)
 
