@@ -180,7 +180,7 @@ def test_scattered_points_are_refused_with_the_error_in_the_reason(reconstructor
     scattered = np.random.default_rng(0).uniform(100, 400, (21, 2))
     found = reconstructor.reconstruct(GREY, hand_at(scattered), RefineParams())
     assert isinstance(found, Refusal)
-    assert "no plausible hand" in found.reason
+    assert "No plausible hand" in found.reason
     assert "%" in found.reason
 
 

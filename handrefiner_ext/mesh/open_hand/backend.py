@@ -30,6 +30,9 @@ hands (the depth ones enlarged by half, because neighbouring joints err together
 
 OUTLINE_ROUNDS = 2
 
+FARTHEST = 1e6
+"""No picture has so many pixels; beyond it squares overflow."""
+
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
@@ -52,9 +55,9 @@ class OpenHandReconstructor:
         if not fit.reprojection_error <= MAX_REPROJECTION_ERROR:
             return Refusal(
                 hand.box,
-                f"no plausible hand fits these landmarks: the best one misses them by "
-                f"{fit.reprojection_error:.0%} of the hand's size "
-                f"({MAX_REPROJECTION_ERROR:.0%} is allowed)",
+                f"No plausible hand fits these landmarks: the best one misses them by "
+                f"{fit.reprojection_error:.0%} of the hand's size; "
+                f"{MAX_REPROJECTION_ERROR:.0%} is allowed.",
             )
         if not params.outline:
             return self._mesh(hand, placing, fit)
@@ -95,9 +98,11 @@ class OpenHandReconstructor:
 def _find_problem(hand: Hand) -> str | None:
     points = (hand.landmarks, hand.world_landmarks, hand.landmark_depth)
     if not all(np.isfinite(p).all() for p in points):
-        return "its landmarks are not finite numbers"
+        return "Its landmarks are not finite numbers."
+    if any(np.abs(p).max() > FARTHEST for p in points):
+        return f"Its landmarks lie more than {FARTHEST:g} pixels away."
     if hand.size_px < 1.0:
-        return "its landmarks all lie in one pixel"
+        return "Its landmarks all lie in one pixel."
     return None
 
 
