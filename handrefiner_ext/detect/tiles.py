@@ -1,13 +1,14 @@
 """Overlapping square parts of a picture, for hands too small for the palm network.
 
-The network sees hands down to about an eighth of the side it is shown. Each level of tiles is
-finer than the last by less than the range it covers, and tiles overlap by more than the largest
-hand that only their own level can find, so that every hand lies whole in some tile.
+The network sees hands down to about an eighth of the side it is shown, and better from a fifth
+on. Tiles of one level overlap by more than the largest hand that the coarser views may miss, so
+that every hand lies whole in some tile.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,14 +16,30 @@ from handrefiner_ext.types import Box
 
 AUTO_FROM = 768
 """Long side, in pixels, above which `auto` uses tiles."""
-LEVEL_RATIO = 1.7
-OVERLAP = 0.4
-"""Common part of neighbouring tiles, in tile sides."""
-AUTO_FINEST, ON_FINEST = (320, 0.2), (256, 0.0)
-"""Side of the finest tiles: at least so many pixels and at least this part of the long side."""
 SMALLEST_TILE = 192
 """Nothing is gained by enlarging the picture for a 192-pixel network."""
-MOST_TILES = {"auto": 128, "on": 400}
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """How thoroughly to search.
+
+    finest_px, finest_share: side of the finest tiles, at least so many pixels and at least this
+    part of the picture's mean side. level_ratio: most by which a level is finer than the one before.
+    overlap: common part of neighbours, in tile sides. most_tiles: bound on the work.
+    """
+
+    finest_px: float
+    finest_share: float
+    level_ratio: float
+    overlap: float
+    most_tiles: int
+
+
+PLANS = {
+    "auto": TilePlan(320, 0.2, 3.3, 0.3, 96),
+    "on": TilePlan(256, 0.15, 2.0, 0.4, 192),
+}
 
 
 def plan_tiles(height: int, width: int, mode: str) -> list[Box]:
@@ -30,37 +47,37 @@ def plan_tiles(height: int, width: int, mode: str) -> list[Box]:
     long_side = max(height, width)
     if mode == "off" or (mode == "auto" and long_side <= AUTO_FROM):
         return []
-    pixels, share = ON_FINEST if mode == "on" else AUTO_FINEST
-    finest = max(min(float(pixels), long_side / 4), share * long_side, SMALLEST_TILE)
+    plan = PLANS[mode]
+    share = plan.finest_share * math.sqrt(height * width)
+    finest = max(min(plan.finest_px, long_side / 3), share, SMALLEST_TILE)
     while True:
-        tiles = [t for side in _level_sides(long_side, finest) for t in _grid(height, width, side)]
-        if len(tiles) <= MOST_TILES[mode] or finest >= long_side:
+        sides = _level_sides(long_side, finest, plan.level_ratio)
+        tiles = [tile for side in sides for tile in _grid(height, width, side, plan.overlap)]
+        if len(tiles) <= plan.most_tiles:
             return tiles
         finest *= 1.1
 
 
-def _level_sides(long_side: int, finest: float) -> list[int]:
-    """Tile sides from coarse to `finest`, in equal ratios of at most LEVEL_RATIO."""
+def _level_sides(long_side: int, finest: float, level_ratio: float) -> list[int]:
+    """Tile sides from coarse to `finest`, in equal ratios."""
     if finest >= long_side:
         return []
-    levels = math.ceil(math.log(long_side / finest) / math.log(LEVEL_RATIO))
-    return [
-        round(long_side * (finest / long_side) ** (level / levels))
-        for level in range(1, levels + 1)
-    ]
+    levels = math.ceil(math.log(long_side / finest) / math.log(level_ratio))
+    steps = (level / levels for level in range(1, levels + 1))
+    return [round(long_side * (finest / long_side) ** step) for step in steps]
 
 
-def _grid(height: int, width: int, side: int) -> list[Box]:
+def _grid(height: int, width: int, side: int, overlap: float) -> list[Box]:
     return [
         Box(x, y, min(x + side, width), min(y + side, height))
-        for y in _origins(height, side)
-        for x in _origins(width, side)
+        for y in _origins(height, side, overlap)
+        for x in _origins(width, side, overlap)
     ]
 
 
-def _origins(length: int, side: int) -> list[int]:
-    """Evenly spread starts of tiles of `side` that cover `length` with the overlap."""
+def _origins(length: int, side: int, overlap: float) -> list[int]:
+    """Evenly spread starts of tiles of `side` that cover `length`."""
     if length <= side:
         return [0]
-    count = math.ceil((length - side) / ((1 - OVERLAP) * side)) + 1
+    count = math.ceil((length - side) / ((1 - overlap) * side)) + 1
     return [round(v) for v in np.linspace(0, length - side, count)]
