@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import HandRefinerError, PictureError
 from handrefiner_ext.hint_files import (
@@ -78,6 +80,9 @@ def work_through(jobs: Sequence[Job], work: Callable[[Job], Report]) -> Iterator
             yield Report(job.source, error=str(error))
         except MemoryError:
             reason = "needs more memory than there is; scale it down first."
+            yield Report(job.source, error=f"{job.source.name} {reason}")
+        except cv2.error as error:
+            reason = f"could not be worked on: OpenCV says {str(error).strip()!r}."
             yield Report(job.source, error=f"{job.source.name} {reason}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import pytest
 from cli_runs import names, refine_folder, run
 from hand_scenes import BrightDetector
@@ -31,17 +32,26 @@ def test_a_missing_picture_costs_no_other(pictures, tmp_path, capsys):
     assert "x*.png does not exist." in error
 
 
-def test_a_picture_too_large_for_memory_costs_no_other(pictures, tmp_path, capsys, tiny_stages):
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "needs more memory than there is"),
+        (cv2.error("bad argument"), "could not be worked on: OpenCV says 'bad argument'"),
+    ],
+)
+def test_a_picture_too_large_or_too_odd_costs_no_other(
+    pictures, tmp_path, capsys, tiny_stages, error, sentence
+):
     class Hungry(BrightDetector):
         def detect(self, image, params):
             if image.mean() < 127:
-                raise MemoryError
+                raise error
             return super().detect(image, params)
 
     tiny_stages["detector"] = Hungry()
     assert refine_folder(pictures, tmp_path / "out") == FAILED
     assert "both_0.png" in names(tmp_path / "out")
-    assert "none.png needs more memory than there is" in capsys.readouterr().err
+    assert f"none.png {sentence}" in capsys.readouterr().err
 
 
 def test_what_was_finished_before_a_stop_stays(pictures, tmp_path, capsys, tiny_stages):
