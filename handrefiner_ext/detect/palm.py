@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from handrefiner_ext.detect.roi import Roi, around_palm
+from handrefiner_ext.detect.roi import UPRIGHT, Roi, around_palm
 from handrefiner_ext.types import FloatArray
 
 PALM_SIZE = 192
@@ -91,11 +91,11 @@ def overlaps(box: FloatArray, boxes: FloatArray) -> FloatArray:
     return ratio
 
 
-def to_window(box: FloatArray, view: Roi) -> Roi:
+def to_window(box: FloatArray, view: Roi, upright: float = UPRIGHT) -> Roi:
     """The hand's window in the picture from a palm's (18,) box in the unit square of `view`."""
     points = view.to_picture(box.reshape(-1, 2))
     corners, joints = points[:2].reshape(4), points[2:]
-    return around_palm(corners, joints[WRIST_POINT], joints[MIDDLE_POINT])
+    return around_palm(corners, joints[WRIST_POINT], joints[MIDDLE_POINT], upright)
 
 
 def distinct(palms: list[Palm]) -> list[Palm]:

@@ -22,7 +22,8 @@ STEADY_JOINTS = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
 """Joints that define the window: fingertips move too much."""
 DIRECTION_WEIGHTS = {6: 0.25, 10: 0.5, 14: 0.25}
 """Joints (index, middle and ring PIP) whose weighted mean, seen from the wrist, is 'up'."""
-TARGET = math.pi / 2
+UPRIGHT = math.pi / 2
+"""Direction of an unturned hand, from the wrist to the middle finger: up."""
 LARGEST_WARP = 32_000
 """OpenCV's warps count source pixels in 16 bits."""
 
@@ -60,9 +61,11 @@ def around_box(box: Box, scale: float = 1.0) -> Roi:
     )
 
 
-def around_palm(box: FloatArray, wrist: FloatArray, middle: FloatArray) -> Roi:
+def around_palm(
+    box: FloatArray, wrist: FloatArray, middle: FloatArray, upright: float = UPRIGHT
+) -> Roi:
     """Window for the hand whose palm box is (4,) x0, y0, x1, y1; `middle` is the finger's base."""
-    angle = turn_from_upright(middle - wrist)
+    angle = turn_from_upright(middle - wrist, upright)
     width, height = box[2] - box[0], box[3] - box[1]
     shift = rotation(angle) @ np.array([0.0, PALM_SHIFT * height])
     x, y = (box[:2] + box[2:]) / 2 + shift
@@ -81,9 +84,9 @@ def around_landmarks(landmarks: FloatArray) -> Roi:
     return Roi(float(x), float(y), LANDMARK_SCALE * float(max(width, height, 1e-3)), angle)
 
 
-def turn_from_upright(direction: FloatArray) -> float:
+def turn_from_upright(direction: FloatArray, upright: float = UPRIGHT) -> float:
     """Clockwise angle from 'up' to a picture vector, radians in [-pi, pi)."""
-    angle = TARGET - math.atan2(-float(direction[1]), float(direction[0]))
+    angle = upright - math.atan2(-float(direction[1]), float(direction[0]))
     return angle - 2 * math.pi * math.floor((angle + math.pi) / (2 * math.pi))
 
 

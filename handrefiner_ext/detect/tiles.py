@@ -25,7 +25,7 @@ class TilePlan:
     """How thoroughly to search.
 
     finest_px, finest_share: side of the finest tiles, at least so many pixels and at least this
-    part of the picture's mean side. level_ratio: most by which a level is finer than the one before.
+    part of the picture's mean side. level_ratio: most by which one level is finer than the last.
     overlap: common part of neighbours, in tile sides. most_tiles: bound on the work.
     """
 

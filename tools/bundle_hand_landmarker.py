@@ -1,0 +1,93 @@
+"""Build handrefiner_ext/assets/hand_landmarker.task from a mediapipe wheel, byte for byte.
+
+    python tools/bundle_hand_landmarker.py [WHEEL]
+
+WHEEL is any mediapipe wheel from 0.10.5 to 0.10.21; without it pip downloads 0.10.21. Later
+wheels carry no networks. Both files are compared with the sums below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+TARGET = Path(__file__).parent.parent / "handrefiner_ext" / "assets" / "hand_landmarker.task"
+PACKAGE = "mediapipe==0.10.21"
+NETWORKS = {
+    "hand_detector.tflite": (
+        "mediapipe/modules/palm_detection/palm_detection_full.tflite",
+        "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+    ),
+    "hand_landmarks_detector.tflite": (
+        "mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
+        "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+    ),
+}
+"""Name in the task file -> (path in the wheel, sha256)."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+UNIX, READABLE = 3, 0o100644 << 16
+
+
+def build_task(wheel: Path) -> bytes:
+    """The task file: both networks, uncompressed, with nothing that differs between machines.
+
+    Raises ValueError where a network is missing or not the expected one.
+    """
+    packed = io.BytesIO()
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(packed, "w") as task:
+        for name, (path, sha256) in NETWORKS.items():
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.create_system, entry.external_attr = UNIX, READABLE
+            task.writestr(entry, _read_checked(source, path, sha256))
+    return packed.getvalue()
+
+
+def _read_checked(source: zipfile.ZipFile, path: str, sha256: str) -> bytes:
+    if path not in source.namelist():
+        raise ValueError(f"{source.filename} has no {path}; use mediapipe 0.10.5 to 0.10.21.")
+    data = source.read(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{path} in {source.filename} has the sha256 {found}, not {sha256}.")
+    return data
+
+
+def download_wheel(folder: Path) -> Path:
+    """A Linux wheel of the package, whatever this machine is: the networks are the same."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            PACKAGE,
+            "--no-deps",
+            "--dest",
+            str(folder),
+            "--only-binary=:all:",
+            "--python-version=3.11",
+            "--platform=manylinux_2_28_x86_64",
+        ],
+        check=True,
+    )
+    return next(folder.glob("mediapipe-*.whl"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("wheel", type=Path, nargs="?")
+    wheel = parser.parse_args().wheel
+    with tempfile.TemporaryDirectory() as folder:
+        data = build_task(wheel or download_wheel(Path(folder)))
+    TARGET.write_bytes(data)
+    print(f"{TARGET}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+
+
+if __name__ == "__main__":
+    main()
