@@ -271,7 +271,7 @@ def test_whatever_comes_in_nothing_changes_outside_the_mask(case):
     np.testing.assert_array_equal(out[~mask], image[~mask])
 
 
-@pytest.mark.parametrize("shape", [(64, 8192), (8192, 64), (3000, 3000)])
+@pytest.mark.parametrize("shape", [(64, 8192), (8192, 64), (3000, 3000), (5, 40000)])
 @pytest.mark.parametrize("fault", ["none", "huge"])
 def test_memory_stays_bounded(shape, fault):
     image = np.full((*shape, 3), 120, dtype=np.uint8)

@@ -17,6 +17,7 @@ from handrefiner_ext.inpaint.colours import fit_mixture, with_shadows
 from handrefiner_ext.inpaint.fill import fill_hole, grain_of, make_grain
 from handrefiner_ext.inpaint.light import estimate_light
 from handrefiner_ext.inpaint.old_hand import expect_hand, find_skin
+from handrefiner_ext.inpaint.subdivision import subdivide
 from handrefiner_ext.inpaint.surface import mesh_pixels, see_surface, shade_hollows, viewer_normals
 from handrefiner_ext.inpaint.wrist import Arm, find_arm, find_wrist, lead_into_arm, turn_to_arm
 from handrefiner_ext.types import Box, Overlap
@@ -175,7 +176,7 @@ def test_skin_is_told_from_background_finger_too_many_and_arm_included(size_px):
     scene = make_scene(size_px=size_px)
     mesh = scene.meshes[0]
     view = look_at(Box(0, 0, 256, 256), 1.0)
-    silhouette = see_surface(mesh, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view)
+    silhouette = see_surface(mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view)
     wrist = find_wrist(mesh, mesh_pixels(mesh), view, size_px)
     expected = expect_hand(mesh.hand.landmarks, silhouette.covered, wrist.zone(256, 256), size_px)
     skin = find_skin(view.shrink(scene.image), expected) > 0.5
@@ -244,7 +245,7 @@ def test_hollows_are_dark_on_the_far_side_of_a_step_only():
     scene = make_scene()
     mesh = scene.meshes[0]
     view = look_at(Box(0, 0, 256, 256), 1.0)
-    surface = see_surface(mesh, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view)
+    surface = see_surface(mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view)
     step = np.zeros((256, 256), dtype=np.float32)
     step[:, 128:] = 20.0
     surface = replace(surface, covered=np.ones((256, 256), dtype=bool), depth_px=step)
@@ -267,3 +268,49 @@ def test_hands_are_painted_from_far_to_near(order):
 
 def test_a_ring_of_hands_comes_to_an_end():
     assert sorted(order_from_far([0, 1, 2], Maps((0, 1), (1, 2), (2, 0)))) == [0, 1, 2]
+
+
+def test_subdivision_agrees_with_trimesh():
+    from trimesh.remesh import subdivide_loop
+
+    mesh = open_mesh((50, 50), 60, (100, 100))
+    ours, faces = subdivide(mesh_pixels(mesh), mesh.faces)
+    theirs, their_faces = subdivide_loop(mesh_pixels(mesh), mesh.faces, 1)
+    assert len(faces) == len(their_faces) == 4 * len(mesh.faces)
+
+    def triangles(points, corners):
+        middles = points[corners].mean(axis=1)
+        return middles[np.lexsort(np.round(middles, 6).T)]
+
+    np.testing.assert_allclose(triangles(ours, faces), triangles(theirs, their_faces), atol=1e-6)
+
+
+def test_subdivision_rounds_an_octahedron_towards_a_sphere():
+    points = np.concatenate([np.eye(3), -np.eye(3)])
+    corners = [
+        (0, 1, 2),
+        (1, 3, 2),
+        (3, 4, 2),
+        (4, 0, 2),
+        (1, 0, 5),
+        (3, 1, 5),
+        (4, 3, 5),
+        (0, 4, 5),
+    ]
+    faces = np.array(corners, dtype=np.int32)
+    for _ in range(4):
+        points, faces = subdivide(points, faces)
+    radii = np.linalg.norm(points, axis=1)
+    assert radii.max() / radii.min() < 1.21
+
+
+def test_an_open_sheet_keeps_its_rim_and_a_broken_vertex_does_not_spread_far():
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]])
+    faces = np.array([(0, 1, 2), (1, 3, 2)], dtype=np.int32)
+    finer, _ = subdivide(points, faces)
+    np.testing.assert_array_equal(finer[:4], points)
+    mesh = open_mesh((50, 50), 60, (100, 100))
+    pixels = mesh_pixels(mesh)
+    pixels[7] = np.nan
+    spoiled = ~np.isfinite(subdivide(pixels, mesh.faces)[0]).all(axis=1)
+    assert 0 < np.count_nonzero(spoiled) < 60

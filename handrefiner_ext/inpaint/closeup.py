@@ -47,10 +47,13 @@ class Closeup:
 
     def shrink(self, image: Image) -> Floats:
         """This part of the picture at the close-up's scale, 0..1."""
-        part = np.asarray(image[self.box.slices], dtype=np.uint8)
+        return np.asarray(self.shrink_part(image[self.box.slices]) / 255.0, dtype=np.float32)
+
+    def shrink_part(self, part: NDArray[np.uint8]) -> Floats:
+        """An array that covers the box, at the close-up's scale, with its own values."""
         way = cv2.INTER_AREA if max(self.scale) <= 1.0 else cv2.INTER_LINEAR
         small = cv2.resize(part, (self.width, self.height), interpolation=way)
-        return np.asarray(small.astype(np.float32) / 255.0)
+        return np.asarray(small, dtype=np.float32)
 
     def sample_for(self, local: Floats, other: Closeup, outside: bool = False) -> Floats:
         """A map of this close-up at the pixels of another one, bilinear.
@@ -65,6 +68,11 @@ class Closeup:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         size = (other.width, other.height)
         return np.asarray(cv2.warpAffine(local, matrix, size, flags=flags, borderMode=border))
+
+
+def study_closely(box: Box, longest_px: int) -> Closeup:
+    """The close-up of a box at its own scale, or at that at which `longest_px` are enough."""
+    return look_at(box, fit_scale(box, longest_px))
 
 
 def look_at(box: Box, scale: float) -> Closeup:

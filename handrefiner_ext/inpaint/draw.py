@@ -11,12 +11,15 @@ from handrefiner_ext.inpaint.blend import Patch
 from handrefiner_ext.inpaint.closeup import look_at
 from handrefiner_ext.inpaint.fill import grain_of
 from handrefiner_ext.inpaint.study import SURELY_SKIN, Study
+from handrefiner_ext.inpaint.subdivision import subdivide
 from handrefiner_ext.inpaint.surface import see_surface, shade_hollows, viewer_normals
 from handrefiner_ext.types import ControlMaps, Image
 
 SUPERSAMPLING = 2.0
 MAX_SAMPLES = 1_200_000
 """Larger hands are rendered with fewer samples than pixels need, to bound memory and time."""
+MAX_SIDE = 16384
+"""OpenCV cannot resample arrays longer than 32767."""
 GRAIN_WINDOW_PX = 40
 
 
@@ -27,9 +30,11 @@ def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
     box = intersect(covered_box(study.pixels, height, width), own)
     if not area(box):
         return None
-    view = look_at(box, min(SUPERSAMPLING, float(np.sqrt(MAX_SAMPLES / area(box)))))
-    skin = study.light.colour(viewer_normals(study.pixels, study.mesh.faces)).astype(np.float64)
-    surface = see_surface(study.mesh, study.pixels, skin, view)
+    enough = float(np.sqrt(MAX_SAMPLES / area(box)))
+    view = look_at(box, min(SUPERSAMPLING, enough, MAX_SIDE / max(box.width, box.height)))
+    pixels, faces = subdivide(study.pixels, study.mesh.faces)
+    skin = study.light.colour(viewer_normals(pixels, faces)).astype(np.float64)
+    surface = see_surface(faces, pixels, skin, view)
     presence = study.view.sample_for(study.presence, view)
     alpha = (surface.covered * presence).astype(np.float32)
     colour = surface.values + study.view.sample_for(study.tones, view)

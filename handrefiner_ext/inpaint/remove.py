@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.inpaint.blend import Patch
-from handrefiner_ext.inpaint.closeup import blur, fit_scale, look_at
+from handrefiner_ext.inpaint.closeup import blur, study_closely
 from handrefiner_ext.inpaint.fill import fill_hole
 from handrefiner_ext.inpaint.study import Study
 from handrefiner_ext.types import Image, Mask
@@ -18,13 +18,13 @@ FRINGE = 0.015
 
 def remove_hand(image: Image, study: Study, studies: list[Study]) -> Patch:
     """The surroundings continued over the old hand of `study`; its arm stays."""
-    view = look_at(study.view.box, fit_scale(study.view.box, FILL_PX))
+    view = study_closely(study.view.box, FILL_PX)
     close = view.shrink(image)
     fringe = 1.5 + FRINGE * study.size_px * view.scale[0]
     kept_share = study.view.sample_for(study.kept, view)
     kept = kept_share > 0.5
     old = study.view.sample_for(study.skin, view) > 0.4
-    hole = _widen(old & ~_widen(kept, 1.0 + 2.0 * view.density / study.view.density), fringe)
+    hole = _widen(old & ~kept, fringe)
     hole &= kept_share < 0.9
     skin = hole | _widen(kept, fringe)
     for other in studies:

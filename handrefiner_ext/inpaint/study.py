@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import area, clip, grow, intersect
-from handrefiner_ext.inpaint.closeup import Closeup, Floats, fit_scale, look_at
+from handrefiner_ext.inpaint.closeup import Closeup, Floats, study_closely
 from handrefiner_ext.inpaint.light import Light, estimate_light, local_tones
 from handrefiner_ext.inpaint.old_hand import expect_hand, find_palm, find_skin, old_fingers
 from handrefiner_ext.inpaint.surface import Surface, mesh_pixels, see_surface, viewer_normals
@@ -61,7 +61,7 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
         return None
     margin = round(CONTEXT * max(box.width, box.height)) + 4
     region = clip(grow(box, margin, margin), *image.shape[:2])
-    view = look_at(region, fit_scale(region, STUDY_PX))
+    view = study_closely(region, STUDY_PX)
     close = view.shrink(image)
     size_px = _hand_size(mesh, image)
     local_size = size_px * view.density
@@ -69,7 +69,7 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     wrist = turn_to_arm(straight, skin, _mask_in(view, box, mask))
     arm = find_arm(wrist, skin > 0.5)
     pixels = lead_into_arm(mesh_pixels(mesh), wrist, arm, view)
-    surface = see_surface(mesh, pixels, viewer_normals(pixels, mesh.faces), view)
+    surface = see_surface(mesh.faces, pixels, viewer_normals(pixels, mesh.faces), view)
     own = skin * ~_under_others(view, maps, number)
     light, tones = _light(close, surface, own, local_size)
     fingers = old_fingers(view.to_local(mesh.hand.landmarks), skin.shape, local_size)
@@ -102,7 +102,7 @@ def _old_skin(
     close: Floats, mesh: HandMesh, view: Closeup, local_size: float
 ) -> tuple[Floats, Wrist]:
     pixels = mesh_pixels(mesh)
-    silhouette = see_surface(mesh, pixels, pixels[:, :0], view).covered
+    silhouette = see_surface(mesh.faces, pixels, pixels[:, :0], view).covered
     landmarks = view.to_local(mesh.hand.landmarks)
     wrist = find_wrist(mesh, pixels, view, local_size)
     arm_zone = wrist.zone(view.height, view.width)
@@ -112,8 +112,13 @@ def _old_skin(
 
 def _mask_in(view: Closeup, box: Box, mask: Mask) -> Mask:
     """The hand's mask in the close-up."""
-    own = look_at(box, 1.0)
-    return own.sample_for(mask.astype(np.float32), view, outside=True) > 0.5
+    return _carry_over(box, mask, view) > 0.5
+
+
+def _carry_over(box: Box, mask: Mask, view: Closeup) -> Floats:
+    """0..1: a mask over `box`, in the close-up `view`; 0 outside the box."""
+    own = study_closely(box, STUDY_PX)
+    return own.sample_for(own.shrink_part(mask.astype(np.uint8)), view, outside=True)
 
 
 def _under_others(view: Closeup, maps: ControlMaps, number: int) -> Mask:
@@ -121,8 +126,7 @@ def _under_others(view: Closeup, maps: ControlMaps, number: int) -> Mask:
     others = np.zeros((view.height, view.width), dtype=bool)
     for other, layer in enumerate(maps.layers):
         if other != number and area(intersect(layer.box, view.box)):
-            covered = np.isfinite(layer.depth).astype(np.float32)
-            others |= look_at(layer.box, 1.0).sample_for(covered, view, outside=True) > 0.0
+            others |= _carry_over(layer.box, np.isfinite(layer.depth), view) > 0.0
     return others
 
 

@@ -38,17 +38,19 @@ def mesh_pixels(mesh: HandMesh) -> FloatArray:
         return np.column_stack([flat, mesh.vertices[:, 2] * abs(mesh.camera.scale)])
 
 
-def see_surface(mesh: HandMesh, pixels: FloatArray, values: FloatArray, view: Closeup) -> Surface:
+def see_surface(
+    faces: NDArray[np.int32], pixels: FloatArray, values: FloatArray, view: Closeup
+) -> Surface:
     """pixels: (n, 3) where the vertices lie in the picture. values: (n, k) what they carry."""
     local = view.to_local(pixels)
     with np.errstate(all="ignore"):
         local[:, 2] = pixels[:, 2] * view.density
-    fragments = rasterize(local, mesh.faces, view.frame)
+    fragments = rasterize(local, faces, view.frame)
     covered = fragments.triangle >= 0
     return Surface(
         covered=covered,
         depth_px=np.where(covered, fragments.depth, np.float32(0.0)),
-        values=interpolate(fragments, mesh.faces, values.astype(np.float32)),
+        values=interpolate(fragments, faces, values.astype(np.float32)),
     )
 
 

@@ -21,12 +21,12 @@ BEND_BEGINS, BEND_ENDS = -0.20, 0.06
 FIT_BEGINS = -0.30
 """Hand sizes; from here (within the palm) on the mesh is drawn to the width of the arm."""
 LARGEST_BEND = np.radians(70.0)
-RING = (-0.05, 0.14)
-"""Hand sizes around the beginning of the arm in which the mesh's width is measured."""
+RING = (0.03, 0.13)
+"""Hand sizes behind the arm's beginning, between which its and the mesh's width are compared."""
 WIDTH_RATIO = (0.75, 1.3)
 LARGEST_OFFSET = 0.6
 """Of the wrist's width; an arm farther beside the mesh is not the one to join."""
-HEEL, HEEL_RIM, RIM_BLUR = -0.36, 0.09, 0.015
+HEEL, HEEL_RIM, RIM_BLUR = -0.36, 0.08, 0.015
 """Hand sizes: up to where, and how far beside the new hand, old skin stays; softness there."""
 JOIN_RAMP, BULGE = 0.28, 0.07
 """Hand sizes before the beginning of the arm over which the new hand yields to the old outline,
@@ -79,7 +79,7 @@ class Wrist:
 
 @dataclass(frozen=True)
 class Arm:
-    """The drawn arm. area: (h, w) where it is. edges: sideways, where it begins."""
+    """The drawn arm. area: (h, w) where it is. edges: sideways, in the middle of RING."""
 
     area: Mask
     edges: tuple[float, float]
@@ -130,7 +130,10 @@ def find_arm(wrist: Wrist, skin: Mask) -> Arm | None:
     low, high = (a + b * (along - wrist.begin) for a, b in edges)
     between = (across >= low) & (across <= high) & (along > wrist.begin)
     near = along < wrist.begin + EDGES_REACH * wrist.size_px
-    return Arm(area | (between & near), (edges[0][0], edges[1][0]))
+    middle = sum(RING) / 2.0 * wrist.size_px
+    (low_at, low_slope), (high_at, high_slope) = edges
+    ends = (low_at + low_slope * middle, high_at + high_slope * middle)
+    return Arm(area | (between & near), ends)
 
 
 def _arm_edges(wrist: Wrist, area: Mask) -> tuple[tuple[float, float], ...] | None:
