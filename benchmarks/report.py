@@ -16,7 +16,7 @@ import numpy as np
 
 Figure = float | str | bool
 
-LONGEST_S = 2.0
+LONGEST_S = 1.0
 """A measurement is repeated until so much time has passed, three times at least."""
 FEWEST = 3
 

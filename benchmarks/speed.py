@@ -8,9 +8,10 @@ ever held in RAM. The pictures are rendered with hands of 0.18 of the picture's 
 the validation split; of these the first is taken in which all hands are found.
 
 Keys of the JSON, S = side in pixels, N = number of hands:
-  ROW_S_N_ms, ROW_S_N_cpu_ms   time of a row of the tables: detect, hints and refine with tiles off,
-                               auto and on; fit (without the outline's evidence) and reconstruct
-                               (with it), render, draft and judge, each for all hands together
+  ROW_S_N_ms, ROW_S_N_cpu_ms   time of a row of the tables: detect and hints with tiles off, auto
+                               and on, refine with tiles off and auto; for all hands together fit
+                               (without the outline's evidence), reconstruct (with it), reread
+                               (doubtful hands read again, too), render, draft and judge
   peak_STAGE_S_N_mb            peak memory up to the end of a stage (tiles on)
   peak_hints_S_N_mb, peak_refine_S_N_mb   peak memory of the whole command (tiles on)
   start_to_hints_S_N_s, start_to_hints_S_N_cpu_s   from the start of `handrefiner hints` to its end
@@ -49,11 +50,12 @@ from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.pipeline import Stages, build_stages, hints, refine
 from handrefiner_ext.registry import DETECTORS
 from handrefiner_ext.render.maps import build_maps
+from handrefiner_ext.search.rereading import reconstruct_well
 from handrefiner_ext.types import Hand, HandMesh, Image
 
 HAND_SHARE = 0.18
 """Hand size in sides of the picture: found with tiles and without."""
-MOST_TRIES = 12
+MOST_TRIES = 6
 STARTS = 3
 ROWS = {
     "detect_off": "detect, tiles off",
@@ -61,6 +63,7 @@ ROWS = {
     "detect_on": "detect, tiles on",
     "fit": "reconstruct: the fit",
     "reconstruct": "reconstruct: fit and outline",
+    "reread": "  and doubtful hands again",
     "render": "render maps",
     "hints_off": "hints, tiles off",
     "hints_auto": "hints, tiles auto",
@@ -69,7 +72,6 @@ ROWS = {
     "judge": "judge, once",
     "refine_off": "refine, tiles off",
     "refine_auto": "refine, tiles auto",
-    "refine_on": "refine, tiles on",
 }
 Figures = dict[str, Figure]
 
@@ -125,7 +127,7 @@ def _nearest(sizes: Sequence[int], wanted: int) -> int:
 
 def make_case(stages: Stages, side: int, count: int) -> Case:
     """A picture whose hands are all found, or the last one tried."""
-    seeking = RefineParams(tiles="on")
+    seeking = RefineParams(tiles="auto")
     for number in range(MOST_TRIES):
         scene = make_scene(generator("validation", number), side, side, place_hands(side, count))
         hands = stages.detector.detect(scene.image, seeking).hands
@@ -159,11 +161,16 @@ def list_work(case: Case, stages: Stages, params: RefineParams) -> dict[str, Cal
         found = [stages.reconstructor.reconstruct(image, hand, given) for hand in case.hands]
         return tuple(mesh for mesh in found if isinstance(mesh, HandMesh))
 
+    def reread() -> None:
+        for hand in case.hands:
+            reconstruct_well(image, hand, stages.detector, stages.reconstructor, params)
+
     meshes = reconstruct(params)
     maps = build_maps(meshes, size, stages.renderer, params, image=image)
     work: dict[str, Callable[[], object]] = {
         "fit": partial(reconstruct, bare),
         "reconstruct": partial(reconstruct, params),
+        "reread": reread,
         "render": partial(build_maps, meshes, size, stages.renderer, params, image=image),
         "draft": partial(stages.inpainter.paint, image, meshes, maps, params),
         "judge": partial(stages.judge, stages.detector, image, meshes, params),
@@ -172,7 +179,7 @@ def list_work(case: Case, stages: Stages, params: RefineParams) -> dict[str, Cal
         work[f"detect_{mode}"] = partial(stages.detector.detect, image, given)
         work[f"hints_{mode}"] = partial(hints, image, given, stages)
         work[f"refine_{mode}"] = partial(refine, image, given, stages)
-    return work
+    return {row: work[row] for row in ROWS}
 
 
 def report_times(
@@ -237,12 +244,17 @@ def report_start(case: Case, folder: Path, options: argparse.Namespace) -> Figur
     arguments = ("--out_dir", str(folder / "start"), "--detector", options.detector)
     starts = min(STARTS, options.count)
     runs = [measure_command("hints", str(picture), *arguments) for _ in range(starts)]
-    best, torch = min(run.seconds for run in runs), any(run.torch for run in runs)
-    says = "imported torch" if torch else "did not import torch"
+    best, torch = min(runs), any(run.torch for run in runs)
     print(
-        f"\nFrom process start to first hints ({side}²): {best:.2f} s, best of {starts}; it {says}"
+        f"\nFrom process start to first hints at {side}²: {best.seconds:.2f} s "
+        f"({best.cpu_s:.2f} s of the cores together), best of {starts}; "
+        + ("it imported torch" if torch else "it did not import torch")
     )
-    return {"start_to_hints_s": best, "torch_imported": torch}
+    return {
+        f"start_to_hints_{case.key}_s": best.seconds,
+        f"start_to_hints_{case.key}_cpu_s": best.cpu_s,
+        "torch_imported": torch,
+    }
 
 
 def find_targets(figures: Figures) -> list[Target]:
