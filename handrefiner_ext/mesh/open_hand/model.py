@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.geometry.rotation import cross_matrix
+from handrefiner_ext.topology import INDEX_MCP, LITTLE_MCP, MIDDLE_MCP, WRIST
 from handrefiner_ext.types import FloatArray
 
 FINGER_COUNT, LEVEL_COUNT, AXIS_COUNT = 5, 3, 3
@@ -189,6 +190,19 @@ def load_open_hand() -> OpenHand:
         shape_joints=arrays["shape_joints"].astype(np.float64),
         landmark_offsets=LANDMARK_OFFSETS,
     )
+
+
+def rest_frame(joints: FloatArray) -> FloatArray:
+    """(3, 3) axes of the rest pose's frame as rows, from the (21, 3) joints of a right hand.
+
+    To the little finger, to the wrist, to the palm.
+    """
+    down = joints[WRIST] - joints[MIDDLE_MCP]
+    down = down / np.linalg.norm(down)
+    right = joints[LITTLE_MCP] - joints[INDEX_MCP]
+    right = right - down * (right @ down)
+    right = right / np.linalg.norm(right)
+    return np.stack([right, down, np.cross(right, down)])
 
 
 def hinge_axes(joints: FloatArray, flexion: FloatArray) -> FloatArray:
