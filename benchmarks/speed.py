@@ -57,6 +57,7 @@ HAND_SHARE = 0.18
 """Hand size in sides of the picture: found with tiles and without."""
 MOST_TRIES = 6
 STARTS = 3
+BUSY = 1.15
 ROWS = {
     "detect_off": "detect, tiles off",
     "detect_auto": "detect, tiles auto",
@@ -104,6 +105,7 @@ def main() -> None:
             if side == _nearest(options.sizes, 1024):
                 figures |= report_start(cases[0], Path(folder), options)
     print_targets(find_targets(figures))
+    print_doubt(figures)
     write_json(options.json, figures)
 
 
@@ -278,6 +280,21 @@ def find_targets(figures: Figures) -> list[Target]:
         for name, key, limit, unit in known
         if key in measured
     ]
+
+
+def print_doubt(figures: Figures) -> None:
+    """Say so where these stages, which use one core, waited for it."""
+    alone = ("fit_", "reconstruct_", "render_")
+    names = [n.removesuffix("_cpu_ms") for n in figures if n.endswith("_cpu_ms")]
+    ratios = [
+        float(figures[f"{name}_ms"]) / max(float(figures[f"{name}_cpu_ms"]), 1e-6)
+        for name in names
+        if name.startswith(alone)
+    ]
+    if (ratio := float(np.median(ratios))) > BUSY:
+        print(
+            f"\nOther programs were busy: work for one core took {ratio:.1f} times its time there."
+        )
 
 
 if __name__ == "__main__":
