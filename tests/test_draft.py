@@ -84,6 +84,17 @@ def test_the_arm_behind_the_wrist_stays_bit_identical():
     np.testing.assert_array_equal(out[far], SCENE.image[far])
 
 
+def test_the_palm_keeps_its_marks():
+    joints = SCENE.meshes[0].joints_2d
+    x, y = ((joints[0] + joints[9]) / 2.0).round().astype(int)
+    image = SCENE.image.copy()
+    image[y - 1 : y + 2, x - 1 : x + 2] = (120, 60, 50)
+    out = DRAFT.paint(image, SCENE.meshes, SCENE.maps, PARAMS)
+    np.testing.assert_array_equal(
+        out[y - 1 : y + 2, x - 1 : x + 2], image[y - 1 : y + 2, x - 1 : x + 2]
+    )
+
+
 def test_every_pixel_of_the_new_hand_shows_skin():
     inside = erode(silhouette(SCENE.meshes[0], SCENE.old.shape), 3) & SCENE.maps.mask
     out = paint(SCENE).astype(int)
@@ -168,6 +179,19 @@ def test_the_hand_in_front_is_painted_over_the_other(order):
     red_minus_green = np.median(out[both][:, 0] - out[both][:, 1])
     # The old picture is green there whichever hand is in front.
     assert red_minus_green > 20 if front == 0 else red_minus_green < -60
+
+
+def test_a_hand_that_is_owned_by_one_behind_in_places_shows_through_there():
+    image, meshes = two_hands()
+    maps = maps_for(meshes, image, replace(PARAMS, occlusion_order="2,1"))
+    first, second = (silhouette(mesh, image.shape[:2]) for mesh in meshes)
+    crossed = maps.owner.copy()
+    left = np.arange(image.shape[1]) < 153
+    crossed[first & second & left] = 0
+    out = DRAFT.paint(image, meshes, replace(maps, owner=crossed), PARAMS).astype(int)
+    both = erode(first & second & left, 3)
+    assert np.count_nonzero(both) > 50
+    assert np.median(out[both][:, 0] - out[both][:, 1]) > 20
 
 
 def test_hands_far_apart_do_not_change_each_other():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
-from draft_scenes import make_scene, open_mesh
+from draft_scenes import SKIN, make_scene, open_mesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
@@ -19,7 +20,15 @@ from handrefiner_ext.inpaint.light import estimate_light
 from handrefiner_ext.inpaint.old_hand import expect_hand, find_skin
 from handrefiner_ext.inpaint.subdivision import subdivide
 from handrefiner_ext.inpaint.surface import mesh_pixels, see_surface, shade_hollows, viewer_normals
-from handrefiner_ext.inpaint.wrist import Arm, find_arm, find_wrist, lead_into_arm, turn_to_arm
+from handrefiner_ext.inpaint.wrist import (
+    Arm,
+    find_arm,
+    find_wrist,
+    join,
+    keep_arm,
+    lead_into_arm,
+    turn_to_arm,
+)
 from handrefiner_ext.types import Box, Overlap
 
 
@@ -100,9 +109,8 @@ def test_light_on_a_sphere_is_found_in_spite_of_outliers(towards):
     shading = 0.6 + 0.4 * normals @ np.array(towards)
     image = (shading[..., None] * np.array([0.8, 0.6, 0.5])).astype(np.float32)
     spoiled = image.copy()
-    rng = np.random.default_rng(1)
-    spots = rng.random(inside.shape) < 0.1
-    spoiled[spots] = rng.random((np.count_nonzero(spots), 3))
+    spots = np.random.default_rng(1).random(inside.shape) < 0.2
+    spoiled[spots] = (0.1, 0.0, 0.0)
     light = estimate_light(spoiled, normals, inside, inside)
     error = np.abs(light.colour(normals) - image)[inside]
     assert error.mean() < 0.035
@@ -179,9 +187,14 @@ def test_skin_is_told_from_background_finger_too_many_and_arm_included(size_px):
     silhouette = see_surface(mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view)
     wrist = find_wrist(mesh, mesh_pixels(mesh), view, size_px)
     expected = expect_hand(mesh.hand.landmarks, silhouette.covered, wrist.zone(256, 256), size_px)
-    skin = find_skin(view.shrink(scene.image), expected) > 0.5
+    y, x = np.mgrid[0:256, 0:256]
+    face = (x - 28) ** 2 + (y - 30) ** 2 < 18**2
+    image = scene.image.copy()
+    image[face] = SKIN
+    skin = find_skin(view.shrink(image), expected) > 0.5
     common = np.count_nonzero(skin & scene.old) / np.count_nonzero(skin | scene.old)
     assert common > 0.93
+    assert not (skin & face).any()
 
 
 def test_skin_without_any_sample_is_where_it_is_expected():
@@ -213,6 +226,20 @@ def test_a_hand_without_arm_has_none_and_stays_as_it_is():
     assert find_arm(wrist, np.zeros((256, 256), dtype=bool)) is None
     pixels = mesh_pixels(mesh)
     assert lead_into_arm(pixels, wrist, None, view) is pixels
+
+
+def test_the_arm_is_kept_and_takes_over_from_the_new_hand():
+    scene = make_scene()
+    _, view, wrist = wrist_of(scene)
+    skin = scene.old.astype(np.float32)
+    covered = scene.old & (np.arange(256)[:, None] < wrist.origin[1])
+    arm = find_arm(wrist, scene.old)
+    kept = keep_arm(wrist, skin, arm, covered)
+    np.testing.assert_array_equal(kept[arm.area], 1.0)
+    presence = join(wrist, skin, kept * ~covered)
+    along = wrist.along(view.height, view.width)
+    assert (presence[along > wrist.end] == 0.0).all()
+    assert (presence[along < -0.5 * wrist.size_px] > 0.99).all()
 
 
 @pytest.mark.parametrize("offset", [-6.0, 0.0, 7.0])
@@ -314,3 +341,22 @@ def test_an_open_sheet_keeps_its_rim_and_a_broken_vertex_does_not_spread_far():
     pixels[7] = np.nan
     spoiled = ~np.isfinite(subdivide(pixels, mesh.faces)[0]).all(axis=1)
     assert 0 < np.count_nonzero(spoiled) < 60
+
+
+def test_a_painted_nail_counts_as_hand_although_it_has_no_colour_of_skin():
+    scene = make_scene()
+    mesh, view, wrist = wrist_of(scene)
+    y, x = np.mgrid[0:256, 0:256]
+    tip = mesh.joints_2d[0] + 110 * np.array([-0.58, -0.66])
+    finger = np.array([mesh.joints_2d[0], tip]).round().astype(int)
+    image = cv2.line(
+        scene.image.copy(), *(tuple(map(int, end)) for end in finger), SKIN.tolist(), 10
+    )
+    nail = (x - tip[0]) ** 2 + (y - tip[1]) ** 2 < 5.5**2
+    image[nail] = (250, 40, 250)
+    silhouette = see_surface(
+        mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view
+    ).covered
+    expected = expect_hand(mesh.hand.landmarks, silhouette, wrist.zone(256, 256), 110.0)
+    skin = find_skin(view.shrink(image), expected) > 0.5
+    assert np.count_nonzero(skin & nail) > 0.9 * np.count_nonzero(nail)
