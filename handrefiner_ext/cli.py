@@ -7,14 +7,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
-from handrefiner_ext.params import Knob, RefineParams
+from handrefiner_ext.params import CLI, Knob, RefineParams, fields_of
 
 # What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
         "as it; for --mask drawn or union",
     )
     group = parser.add_argument_group("parameters")
-    for f in fields(RefineParams):
+    for f in fields_of(CLI):
         knob: Knob = f.metadata["knob"]
         allowed = knob.describe_allowed(type(f.default))
         default = str(f.default).lower() if isinstance(f.default, bool) else f.default
@@ -132,27 +131,15 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 
 def _read_parameters(options: argparse.Namespace) -> RefineParams:
     given = vars(options)
-    params = RefineParams(
-        **{f.name: given[f.name] for f in fields(RefineParams) if f.name in given}
-    )
-    _check_lists(params)
+    params = RefineParams(**{f.name: given[f.name] for f in fields_of(CLI) if f.name in given})
+    from handrefiner_ext.pipeline import check_lists
+
+    check_lists(params)
     if params.mask == "drawn" and not options.drawn_mask:
         raise UsageError("--mask drawn needs --drawn_mask with the mask's path.")
     if options.drawn_mask and params.mask not in DRAWN_MASKS:
         raise UsageError("--drawn_mask is used with --mask drawn or --mask union; add one of them.")
     return params
-
-
-def _check_lists(params: RefineParams) -> None:
-    """InvalidParameter now rather than for every picture."""
-    if params.boxes:
-        from handrefiner_ext.detect.user_boxes import parse_boxes
-
-        parse_boxes(params.boxes)
-    if params.occlusion_order:
-        from handrefiner_ext.render.maps import parse_order
-
-        parse_order(params.occlusion_order, count=0)
 
 
 def _run_hints(options: argparse.Namespace) -> int:

@@ -12,12 +12,17 @@ TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
+CLI, WEBUI = "cli", "webui"
+"""Surfaces: the command line, and everything inside the WebUI (panel, API, infotext, XYZ)."""
+
+
 @dataclass(frozen=True)
 class Knob:
     """What a surface needs to show one parameter."""
 
     label: str
     help: str
+    surfaces: tuple[str, ...] = (CLI, WEBUI)
     ge: float | None = None
     le: float | None = None
     step: float | None = None
@@ -39,7 +44,7 @@ def knob(default: bool | int | float | str, label: str, help: str, **limits: Any
 
 @dataclass(frozen=True)
 class RefineParams:
-    """Every parameter of a refinement; the order is the API's positional order: append only."""
+    """Every parameter of a refinement; their order is the API's, so append only."""
 
     strength: float = knob(
         0.55,
@@ -74,7 +79,13 @@ class RefineParams:
     )
     backend: str = knob("draft", "Backend", "What paints the new hand.", choices=INPAINTERS.names())
     seed: int = knob(
-        0, "Seed", "Seed of whatever is random in the backend.", ge=0, le=2**32 - 1, step=1
+        0,
+        "Seed",
+        "Seed of whatever is random in the backend.",
+        surfaces=(CLI,),
+        ge=0,
+        le=2**32 - 1,
+        step=1,
     )
     renderer: str = knob("auto", "Renderer", "What renders depth.", choices=RENDERERS.choices())
     detection_threshold: float = knob(
@@ -133,6 +144,111 @@ class RefineParams:
     mask_blur: int = knob(
         8, "Mask blur", "Feather inside the mask's edge, in pixels.", ge=0, le=64, step=1
     )
+    hands: str = knob(
+        "all",
+        "Hands",
+        "Which hands to repaint: all, left, right, or their numbers from left to right, such as "
+        "1,3.",
+    )
+    enabled: bool = knob(False, "Enable", "Repaint badly drawn hands.", surfaces=(WEBUI,))
+    control_model: str = knob(
+        "auto",
+        "Control model",
+        "The ControlNet model; auto takes the best one installed for the checkpoint.",
+        surfaces=(WEBUI,),
+    )
+    guidance_start: float = knob(
+        0.0,
+        "Guidance start",
+        "Fraction of the steps at which control begins.",
+        surfaces=(WEBUI,),
+        ge=0.0,
+        le=1.0,
+        step=0.01,
+    )
+    guidance_end: float = knob(
+        1.0,
+        "Guidance end",
+        "Fraction of the steps at which control ends.",
+        surfaces=(WEBUI,),
+        ge=0.0,
+        le=1.0,
+        step=0.01,
+    )
+    control_mode: str = knob(
+        "balanced",
+        "Control mode",
+        "Whether the prompt or the ControlNet is more important.",
+        surfaces=(WEBUI,),
+        choices=("balanced", "prompt", "controlnet"),
+    )
+    denoising_strength: float = knob(
+        0.75,
+        "Denoising strength",
+        "How much of the old hand is replaced: 0 keeps it, 1 forgets it.",
+        surfaces=(WEBUI,),
+        ge=0.0,
+        le=1.0,
+        step=0.01,
+    )
+    prompt: str = knob(
+        "",
+        "Prompt",
+        "Prompt for the hands; empty = the picture's, [PROMPT] stands for it, [SEP] parts the "
+        "hands.",
+        surfaces=(WEBUI,),
+    )
+    negative_prompt: str = knob(
+        "",
+        "Negative prompt",
+        "Negative prompt for the hands; empty = the picture's.",
+        surfaces=(WEBUI,),
+    )
+    steps: int = knob(
+        0, "Steps", "Sampling steps; 0 = the picture's.", surfaces=(WEBUI,), ge=0, le=150, step=1
+    )
+    sampler: str = knob("", "Sampler", "Empty = the picture's.", surfaces=(WEBUI,))
+    scheduler: str = knob("", "Scheduler", "Empty = the picture's.", surfaces=(WEBUI,))
+    cfg_scale: float = knob(
+        0.0, "CFG scale", "0 = the picture's.", surfaces=(WEBUI,), ge=0.0, le=30.0, step=0.5
+    )
+    checkpoint: str = knob(
+        "",
+        "Checkpoint",
+        "Checkpoint for the hands, such as an SD1.5 inpainting one; empty = the picture's.",
+        surfaces=(WEBUI,),
+    )
+    vae: str = knob("", "VAE", "VAE for the hands; empty = the picture's.", surfaces=(WEBUI,))
+    region_size: int = knob(
+        0,
+        "Region size",
+        "Long side, in pixels, at which a region is repainted; 0 = the checkpoint's own.",
+        surfaces=(WEBUI,),
+        ge=0,
+        le=2048,
+        step=8,
+    )
+    seed_step: int = knob(
+        1,
+        "Seed step",
+        "Added to the picture's seed for each further region.",
+        surfaces=(WEBUI,),
+        ge=0,
+        le=1000,
+        step=1,
+    )
+    skip_img2img: bool = knob(
+        False,
+        "Skip img2img",
+        "Only repaint the hands of the picture given, without generating it anew first.",
+        surfaces=(WEBUI,),
+    )
+    extra_images: bool = knob(
+        False,
+        "Extra images",
+        "Put depth, mask and the picture before into the results, too.",
+        surfaces=(WEBUI,),
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -182,10 +298,16 @@ def _is_allowed(knob_: Knob, value: bool | int | float | str) -> bool:
     return knob_.ge <= value <= (knob_.le if knob_.le is not None else float("inf"))
 
 
+def fields_of(surface: str) -> tuple[Field[Any], ...]:
+    """The parameters that a surface shows, in the schema's order but for the switch, which leads."""
+    shown = [f for f in fields(RefineParams) if surface in f.metadata["knob"].surfaces]
+    return tuple(sorted(shown, key=lambda f: f.name != "enabled"))
+
+
 def options_table() -> str:
-    """The options as a Markdown table, for the README."""
+    """The command line's options as a Markdown table, for the README."""
     rows = ["| option | default | allowed | what it does |", "|---|---|---|---|"]
-    for f in fields(RefineParams):
+    for f in fields_of(CLI):
         k: Knob = f.metadata["knob"]
         default = str(f.default).lower() if isinstance(f.default, bool) else f.default
         allowed = k.describe_allowed(type(f.default))

@@ -7,11 +7,13 @@ from functools import cached_property
 
 import numpy as np
 
+from handrefiner_ext.detect.user_boxes import parse_boxes
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.judge.agreement import measure_agreement
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
-from handrefiner_ext.render.maps import build_maps
+from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.search.choosing import choose_hands, parse_hands
 from handrefiner_ext.search.one_pass import paint_once
 from handrefiner_ext.search.rereading import reconstruct_well
 from handrefiner_ext.types import (
@@ -69,12 +71,20 @@ def build_stages(params: RefineParams) -> Stages:
     )
 
 
+def check_lists(params: RefineParams) -> None:
+    """Raise InvalidParameter for a list that no picture could make right, before any is opened."""
+    parse_hands(params.hands)
+    parse_order(params.occlusion_order, count=0)
+    if params.boxes:
+        parse_boxes(params.boxes)
+
+
 def hints(
     image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
 ) -> Hints:
     """Everything known before painting: hands, meshes, depth and mask."""
     _check_picture(image, drawn_mask)
-    detection = stages.detector.detect(image, params)
+    detection = choose_hands(stages.detector.detect(image, params), params.hands)
     found = [_reconstruct(stages, image, hand, params) for hand in detection.hands]
     meshes = tuple(mesh for mesh in found if isinstance(mesh, HandMesh))
     refused = tuple(refusal for refusal in found if isinstance(refusal, Refusal))

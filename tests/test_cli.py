@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from PIL import Image
 
 from handrefiner_ext import __version__, pipeline
 from handrefiner_ext.cli import DONE, FAILED, main
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.params import CLI, RefineParams, fields_of
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.types import HandMesh
 
@@ -240,7 +239,7 @@ def test_help_and_version_answer_at_once(capsys):
         check=True,
     )
     assert time.perf_counter() - start < 2.0
-    assert all(f"--{f.name} " in done.stdout for f in fields(RefineParams))
+    assert all(f"--{f.name} " in done.stdout for f in fields_of(CLI))
     with pytest.raises(SystemExit) as exit_:
         main(["--version"])
     assert exit_.value.code == 0

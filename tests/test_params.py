@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.params import RefineParams, coerce, options_table
+from handrefiner_ext.params import CLI, RefineParams, coerce, fields_of, options_table
 
 FIELDS = {f.name: f for f in fields(RefineParams)}
 names = pytest.mark.parametrize("name", list(FIELDS))
@@ -105,7 +105,13 @@ def test_the_parameters_that_the_paper_and_the_issue_name_have_their_defaults():
     assert (params.detector, params.mesh, params.keep_best) == ("auto", "auto", False)
 
 
-def test_the_table_has_a_row_for_every_field_in_order():
+def test_the_command_line_has_no_switch_to_turn_itself_on():
+    shown = {f.name for f in fields_of(CLI)}
+    assert "strength" in shown
+    assert not shown & {"enabled", "control_model", "skip_img2img"}
+
+
+def test_the_table_has_a_row_for_every_field_of_the_command_line_in_order():
     rows = options_table().splitlines()[2:]
-    assert [row.split("`")[1] for row in rows] == [f"--{name}" for name in FIELDS]
+    assert [row.split("`")[1] for row in rows] == [f"--{f.name}" for f in fields_of(CLI)]
     assert all(row.count(" | ") == 3 for row in rows)
