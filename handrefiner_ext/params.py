@@ -299,7 +299,7 @@ def _is_allowed(knob_: Knob, value: bool | int | float | str) -> bool:
 
 
 def fields_of(surface: str) -> tuple[Field[Any], ...]:
-    """The parameters that a surface shows, in the schema's order but for the switch, which leads."""
+    """The parameters that a surface shows: the switch first, then in the schema's order."""
     shown = [f for f in fields(RefineParams) if surface in f.metadata["knob"].surfaces]
     return tuple(sorted(shown, key=lambda f: f.name != "enabled"))
 
