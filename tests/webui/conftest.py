@@ -1,0 +1,44 @@
+"""Fixtures of the tests that drive a real WebUI over HTTP."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running_host import Host, missing_for_a_host, start_host
+
+IMAGES = Path(os.environ.get("HANDREFINER_IMAGES", Path(__file__).parents[3] / "shared" / "images"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.webui)
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A running WebUI with the extension in it: `host.get`, `host.post`, `host.ask`."""
+    reason = missing_for_a_host()
+    if reason is not None:
+        pytest.skip(reason)
+    url = os.environ.get("HANDREFINER_WEBUI_URL")
+    if url:
+        log = os.environ.get("HANDREFINER_WEBUI_LOG")
+        yield Host(url.rstrip("/"), Path(log) if log else None)
+        return
+    running = start_host(tmp_path_factory.mktemp("webui"))
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder of test photographs 1.jpg to 5.jpg."""
+    if not (IMAGES / "1.jpg").exists():
+        pytest.skip(f"needs the test photographs; {IMAGES} has none")
+    return IMAGES
