@@ -26,7 +26,7 @@ LEVELS = [
     STAGES,
     ("search",),
     ("pipeline",),
-    ("naming", "overlay"),
+    ("naming", "overlay", "arguments"),
     ("hint_files",),
     ("batch", "remote", "api"),
     ("cli", "host"),
