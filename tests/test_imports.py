@@ -20,7 +20,8 @@ STAGES = ("detect", "mesh", "render", "inpaint", "judge")
 LEVELS = [
     ("", "errors", "topology"),
     ("registry",),
-    ("params", "infotext", "weights"),
+    ("params",),
+    ("infotext", "weights"),
     ("types",),
     ("geometry", "pictures"),
     STAGES,

@@ -1,0 +1,112 @@
+"""Parameters as the host's infotext ("key: value, key: value") and back.
+
+The host quotes values with commas, colons and line ends itself, but splits "512x768" in two, drops
+a pair of quotation marks and loses empty values; text is escaped here so that none of it happens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import Field
+from typing import Any
+
+from handrefiner_ext import __version__
+from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.params import WEBUI, Knob, RefineParams, coerce, fields_of
+
+MARK = "HandRefiner"
+"""The key that says the picture was made with us; its value is our version."""
+SWITCH = "enabled"
+"""The parameter that `MARK` stands for."""
+ALWAYS = ("strength",)
+"""Parameters that are written even at their default."""
+EMPTY = '""'
+ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
+SIZE = re.compile(r"\d+x\d+")
+
+Value = bool | int | float | str
+
+
+def key_of(f: Field[Any]) -> str:
+    """The infotext key of a parameter: its label in lower case behind our name."""
+    knob: Knob = f.metadata["knob"]
+    return f"{MARK} {knob.label.lower()}"
+
+
+def written_fields() -> tuple[Field[Any], ...]:
+    """The parameters that have a key of their own."""
+    return tuple(f for f in fields_of(WEBUI) if f.name != SWITCH)
+
+
+def to_infotext(params: RefineParams) -> dict[str, str]:
+    """Our version, the strength, and every other value that is not the default."""
+    values = {f: getattr(params, f.name) for f in written_fields()}
+    return {MARK: __version__} | {
+        key_of(f): _write(value)
+        for f, value in values.items()
+        if value != f.default or f.name in ALWAYS
+    }
+
+
+def from_infotext(infotext: Mapping[str, object]) -> dict[str, Value]:
+    """Values by parameter; what is missing, foreign or not allowed is left out."""
+    found: dict[str, Value] = {SWITCH: True} if infotext.get(MARK) else {}
+    for f in written_fields():
+        value = _read(f, infotext)
+        if value is not None:
+            found[f.name] = value
+    return found
+
+
+def restore(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
+    """What pasting `infotext` sets a parameter to; None where it says nothing about it.
+
+    A picture made with us that does not mention a parameter was made with its default.
+    """
+    if f.name == SWITCH:
+        return True if infotext.get(MARK) else None
+    if key_of(f) in infotext:
+        return _read(f, infotext)
+    return coerce(f, f.default) if infotext.get(MARK) else None
+
+
+def _write(value: Value) -> str:
+    return _escape(value) if isinstance(value, str) else str(value)
+
+
+def _read(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
+    raw = infotext.get(key_of(f))
+    if not isinstance(raw, str):
+        return None
+    try:
+        return coerce(f, _unescape(raw) if isinstance(f.default, str) else raw)
+    except InvalidParameter:
+        return None
+
+
+def _escape(text: str) -> str:
+    """One printable line that the host leaves alone."""
+    if not text:
+        return EMPTY
+    safe = ESCAPE.sub(lambda found: _code("\\") + found[0][1:], text)
+    safe = "".join(c if c.isprintable() else _code(c) for c in safe)
+    if safe.startswith('"') or SIZE.fullmatch(safe):
+        safe = _code(safe[0]) + safe[1:]
+    return safe
+
+
+def _unescape(text: str) -> str:
+    if text == EMPTY:
+        return ""
+    return ESCAPE.sub(_decode, text)
+
+
+def _decode(found: re.Match[str]) -> str:
+    number = int(found[1] or found[2], 16)
+    return chr(number) if number <= 0x10FFFF else found[0]
+
+
+def _code(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
