@@ -41,9 +41,13 @@ def write_hands(path: Path, source: Path, image: Image, hints: Hints) -> None:
 
 def describe(source: Path, image: Image, hints: Hints) -> dict[str, Any]:
     """What `name_hands.json` says."""
+    return {"image": plain_name(source), **describe_hands(image, hints)}
+
+
+def describe_hands(image: Image, hints: Hints) -> dict[str, Any]:
+    """The picture's size, its hands, and those that are left alone with the reason."""
     height, width = image.shape[:2]
     return {
-        "image": plain_name(source),
         "width": width,
         "height": height,
         "hands": [_describe_hand(mesh) for mesh in hints.meshes],

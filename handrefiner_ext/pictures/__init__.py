@@ -2,18 +2,24 @@
 
 from handrefiner_ext.pictures.picture import (
     Picture,
+    encode_picture,
     encode_png,
     load_mask,
     load_picture,
+    read_picture,
     save_picture,
+    to_mask,
     write_atomically,
 )
 
 __all__ = [
     "Picture",
+    "encode_picture",
     "encode_png",
     "load_mask",
     "load_picture",
+    "read_picture",
     "save_picture",
+    "to_mask",
     "write_atomically",
 ]

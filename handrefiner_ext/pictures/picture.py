@@ -49,7 +49,11 @@ class Picture:
 
 def load_picture(path: Path) -> Picture:
     """Read a picture file; PictureError with the reason where that is impossible."""
-    data = _read_file(path)
+    return read_picture(_read_file(path), path)
+
+
+def read_picture(data: bytes, path: Path) -> Picture:
+    """The bytes of a picture file, called `path.name` in what PictureError says."""
     try:
         decoded = decode(data)
     except PictureError as error:
@@ -58,17 +62,21 @@ def load_picture(path: Path) -> Picture:
 
 
 def save_picture(picture: Picture, image: Image, path: Path, mark: Chunk | None = None) -> None:
-    """Write `picture` as PNG with the pixels of `image` where they differ from the loaded ones.
+    """Write what `encode_picture` gives."""
+    write_atomically(path, encode_picture(picture, image, mark))
+
+
+def encode_picture(picture: Picture, image: Image, mark: Chunk | None = None) -> bytes:
+    """`picture` as PNG with the pixels of `image` where they differ from the loaded ones.
 
     Where `image` is the loaded one itself, a PNG is copied: byte for byte without `mark`; with it
     that chunk is added, or put in the place of those of its keyword.
     """
     if image is picture.image and picture.png is not None:
-        data = picture.png if mark is None else _remark(picture.png, mark)
+        data = picture.png
     else:
         data = encode_png(repaint(picture, image), picture.metadata)
-        data = data if mark is None else _remark(data, mark)
-    write_atomically(path, data)
+    return data if mark is None else _remark(data, mark)
 
 
 def _remark(png: bytes, mark: Chunk) -> bytes:
@@ -97,11 +105,15 @@ def to_grey(image: Image) -> NDArray[np.uint8]:
 
 def load_mask(path: Path, height: int, width: int) -> Mask:
     """A mask drawn by hand: white may change; transparent counts as black."""
-    picture = load_picture(path)
+    return to_mask(load_picture(path), height, width)
+
+
+def to_mask(picture: Picture, height: int, width: int) -> Mask:
+    """White of a picture of that size; PictureError where the size differs."""
     if picture.image.shape[:2] != (height, width):
         rows, columns = picture.image.shape[:2]
         raise PictureError(
-            f"The mask {path.name} has {columns} × {rows} pixels but the picture has "
+            f"The mask {picture.path.name} has {columns} × {rows} pixels but the picture has "
             f"{width} × {height}; draw the mask at the picture's size."
         )
     mask: Mask = to_grey(picture.image) >= WHITE_FROM
