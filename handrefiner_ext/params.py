@@ -77,7 +77,13 @@ class RefineParams:
         "Keep the original hand where the new one is not better. In this version the judge only "
         "reports.",
     )
-    backend: str = knob("draft", "Backend", "What paints the new hand.", choices=INPAINTERS.names())
+    backend: str = knob(
+        "draft",
+        "Backend",
+        "What paints the new hand.",
+        surfaces=(CLI,),  # inside the WebUI, the WebUI itself paints
+        choices=INPAINTERS.names(),
+    )
     seed: int = knob(
         0,
         "Seed",
