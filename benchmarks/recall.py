@@ -42,6 +42,7 @@ from report import (
     write_json,
 )
 from scenes import (
+    GAMMA,
     HandModel,
     Placement,
     Scene,
@@ -76,7 +77,6 @@ QUARTERS: tuple[tuple[int, tuple[tuple[int, int], ...]], ...] = (
 ROOM = 0.6
 """Least distance of a hand's centre from the edge of its part of the picture, hand sizes."""
 THINGS = 8
-GAMMA = 2.2
 SEEDS_PER_KIND = 10_000
 
 

@@ -6,13 +6,13 @@ The hands are the project's own open hand with a forearm added. Everything follo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
-from handrefiner_ext.geometry.rasterize import rasterize
+from handrefiner_ext.geometry.rasterize import covered_box, picture_points, rasterize, z_buffer
 from handrefiner_ext.geometry.rotation import rotation_about
 from handrefiner_ext.mesh.open_hand.anatomy import FREE_ANGLES, Anatomy, load_anatomy
 from handrefiner_ext.mesh.open_hand.model import OpenHand, load_open_hand
@@ -27,7 +27,10 @@ from handrefiner_ext.types import (
     WeakPerspective,
 )
 
-SPLITS = {"train": 0, "validation": 1_000_000}
+SPLITS = {"train": 0, "validation": 1}
+GAMMA = 2.2
+"""From linear light to the 8-bit picture."""
+
 MIRROR = np.array([-1.0, 1.0, 1.0])
 SKIN_TONES = np.array(
     [[255, 219, 190], [240, 194, 160], [222, 170, 130], [190, 136, 98], [141, 91, 61], [92, 58, 40]]
@@ -40,7 +43,8 @@ FOREARM_M, FOREARM_RINGS = 0.16, 6
 class TrueHand:
     """A rendered hand: its mesh as the reconstructors would give it, and its depth in the picture.
 
-    depth: over `box`, metres in camera space, infinity where the hand is not seen.
+    depth: over `box`, metres in camera space, infinity where the hand is not; of the hand alone,
+    also where an arm or another hand hides it.
     """
 
     mesh: HandMesh
@@ -78,7 +82,7 @@ def open_hand_model() -> HandModel:
 
 
 def generator(split: str, number: int) -> np.random.Generator:
-    return np.random.default_rng(SPLITS[split] + number)
+    return np.random.default_rng([SPLITS[split], number])
 
 
 def random_angles(rng: np.random.Generator, anatomy: Anatomy) -> FloatArray:
@@ -156,6 +160,9 @@ def with_forearm(mesh: HandMesh) -> tuple[FloatArray, FloatArray]:
         nxt, prev_next = np.roll(now, -1), np.roll(previous, -1)
         faces += [np.stack([previous, prev_next, now], 1), np.stack([prev_next, nxt, now], 1)]
         previous = now
+    end = np.full(len(rim), len(mesh.vertices) + FOREARM_RINGS * len(rim))
+    vertices.append((centre + along * FOREARM_M)[None])
+    faces.append(np.stack([previous, np.roll(previous, -1), end], 1))
     return np.concatenate(vertices), np.concatenate(faces)
 
 
@@ -172,7 +179,7 @@ def vertex_normals(vertices: FloatArray, faces: FloatArray) -> FloatArray:
 def skin_colours(rng: np.random.Generator, count: int, height: FloatArray) -> FloatArray:
     """(count, 3) linear albedo: a tone, blotches, redder towards the tips (`height` 0..1)."""
     a, b = SKIN_TONES[rng.integers(len(SKIN_TONES) - 1) + np.array([0, 1])] / 255.0
-    tone = (a + rng.uniform() * (b - a)) ** 2.2
+    tone = (a + rng.uniform() * (b - a)) ** GAMMA
     red = np.array([1.0, 0.82, 0.80]) ** (height[:, None] * rng.uniform(0, 1.2))
     blotches = 1.0 + 0.04 * rng.normal(size=(count, 1))
     return tone * red * blotches
@@ -235,14 +242,16 @@ def draw_hand(
     alpha = cover.reshape(layout).mean(axis=(1, 3))
     paint = (colour * cover).reshape(layout).mean(axis=(1, 3))
     canvas[box.slices] = canvas[box.slices] * (1 - alpha) + paint
-    own = np.column_stack([mesh.camera.project(mesh.vertices), mesh.vertices[:, 2]])
-    own_box = clip(bounding_box(own[:, :2]), height, width)
-    return TrueHand(mesh, own_box, rasterize(own, mesh.faces, own_box).depth)
+    own = picture_points(mesh)
+    own_box = covered_box(own, height, width)
+    depth, _ = z_buffer(own, mesh.faces, own_box)
+    hand = replace(mesh.hand, box=clip(mesh.hand.box, height, width))
+    return TrueHand(replace(mesh, hand=hand), own_box, depth)
 
 
 def finish(rng: np.random.Generator, canvas: FloatArray) -> Image:
     """Linear RGB to an 8-bit picture with grain and a little blur."""
-    picture = np.clip(canvas, 0, 1) ** (1 / 2.2) * 255
+    picture = np.clip(canvas, 0, 1) ** (1 / GAMMA) * 255
     blur = rng.uniform(0, 0.8)
     if blur > 0.2:
         picture = cv2.GaussianBlur(picture, (0, 0), blur)

@@ -88,9 +88,10 @@ class LitertDetector:
 
     def _sight(self, image: Image, palm: Palm, params: RefineParams) -> Sighting:
         threshold = params.presence_threshold
-        hand = self._networks.read_closely(image, palm.roi, threshold)
-        if hand.score > threshold:
-            return Sighting(hand, palm.score, small=palm.view > 0)
+        for window in (palm.roi, *palm.spare):
+            hand = self._networks.read_closely(image, window, threshold)
+            if hand.score > threshold:
+                return Sighting(hand, palm.score, small=palm.view > 0)
         fault = f"The hand's presence {hand.score:.2f} is not above presence_threshold"
         return Sighting(hand, palm.score, f"{fault} {threshold:g}.")
 

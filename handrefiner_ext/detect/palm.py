@@ -8,7 +8,7 @@ overlap the best one are averaged, weighted by score.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -28,13 +28,20 @@ SAME_PLACE, SAME_SIZE, SAME_TURN = 0.15, 1.4, 0.5
 """Windows this near (in sides), of such sizes (ratio) and directions (radians) show one hand."""
 
 
+MOST_SPARE = 2
+
+
 @dataclass(frozen=True)
 class Palm:
-    """One palm: score 0..1, the window for its hand, the number of the view that showed it."""
+    """One palm: score 0..1, the window for its hand, the number of the view that showed it.
+
+    spare: windows that other views gave for the same palm, should this one show no hand.
+    """
 
     score: float
     roi: Roi
     view: int = 0
+    spare: tuple[Roi, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -99,11 +106,15 @@ def to_window(box: FloatArray, view: Roi, upright: float = UPRIGHT) -> Roi:
 
 
 def distinct(palms: list[Palm]) -> list[Palm]:
-    """The best palm of every place, size and direction, best first."""
+    """The best palm of every place, size and direction, best first, with its spare windows."""
     kept: list[Palm] = []
     for palm in sorted(palms, key=lambda p: -p.score):
-        if not any(_is_same_window(palm.roi, k.roi) for k in kept):
+        same = [n for n, k in enumerate(kept) if _is_same_window(palm.roi, k.roi)]
+        if not same:
             kept.append(palm)
+        elif len(kept[same[0]].spare) < MOST_SPARE:
+            twin = kept[same[0]]
+            kept[same[0]] = replace(twin, spare=(*twin.spare, palm.roi))
     return kept
 
 

@@ -38,7 +38,7 @@ class TilePlan:
 
 PLANS = {
     "auto": TilePlan(320, 0.2, 3.3, 0.3, 96),
-    "on": TilePlan(256, 0.15, 2.0, 0.4, 192),
+    "on": TilePlan(256, 0.15, 2.0, 0.4, 110),
 }
 
 

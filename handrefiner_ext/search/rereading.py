@@ -16,7 +16,7 @@ DOUBTFUL_DISAGREEMENT = 0.25
 """Of the well-formed rendered hands, one in ten lies above one of these."""
 
 DISAGREEMENT_WEIGHT = 0.1
-TRIED_IN_FULL = 3
+TRIED_IN_FULL = 2
 """Readings whose quick fit looks best are fitted with the outline's evidence, too."""
 
 
