@@ -1,0 +1,78 @@
+"""Which parameter stands where in the panel and how it is shown; no WebUI is needed to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field
+from html import escape
+from typing import Any, Literal
+
+from handrefiner_ext.params import WEBUI, Knob, fields_of
+
+SWITCH, FIRST = "enabled", "strength"
+RECOMMENDED = (0.4, 0.8)
+"""Strengths at which hand-finetuned models work best (HandRefiner, section 4.3)."""
+TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "Hands": (
+        ("hands", "min_hand_size"),
+        ("detector", "tiles"),
+        ("detection_threshold", "presence_threshold"),
+        ("boxes",),
+    ),
+    "Mesh and mask": (
+        ("mask", "padding_bbox", "mask_blur"),
+        ("mesh", "renderer"),
+        ("outline", "depth_range"),
+        ("occlusion_order",),
+    ),
+    "ControlNet": (("control_model", "control_mode"), ("guidance_start", "guidance_end")),
+    "Painting": (
+        ("skip_img2img", "keep_best", "extra_images"),
+        ("denoising_strength", "region_size", "seed_step"),
+        ("prompt", "negative_prompt"),
+        ("sampler", "scheduler"),
+        ("steps", "cfg_scale"),
+        ("checkpoint", "vae"),
+    ),
+}
+"""The Advanced fold: tab -> rows of parameters. Switch and strength stand above it."""
+IMG2IMG_ONLY = ("skip_img2img",)
+MULTILINE = ("prompt", "negative_prompt")
+
+Kind = Literal["checkbox", "dropdown", "slider", "text"]
+FIELDS: Mapping[str, Field[Any]] = {f.name: f for f in fields_of(WEBUI)}
+
+
+def knob_of(name: str) -> Knob:
+    knob: Knob = FIELDS[name].metadata["knob"]
+    return knob
+
+
+def kind_of(name: str, listed: tuple[str, ...] = ()) -> Kind:
+    """The component that fits a parameter; `listed` are texts of which the WebUI has a list."""
+    knob, default = knob_of(name), FIELDS[name].default
+    if isinstance(default, bool):
+        return "checkbox"
+    if knob.choices is not None or name in listed:
+        return "dropdown"
+    return "slider" if knob.ge is not None else "text"
+
+
+def placed() -> tuple[str, ...]:
+    """Every parameter of the panel, from top to bottom."""
+    rest = tuple(name for rows in TABS.values() for row in rows for name in row)
+    return (SWITCH, FIRST, *rest)
+
+
+def advise(strength: float, model: str = "", recommended: float | None = None) -> str:
+    """HTML to stand beside the slider: a warning, and what the chosen model recommends."""
+    low, high = RECOMMENDED
+    parts = []
+    if strength > high:
+        parts.append(
+            f"<span class='handrefiner-warning'>Above {high:g} the hand ControlNet makes skin "
+            f"look smooth and plastic; {low:g} to {high:g} works best.</span>"
+        )
+    if recommended is not None and abs(recommended - strength) > 1e-9:
+        parts.append(f"<b>{escape(model)}</b> recommends strength {recommended:g}.")
+    return "<br>".join(parts)

@@ -1,0 +1,134 @@
+"""The preview: what would be repainted, seen without generating, and the mask drawn by hand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from modules.infotext_utils import image_from_url_text
+
+from handrefiner_ext.errors import HandRefinerError
+from handrefiner_ext.host.arguments import Arguments, read_arguments
+from handrefiner_ext.overlay import draw_overlay
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pipeline import build_stages, hints
+from handrefiner_ext.types import Hints, Image, Mask
+
+log = logging.getLogger(__name__)
+NO_PICTURE = "Drop a picture here first, or take the last one that was generated."
+USES_DRAWING = ("drawn", "union")
+Pictures = list[tuple[Image, str]]
+
+
+def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> Any:
+    """The fold's content; returns the sketch, whose value is the mask drawn by hand."""
+    with gr.Row():
+        take = gr.Button("Take the last picture", elem_id=f"handrefiner_{tab}_take")
+        show = gr.Button(
+            "Show hands", variant="primary", elem_id=f"handrefiner_{tab}_show", size="sm"
+        )
+    sketch = gr.Image(
+        label="Picture; paint on it what may change (mask: drawn or union)",
+        source="upload",
+        tool="sketch",
+        type="pil",
+        image_mode="RGB",
+        elem_id=f"handrefiner_{tab}_sketch",
+        brush_color="#ffffff",
+    )
+    said = gr.HTML("", elem_id=f"handrefiner_{tab}_said")
+    pictures = gr.Gallery(
+        label="Hands, depth and mask",
+        elem_id=f"handrefiner_{tab}_hints",
+        columns=3,
+        object_fit="contain",
+        visible=False,
+    )
+    show.click(
+        show_hands, inputs=[*components(), sketch], outputs=[pictures, said], show_progress=True
+    )
+    script.on_after_component(partial(_connect_gallery, take, sketch), elem_id=f"{tab}_gallery")
+    return sketch
+
+
+def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
+    """The WebUI's gallery is built after the panel; the picture chosen in it is taken."""
+    take.click(
+        image_from_url_text,
+        _js="extract_image_from_gallery",
+        inputs=[made.component],
+        outputs=[sketch],
+        show_progress=False,
+    )
+
+
+def show_hands(*values: object) -> tuple[Any, str]:
+    """Overlay, depth and mask for the picture and the parameters in view, and what is to say."""
+    try:
+        pictures, text = _preview(values)
+    except HandRefinerError as error:
+        pictures, text = [], str(error)
+    except Exception as error:
+        log.exception("HandRefiner's preview failed")
+        pictures, text = [], f"The preview failed: {type(error).__name__}: {error}"
+    return gr.update(value=pictures, visible=bool(pictures)), _paragraphs(text)
+
+
+def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
+    arguments = read_arguments(values)
+    picture = picture_of(arguments)
+    if picture is None:
+        return [], NO_PICTURE
+    seen = hints(picture, arguments.params, build_stages(arguments.params), mask_of(arguments))
+    mask = np.where(seen.maps.mask, 255, 0).astype(np.uint8)
+    pictures = [
+        (draw_overlay(picture, seen), "hands"),
+        (seen.maps.control, "depth"),
+        (mask, "mask"),
+    ]
+    return pictures, describe(seen, arguments.params)
+
+
+def picture_of(arguments: Arguments) -> Image | None:
+    """(height, width, 3), the picture under the sketch."""
+    sketch = arguments.drawn_mask
+    if not isinstance(sketch, dict) or sketch.get("image") is None:
+        return None
+    return np.asarray(sketch["image"].convert("RGB"), dtype=np.uint8)
+
+
+def mask_of(arguments: Arguments) -> Mask | None:
+    """(height, width), what was painted; None where nothing was, or where it is not asked for."""
+    sketch = arguments.drawn_mask
+    if arguments.params.mask not in USES_DRAWING or not isinstance(sketch, dict):
+        return None
+    if sketch.get("mask") is None:
+        return None
+    painted = sketch["mask"].convert("L").resize(sketch["image"].size)
+    mask: Mask = np.asarray(painted) > 127
+    return mask if mask.any() else None
+
+
+def describe(seen: Hints, params: RefineParams) -> str:
+    """The hands by their numbers, what was refused and why, one line each."""
+    lines = [
+        f"{number}: {mesh.handedness} hand, score {mesh.hand.score:.2f}, "
+        f"fit {mesh.reprojection_error:.1%} of its size, box {', '.join(map(str, mesh.hand.box))}"
+        for number, mesh in enumerate(seen.meshes, start=1)
+    ]
+    refused = (*seen.detection.refused, *seen.refused)
+    lines += [f"Left alone: {refusal.reason}" for refusal in refused]
+    lines += [overlap.reason for overlap in seen.maps.overlaps if not overlap.certain]
+    if not seen.meshes:
+        advice = "Lower the thresholds, turn tiles on, or give its box under Hand boxes."
+        lines.insert(0, f"No hand was found. {advice}")
+    return "\n".join(lines)
+
+
+def _paragraphs(text: str) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())

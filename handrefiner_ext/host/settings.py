@@ -1,0 +1,85 @@
+"""The settings page: its options, and their values as one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+from modules import script_callbacks, shared
+from modules.options import OptionHTML, OptionInfo
+
+PREFIX = "handrefiner_"
+SECTION = ("handrefiner", "HandRefiner")
+COPIES = ("before", "depth", "mask", "overlay")
+ORDER_HINT = (
+    "Whether HandRefiner runs before or after other after-detailers, such as ADetailer, is a "
+    "setting of the WebUI itself: <b>Callbacks &rarr; script_postprocess_image callback "
+    "priority</b>. Without one, HandRefiner runs after ADetailer."
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """models_dir: None = the extension's own folder. save_copies: some of `COPIES`."""
+
+    models_dir: Path | None
+    keep_on_cpu: bool
+    save_copies: tuple[str, ...]
+    refine_upscaled: bool
+    unhook_all: bool
+
+
+def read_settings() -> Settings:
+    """The values in force; before the page was ever opened, the defaults."""
+    values = {name: _read(name, info.default) for name, info in _options().items()}
+    flag = getattr(shared.cmd_opts, f"{PREFIX}models_dir", None)
+    folder = str(values["models_dir"]).strip() or (str(flag) if flag else "")
+    return Settings(
+        models_dir=Path(folder) if folder else None,
+        keep_on_cpu=bool(values["keep_on_cpu"]),
+        save_copies=tuple(name for name in COPIES if name in (values["save_copies"] or ())),
+        refine_upscaled=bool(values["refine_upscaled"]),
+        unhook_all=bool(values["unhook_all"]),
+    )
+
+
+def register_settings() -> None:
+    """Have the options added whenever the WebUI builds its settings page."""
+    script_callbacks.on_ui_settings(add_options)
+
+
+def add_options() -> None:
+    """Add every option, and the pointer to the order among after-detailers."""
+    for name, info in {**_options(), "order_hint": OptionHTML(ORDER_HINT)}.items():
+        info.section = SECTION
+        shared.opts.add_option(PREFIX + name, info)
+
+
+def _read(name: str, default: object) -> object:
+    return shared.opts.data.get(PREFIX + name, default)
+
+
+def _options() -> dict[str, OptionInfo]:
+    """By their names without the prefix; read_settings names each, too."""
+    return {
+        "models_dir": OptionInfo("", "Models folder").info(
+            "hand models that you add yourself; empty = --handrefiner-models-dir, else the "
+            "extension's own models folder"
+        ),
+        "keep_on_cpu": OptionInfo(True, "Keep hand models on the CPU between pictures").info(
+            "saves GPU memory; the embedded models never leave the CPU"
+        ),
+        "save_copies": OptionInfo(
+            [],
+            "Save copies beside every refined picture",
+            gr.CheckboxGroup,
+            {"choices": list(COPIES)},
+        ),
+        "refine_upscaled": OptionInfo(
+            False, "Refine hands again in pictures that the upscale button made"
+        ).info("they were refined when they were generated"),
+        "unhook_all": OptionInfo(
+            False, "Compatibility: unhook all other extensions during the second pass"
+        ).info("try this when another extension disturbs the repainting; slower"),
+    }
