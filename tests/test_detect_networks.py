@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from handrefiner_ext.detect.hand_networks import HandNetworks
 from handrefiner_ext.detect.model import LANDMARK_NETWORK, PALM_NETWORK, read_network, read_task
-from handrefiner_ext.detect.palm import Palm, anchor_centers, blend, decode, distinct
+from handrefiner_ext.detect.palm import MOST_SPARE, Palm, anchor_centers, blend, decode, distinct
 from handrefiner_ext.detect.roi import (
     Roi,
     around_box,
@@ -101,11 +101,17 @@ def test_blending_averages_by_score_and_keeps_what_lies_apart():
     np.testing.assert_allclose(found[1][1], far)
 
 
-def test_a_palm_seen_from_two_tiles_is_kept_once():
-    window = Roi(100, 100, 80, 0.1)
+def test_a_palm_seen_from_two_tiles_is_kept_once_with_the_other_window_to_spare():
+    window, twin = Roi(100, 100, 80, 0.1), Roi(103, 99, 85, 0.2)
     other = Roi(100, 100, 80, 2.0)
-    palms = [Palm(0.6, Roi(103, 99, 85, 0.2)), Palm(0.9, window), Palm(0.7, other)]
-    assert distinct(palms) == [Palm(0.9, window), Palm(0.7, other)]
+    palms = [Palm(0.6, twin), Palm(0.9, window), Palm(0.7, other)]
+    assert distinct(palms) == [Palm(0.9, window, spare=(twin,)), Palm(0.7, other)]
+
+
+def test_no_palm_has_more_spare_windows_than_are_worth_a_look():
+    palms = [Palm(0.5, Roi(100 + n, 100, 80, 0.1)) for n in range(9)]
+    (kept,) = distinct(palms)
+    assert len(kept.spare) == MOST_SPARE
 
 
 finite = st.floats(-50, 50)
