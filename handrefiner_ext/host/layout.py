@@ -20,19 +20,20 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("boxes",),
     ),
     "Mesh and mask": (
-        ("mask", "padding_bbox", "mask_blur"),
+        ("mask", "depth_range"),
+        ("padding_bbox", "mask_blur"),
         ("mesh", "renderer"),
-        ("outline", "depth_range"),
-        ("occlusion_order",),
+        ("outline", "occlusion_order"),
     ),
     "ControlNet": (("control_model", "control_mode"), ("guidance_start", "guidance_end")),
     "Painting": (
         ("skip_img2img", "keep_best", "extra_images"),
-        ("denoising_strength", "region_size", "seed_step"),
+        ("denoising_strength", "steps"),
+        ("cfg_scale", "region_size"),
         ("prompt", "negative_prompt"),
         ("sampler", "scheduler"),
-        ("steps", "cfg_scale"),
         ("checkpoint", "vae"),
+        ("seed_step",),
     ),
 }
 """The Advanced fold: tab -> rows of parameters. Switch and strength stand above it."""
@@ -64,15 +65,20 @@ def placed() -> tuple[str, ...]:
     return (SWITCH, FIRST, *rest)
 
 
-def advise(strength: float, model: str = "", recommended: float | None = None) -> str:
-    """HTML to stand beside the slider: a warning, and what the chosen model recommends."""
+def advise(strength: float, model: str | None, recommended: float | None, reason: str) -> str:
+    """HTML to stand beside the slider: a warning, and what is to know about the model.
+
+    model: the one that would be used; None where none can be, and `reason` says why.
+    """
     low, high = RECOMMENDED
     parts = []
     if strength > high:
         parts.append(
-            f"<span class='handrefiner-warning'>Above {high:g} the hand ControlNet makes skin "
-            f"look smooth and plastic; {low:g} to {high:g} works best.</span>"
+            f"Above {high:g} the hand ControlNet makes skin look smooth and plastic; {low:g} to "
+            f"{high:g} works best."
         )
-    if recommended is not None and abs(recommended - strength) > 1e-9:
-        parts.append(f"<b>{escape(model)}</b> recommends strength {recommended:g}.")
-    return "<br>".join(parts)
+    if model is None:
+        parts.append(reason)
+    elif recommended is not None and abs(recommended - strength) > 1e-9:
+        parts.append(f"{model} recommends strength {recommended:g}.")
+    return "<br>".join(escape(part) for part in parts if part)

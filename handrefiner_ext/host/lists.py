@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from modules import sd_models, sd_samplers, sd_schedulers, sd_vae
 
+from handrefiner_ext.host import controlnet
+
 log = logging.getLogger(__name__)
 AS_PICTURE = ""
 """The choice that stands for the picture's own."""
@@ -30,14 +32,8 @@ class HostList:
             return list(self.first)
 
 
-def _control_models() -> list[str]:
-    from handrefiner_ext.host import controlnet
-
-    return list(controlnet.list_models())
-
-
 LISTS: Mapping[str, HostList] = {
-    "control_model": HostList(("auto",), _control_models, lambda: None),
+    "control_model": HostList(("auto",), controlnet.list_models, controlnet.refresh_models),
     "sampler": HostList((AS_PICTURE,), lambda: [s.name for s in sd_samplers.visible_samplers()]),
     "scheduler": HostList((AS_PICTURE,), lambda: [s.label for s in sd_schedulers.schedulers]),
     "checkpoint": HostList(

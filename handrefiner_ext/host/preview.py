@@ -14,10 +14,10 @@ from modules.infotext_utils import image_from_url_text
 
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host.arguments import Arguments, read_arguments
+from handrefiner_ext.host.drawn import read_drawn_mask
 from handrefiner_ext.overlay import draw_overlay
-from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import build_stages, hints
-from handrefiner_ext.types import Hints, Image, Mask
+from handrefiner_ext.types import Hints, Image
 
 log = logging.getLogger(__name__)
 NO_PICTURE = "Drop a picture here first, or take the last one that was generated."
@@ -84,14 +84,16 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
     picture = picture_of(arguments)
     if picture is None:
         return [], NO_PICTURE
-    seen = hints(picture, arguments.params, build_stages(arguments.params), mask_of(arguments))
+    params, size = arguments.params, (picture.shape[0], picture.shape[1])
+    drawn = read_drawn_mask(arguments.drawn_mask, size) if params.mask in USES_DRAWING else None
+    seen = hints(picture, params, build_stages(params), drawn)
     mask = np.where(seen.maps.mask, 255, 0).astype(np.uint8)
     pictures = [
         (draw_overlay(picture, seen), "hands"),
         (seen.maps.control, "depth"),
         (mask, "mask"),
     ]
-    return pictures, describe(seen, arguments.params)
+    return pictures, describe(seen)
 
 
 def picture_of(arguments: Arguments) -> Image | None:
@@ -102,19 +104,7 @@ def picture_of(arguments: Arguments) -> Image | None:
     return np.asarray(sketch["image"].convert("RGB"), dtype=np.uint8)
 
 
-def mask_of(arguments: Arguments) -> Mask | None:
-    """(height, width), what was painted; None where nothing was, or where it is not asked for."""
-    sketch = arguments.drawn_mask
-    if arguments.params.mask not in USES_DRAWING or not isinstance(sketch, dict):
-        return None
-    if sketch.get("mask") is None:
-        return None
-    painted = sketch["mask"].convert("L").resize(sketch["image"].size)
-    mask: Mask = np.asarray(painted) > 127
-    return mask if mask.any() else None
-
-
-def describe(seen: Hints, params: RefineParams) -> str:
+def describe(seen: Hints) -> str:
     """The hands by their numbers, what was refused and why, one line each."""
     lines = [
         f"{number}: {mesh.handedness} hand, score {mesh.hand.score:.2f}, "

@@ -12,6 +12,7 @@ from modules.infotext_utils import PasteField
 from modules.ui_common import create_refresh_button
 from modules.ui_components import InputAccordion
 
+from handrefiner_ext.host import controlnet
 from handrefiner_ext.host.layout import (
     FIELDS,
     FIRST,
@@ -56,7 +57,7 @@ class Panel:
         self.parts[name] = MAKERS[kind_of(name, tuple(LISTS))](self, name)
 
     def add_row(self, names: Sequence[str]) -> None:
-        with gr.Row():
+        with gr.Row(elem_id=self.elem_id(f"row_{names[0]}")):
             for name in names:
                 self.add(name)
 
@@ -152,22 +153,14 @@ def _connect_advice(panel: Panel, advice: Any) -> None:
 
 def show_advice(strength: float, wanted: str) -> Any:
     """What stands beside the slider, hidden where there is nothing to say."""
-    name, recommended = _recommendation(wanted)
-    text = advise(float(strength), name, recommended)
-    return gr.update(value=text, visible=bool(text))
-
-
-def _recommendation(wanted: str) -> tuple[str, float | None]:
-    """The model that would be used, and the strength it is made for; none where none fits."""
     try:
-        from handrefiner_ext.host import controlnet
-
         family = controlnet.checkpoint_family()
         choice = controlnet.choose_model(controlnet.list_models(), family, wanted)
     except Exception:
-        log.exception("HandRefiner could not ask for ControlNet models")
-        return "", None
-    return str(choice.name or ""), choice.recommended_strength
+        log.exception("HandRefiner could not ask which ControlNet model would be used")
+        choice = controlnet.ModelChoice(None, None, "")
+    text = advise(float(strength), choice.name, choice.recommended_strength, choice.reason)
+    return gr.update(value=text, visible=bool(text))
 
 
 def _connect_infotext(script: Any, panel: Panel) -> None:
