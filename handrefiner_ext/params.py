@@ -152,7 +152,7 @@ class RefineParams:
     )
     hands: str = knob(
         "all",
-        "Hands",
+        "Which hands",
         "Which hands to repaint: all, left, right, or their numbers from left to right, such as "
         "1,3.",
     )

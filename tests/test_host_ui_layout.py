@@ -77,6 +77,7 @@ def test_a_warning_stands_beside_a_strength_above_the_recommended_range(strength
 def test_another_recommendation_of_the_chosen_model_is_shown():
     assert advise(0.55, "depth <model>", 1.0, "") == "depth &lt;model&gt; recommends strength 1."
     assert advise(0.55, "depth model", 0.55, "") == ""
+    assert advise(0.6, "hand model made for the default", 0.55, "") == ""
 
 
 def test_the_reason_stands_there_when_no_model_fits():

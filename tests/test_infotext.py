@@ -122,6 +122,10 @@ def test_a_value_that_is_not_the_default_is_written_under_its_label(f):
     assert key_of(f) == f"HandRefiner {f.metadata['knob'].label.lower()}"
 
 
+def test_the_key_of_the_results_is_no_parameters_key():
+    assert "HandRefiner hands" not in [key_of(f) for f in written_fields()]
+
+
 def test_no_two_parameters_share_a_key():
     keys = [key_of(f) for f in written_fields()]
     assert len(set(keys)) == len(keys) == len(FIELDS) - 1

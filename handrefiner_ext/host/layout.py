@@ -68,7 +68,8 @@ def placed() -> tuple[str, ...]:
 def advise(strength: float, model: str | None, recommended: float | None, reason: str) -> str:
     """HTML to stand beside the slider: a warning, and what is to know about the model.
 
-    model: the one that would be used; None where none can be, and `reason` says why.
+    model: the one that would be used; None where none can be, and `reason` says why. The default
+    strength is the range's middle, so a model that recommends it needs no words.
     """
     low, high = RECOMMENDED
     parts = []
@@ -79,6 +80,6 @@ def advise(strength: float, model: str | None, recommended: float | None, reason
         )
     if model is None:
         parts.append(reason)
-    elif recommended is not None and abs(recommended - strength) > 1e-9:
+    elif recommended not in (None, FIELDS[FIRST].default, strength):
         parts.append(f"{model} recommends strength {recommended:g}.")
     return "<br>".join(escape(part) for part in parts if part)

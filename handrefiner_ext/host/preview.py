@@ -40,6 +40,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         image_mode="RGB",
         elem_id=f"handrefiner_{tab}_sketch",
         brush_color="#ffffff",
+        height=400,
     )
     said = gr.HTML("", elem_id=f"handrefiner_{tab}_said")
     pictures = gr.Gallery(
@@ -47,6 +48,8 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         elem_id=f"handrefiner_{tab}_hints",
         columns=3,
         object_fit="contain",
+        height="auto",
+        show_label=False,
         visible=False,
     )
     show.click(
