@@ -45,7 +45,7 @@ ONLY_IN = {
     "pyrender": ("render",),
     "OpenGL": ("render",),
     "trimesh": ("render.pyrender", "hint_files"),
-    "torch": ("mesh.graphormer", "inpaint.diffusers", "weights"),
+    "torch": ("mesh.graphormer", "inpaint.diffusers", "weights", "host"),
     "safetensors": ("mesh.graphormer", "inpaint.diffusers", "weights"),
     "diffusers": ("inpaint.diffusers",),
     "transformers": ("inpaint.diffusers",),

@@ -1,0 +1,188 @@
+"""The ControlNet extension: its models, which of them suits a checkpoint, and its unit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.registry import AUTO
+from handrefiner_ext.types import Image
+
+TITLE = "controlnet"
+SD1, SDXL = "sd1", "sdxl"
+FAMILY_NAMES = {
+    SD1: "Stable Diffusion 1.x",
+    SDXL: "SDXL",
+    "sd2": "Stable Diffusion 2",
+    "sd3": "Stable Diffusion 3",
+    "flux": "Flux",
+    "other": "of an unknown kind",
+}
+NATIVE_SIDE = {SD1: 512, SDXL: 1024}
+"""Pixels at which a family paints best."""
+RANKING = {
+    SD1: (r"sd15_inpaint_depth_hand", r"control_v11f1p_sd15_depth", r"control.*depth", r"depth"),
+    SDXL: (r"depth_hand|hand_depth", r"^(?!.*t2i).*depth", r"depth", r"union"),
+}
+"""Patterns of model names, best first."""
+RECOMMENDED = ((r"depth_hand|hand_depth", 0.55), (r"union", 0.7), (r"", 0.6))
+CONTROL_MODES = {
+    "balanced": "Balanced",
+    "prompt": "My prompt is more important",
+    "controlnet": "ControlNet is more important",
+}
+MISSING = (
+    "The ControlNet extension is missing or switched off; install sd-webui-controlnet and restart "
+    "the WebUI."
+)
+WHERE = "put control_sd15_inpaint_depth_hand_fp16 into models/ControlNet and refresh the list"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """name: as ControlNet lists it, None where there is none; reason: a sentence."""
+
+    name: str | None
+    recommended_strength: float | None
+    reason: str
+
+
+def checkpoint_family() -> str:
+    """What kind of checkpoint is loaded: a key of FAMILY_NAMES."""
+    from modules import shared
+
+    model = shared.sd_model
+    for family, flag in ((SDXL, "is_sdxl"), ("sd3", "is_sd3"), ("sd2", "is_sd2"), (SD1, "is_sd1")):
+        if getattr(model, flag, False):
+            return family
+    return "other"
+
+
+def model_family(name: str) -> str | None:
+    """The family that a ControlNet model's name tells; None where it tells none."""
+    word = name.lower().split(" [")[0]
+    if "flux" in word:
+        return "flux"
+    if "sd3" in word:
+        return "sd3"
+    if "xl" in word:
+        return SDXL
+    if re.search(r"sd-?v?2|v2-1|2\.1", word):
+        return "sd2"
+    return SD1 if re.search(r"sd-?v?1|sd14|sd15|sd16|v1-5|1\.5", word) else None
+
+
+def choose_model(names: Sequence[str], family: str, wanted: str = AUTO) -> ModelChoice:
+    """The model to use of those installed, for a checkpoint of `family`."""
+    if family not in RANKING:
+        return _none(
+            f"The checkpoint is {FAMILY_NAMES.get(family, family)}, for which there is no hand "
+            "ControlNet; choose a Stable Diffusion 1.x or SDXL checkpoint for the hands."
+        )
+    if wanted.strip().lower() not in (AUTO, ""):
+        return _take_wanted(names, family, wanted.strip())
+    fitting = [name for name in names if model_family(name) == family]
+    for pattern in RANKING[family]:
+        found = sorted(name for name in fitting if re.search(pattern, name.lower()))
+        if found:
+            return _take(found[0], f"{found[0]} suits {FAMILY_NAMES[family]} checkpoints best.")
+    return _none(
+        f"No depth ControlNet for {FAMILY_NAMES[family]} checkpoints is installed; "
+        + (f"{WHERE}." if family == SD1 else "put a depth or union model into models/ControlNet.")
+    )
+
+
+def _take_wanted(names: Sequence[str], family: str, wanted: str) -> ModelChoice:
+    same = [name for name in names if wanted.lower() in (name.lower(), _stem(name))]
+    if not same:
+        installed = ", ".join(names) or "none"
+        return _none(
+            f"The ControlNet model {wanted} is not installed; choose auto or one of: {installed}."
+        )
+    its = model_family(same[0])
+    if its not in (None, family):
+        return _none(
+            f"The ControlNet model {same[0]} is for {FAMILY_NAMES[str(its)]}, but the checkpoint "
+            f"is {FAMILY_NAMES[family]}; choose auto or a model that fits."
+        )
+    return _take(same[0], f"{same[0]} was chosen.")
+
+
+def _stem(name: str) -> str:
+    return name.lower().split(" [")[0]
+
+
+def _take(name: str, reason: str) -> ModelChoice:
+    strength = next(value for pattern, value in RECOMMENDED if re.search(pattern, name.lower()))
+    return ModelChoice(name, strength, reason)
+
+
+def _none(reason: str) -> ModelChoice:
+    return ModelChoice(None, None, reason)
+
+
+def list_models() -> list[str]:
+    """ControlNet's models as it lists them, those whose file is still there; none without it."""
+    state = _global_state()
+    if state is None:
+        return []
+    if not any(state.cn_models.values()):
+        state.update_cn_models()
+    return [name for name, path in state.cn_models.items() if path and os.path.isfile(path)]
+
+
+def refresh_models() -> list[str]:
+    """The same after looking for files anew."""
+    state = _global_state()
+    if state is not None:
+        state.update_cn_models()
+    return list_models()
+
+
+def _global_state() -> Any | None:
+    """ControlNet's module that knows the models, found without knowing where it is installed."""
+    from modules import scripts
+
+    for data in scripts.scripts_data:
+        module: ModuleType | None = getattr(data, "module", None)
+        state = getattr(module, "global_state", None)
+        if hasattr(state, "cn_models") and hasattr(state, "update_cn_models"):
+            return state
+    return None
+
+
+def find_script(runner: Any) -> Any | None:
+    """ControlNet's script in a runner; None where it is missing."""
+    for script in getattr(runner, "alwayson_scripts", ()):
+        if str(script.title()).lower() == TITLE:
+            return script
+    return None
+
+
+def make_unit(model: str, control: Image, params: RefineParams) -> dict[str, object]:
+    """A unit as a plain dict. control: (H, W, 3) uint8 at the region's size."""
+    unit: dict[str, object] = {
+        "enabled": True,
+        "module": "none",
+        "model": model,
+        "image": np.ascontiguousarray(control),
+        "weight": params.strength,
+        "resize_mode": "Just Resize",
+        "control_mode": CONTROL_MODES[params.control_mode],
+        "guidance_start": min(params.guidance_start, params.guidance_end),
+        "guidance_end": max(params.guidance_start, params.guidance_end),
+        "pixel_perfect": False,
+        "processor_res": 512,
+        "save_detected_map": False,
+        "inpaint_crop_input_image": False,
+    }
+    if "union" in model.lower():
+        unit["union_control_type"] = "Depth"
+    return unit

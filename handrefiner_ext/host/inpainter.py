@@ -1,0 +1,179 @@
+"""The inpainting backend inside the WebUI: each region is a nested img2img run under ControlNet."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from modules import devices
+
+from handrefiner_ext.errors import HandRefinerError
+from handrefiner_ext.geometry.compositing import lay_over
+from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
+from handrefiner_ext.host import checkpoint, controlnet
+from handrefiner_ext.host.nested import Pass, PassFailed, Stopped, run_pass
+from handrefiner_ext.host.reports import RegionReport
+from handrefiner_ext.host.state import counted_job, undisturbed
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.render.masks import unite
+from handrefiner_ext.types import Box, ControlMaps, HandMesh, Image, Mask, Renderer
+
+logger = logging.getLogger(__name__)
+
+OUTSIDE = "It lies outside the mask of the inpainting."
+MOST_PADDING = 512
+
+
+class WebuiInpainter:
+    """Paints one picture of the run `p`; `reports` and `model` say what happened.
+
+    allowed: (H, W), where the user's own inpaint mask lets hands change; None = everywhere.
+    """
+
+    name = "webui"
+
+    def __init__(self, p: Any, renderer: Renderer, allowed: Mask | None = None) -> None:
+        self.p = p
+        self.renderer = renderer
+        self.allowed = allowed
+        self.reports: list[RegionReport] = []
+        self.model: str | None = None
+        self.reason: str | None = None
+
+    def paint(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image:
+        """The picture with every region that could be repainted; PassFailed where none can."""
+        numbers = [n for n in range(len(meshes)) if self._may_change(n, maps)]
+        groups = group_overlapping([maps.hand_masks[n] for n in numbers])
+        regions = [tuple(numbers[i] for i in group) for group in groups]
+        if not regions:
+            return image
+        if controlnet.find_script(self.p.scripts) is None:
+            raise PassFailed(controlnet.MISSING)
+        with undisturbed(self.p), checkpoint.chosen(params):
+            self.model = self._choose_model(params)
+            return self._paint_regions(image, meshes, maps, params, regions)
+
+    def _may_change(self, number: int, maps: ControlMaps) -> bool:
+        if self.allowed is None:
+            return True
+        layer = maps.layers[number]
+        if (np.isfinite(layer.depth) & self.allowed[layer.box.slices]).any():
+            return True
+        self.reports.append(RegionReport((number,), OUTSIDE))
+        return False
+
+    def _choose_model(self, params: RefineParams) -> str:
+        family = controlnet.checkpoint_family()
+        choice = controlnet.choose_model(controlnet.list_models(), family, params.control_model)
+        if choice.name is None:
+            names = controlnet.refresh_models()
+            choice = controlnet.choose_model(names, family, params.control_model)
+        if choice.name is None:
+            raise PassFailed(choice.reason)
+        return choice.name
+
+    def _paint_regions(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        regions: list[tuple[int, ...]],
+    ) -> Image:
+        stopped: str | None = None
+        for count, numbers in enumerate(regions):
+            problem = stopped
+            if stopped is None:
+                try:
+                    with counted_job(count + 1, len(regions)):
+                        image = self._paint_region(image, meshes, maps, params, (count, numbers))
+                except Stopped as reason:
+                    problem = stopped = str(reason)
+                except HandRefinerError as reason:
+                    problem = str(reason)
+                except Exception as fault:  # one region's failure costs no other its hands
+                    logger.exception("A region could not be repainted.")
+                    problem = explain(fault)
+                    devices.torch_gc()
+            self.reports.append(RegionReport(numbers, problem))
+        return image
+
+    def _paint_region(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        region: tuple[int, tuple[int, ...]],
+    ) -> Image:
+        count, numbers = region
+        mask = self._mask_of(numbers, maps, image.shape[:2])
+        crop = choose_crop(_box_of(numbers, maps), mask.shape, native_side(params))
+        seen = self._render(crop, image, meshes, mask, (numbers, params))
+        assert self.model is not None
+        work = Pass(
+            crop.take(image),
+            seen.control,
+            seen.mask | crop.take_mask(mask),
+            numbers,
+            count * params.seed_step,
+            self.model,
+        )
+        painted = crop.give_back(run_pass(self.p, work, params))
+        return lay_over(image, painted, crop.box, mask, params.mask_blur)
+
+    def _mask_of(self, numbers: tuple[int, ...], maps: ControlMaps, size: tuple[int, int]) -> Mask:
+        """(H, W): what may change because of these hands."""
+        mask = np.zeros(size, dtype=bool)
+        for number in numbers:
+            box, inside = maps.hand_masks[number]
+            mask[box.slices] |= inside
+        return mask if self.allowed is None else mask & self.allowed
+
+    def _render(
+        self,
+        crop: Crop,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        mask: Mask,
+        request: tuple[tuple[int, ...], RefineParams],
+    ) -> ControlMaps:
+        """Depth and mask of these hands at the region's own resolution."""
+        numbers, params = request
+        order = [n for n in parse_order(params.occlusion_order, len(meshes)) if n in numbers]
+        local = replace(
+            params,
+            padding_bbox=min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING),
+            occlusion_order=",".join(str(numbers.index(n) + 1) for n in order),
+        )
+        return build_maps(
+            [crop.move_mesh(meshes[n]) for n in numbers],
+            (crop.height, crop.width),
+            self.renderer,
+            local,
+            drawn_mask=crop.take_mask(mask),
+            image=crop.take(image),
+        )
+
+
+def native_side(params: RefineParams) -> int:
+    """Long side of a region, pixels: what was asked for, or what the checkpoint paints best."""
+    return params.region_size or controlnet.NATIVE_SIDE[controlnet.checkpoint_family()]
+
+
+def explain(fault: BaseException) -> str:
+    """An exception of the host as a sentence."""
+    text = " ".join(str(fault).split()) or "no further words"
+    if "out of memory" in text.lower() or isinstance(fault, MemoryError):
+        return "There was not enough memory; choose a smaller region size or close other programs."
+    kind = type(fault).__name__
+    return f"The second pass failed with {kind}: {text[:300]}"
+
+
+def _box_of(numbers: tuple[int, ...], maps: ControlMaps) -> Box:
+    return unite([maps.hand_masks[n] for n in numbers])[0]

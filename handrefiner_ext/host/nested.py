@@ -1,0 +1,216 @@
+"""A second img2img run inside a running one: one region, one ControlNet unit, nothing else."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from modules import processing, scripts, sd_models, sd_samplers, shared
+from PIL import Image as PillowImage
+
+from handrefiner_ext.errors import HandRefinerError
+from handrefiner_ext.host import controlnet
+from handrefiner_ext.host.prompts import prompt_for
+from handrefiner_ext.host.state import attribute
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.types import Image, Mask
+
+logger = logging.getLogger(__name__)
+
+INNER = "_handrefiner_inner"
+COPIED = (
+    *("subseed_strength", "tiling", "eta", "s_min_uncond", "s_churn", "s_tmax", "s_tmin"),
+    *("s_noise", "sampler_noise_scheduler_override", "disable_extra_networks"),
+    *("token_merging_ratio", "inpainting_mask_weight", "distilled_cfg_scale", "user"),
+)
+"""What the second pass takes from the outer run without asking."""
+
+
+class PassFailed(HandRefinerError):
+    """A region could not be repainted; the message says why."""
+
+
+class Stopped(PassFailed):
+    """The user interrupted or skipped; no further region is to be tried."""
+
+
+class ControlMissing(BaseException):
+    """Ends a nested run before it samples; the host swallows every ordinary exception here."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one region is painted from.
+
+    image: (H, W, 3), control: (H, W) uint8, mask: (H, W), all at the region's size.
+    numbers: its hands, counted from 0. seed_offset: added to the picture's seed.
+    """
+
+    image: Image
+    control: np.ndarray
+    mask: Mask
+    numbers: tuple[int, ...]
+    seed_offset: int
+    model: str
+
+
+class Probe(scripts.Script):
+    """Stands behind ControlNet in the nested runner and demands that it has taken hold."""
+
+    def __init__(self, control_script: Any) -> None:
+        self.control_script = control_script
+        self.filename = control_script.filename
+        self.args_from = self.args_to = 0
+
+    def title(self) -> str:
+        return "HandRefiner probe"
+
+    def process_batch(self, p: Any, *args: object, **kwargs: object) -> None:
+        network = getattr(self.control_script, "latest_network", None)
+        if network is None or not getattr(network, "control_params", None):
+            raise ControlMissing
+
+
+def run_pass(p: Any, work: Pass, params: RefineParams) -> Image:
+    """The repainted region, (H, W, 3). PassFailed where it was not painted under control."""
+    _raise_if_stopped()
+    script = controlnet.find_script(p.scripts)
+    if script is None:
+        raise PassFailed(controlnet.MISSING)
+    inner = _make_processing(p, work, params)
+    faults: list[Exception] = []
+    with ExitStack() as stack:
+        stack.callback(inner.close)
+        stack.callback(_unhook, script, inner)
+        stack.enter_context(attribute(script, "process", _remember_faults(script, faults)))
+        _give_runner(inner, p, script, controlnet.make_unit(work.model, _rgb(work.control), params))
+        try:
+            processed = processing.process_images(inner)
+        except ControlMissing as error:
+            reason = f": {faults[0]}" if faults else ""
+            raise PassFailed(f"ControlNet was not applied{reason}.") from error
+    _raise_if_stopped()
+    return _take_picture(processed, work)
+
+
+def _make_processing(p: Any, work: Pass, params: RefineParams) -> Any:
+    index = p.batch_index
+    height, width = work.mask.shape
+    negative = params.negative_prompt
+    inner = processing.StableDiffusionProcessingImg2Img(
+        sd_model=p.sd_model,
+        outpath_samples=p.outpath_samples,
+        outpath_grids=p.outpath_grids,
+        prompt=prompt_for(params.prompt, p.prompts[index], work.numbers),
+        negative_prompt=prompt_for(negative, p.negative_prompts[index], work.numbers),
+        styles=[],
+        seed=int(p.seeds[index]) + work.seed_offset,
+        subseed=int(p.subseeds[index]) + work.seed_offset,
+        sampler_name=_find_sampler(params.sampler) or p.sampler_name,
+        scheduler=params.scheduler or getattr(p, "scheduler", None),
+        steps=params.steps or p.steps,
+        cfg_scale=params.cfg_scale or p.cfg_scale,
+        width=width,
+        height=height,
+        batch_size=1,
+        n_iter=1,
+        restore_faces=False,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+        do_not_reload_embeddings=True,
+        init_images=[PillowImage.fromarray(work.image)],
+        mask=PillowImage.fromarray(work.mask.astype(np.uint8) * 255),
+        mask_blur=0,
+        inpainting_fill=1,
+        inpaint_full_res=False,
+        resize_mode=0,
+        denoising_strength=params.denoising_strength,
+    )
+    for name in COPIED:
+        if hasattr(p, name):
+            setattr(inner, name, getattr(p, name))
+    inner.cached_c, inner.cached_uc = [None] * 3, [None] * 3
+    inner.color_corrections = []
+    inner._ad_disabled = inner._ad_inner = True
+    setattr(inner, INNER, True)
+    return inner
+
+
+def _find_sampler(name: str) -> str | None:
+    if not name:
+        return None
+    known = {sampler.name.lower(): sampler.name for sampler in sd_samplers.all_samplers}
+    if name.lower() not in known:
+        raise PassFailed(f"The sampler {name} does not exist; choose {', '.join(known.values())}.")
+    return known[name.lower()]
+
+
+def _give_runner(inner: Any, p: Any, script: Any, unit: dict[str, object]) -> None:
+    """ControlNet and the probe alone; the outer run's scripts would start their work again."""
+    runner = copy.copy(p.scripts)
+    runner.scripts = runner.alwayson_scripts = [script, Probe(script)]
+    runner.selectable_scripts = []
+    # Shared with the outer runner and keyed by length, it would name the wrong scripts.
+    runner.callback_map = {}
+    first, last = script.args_from, script.args_to
+    args = list(p.script_args)
+    args[first:last] = [unit] + [{"enabled": False}] * (last - first - 1)
+    # The built-in scripts' setup would overwrite seed and sampler with the panel's.
+    inner.scripts_setup_complete = True
+    inner.scripts = runner
+    inner.script_args = args
+
+
+def _remember_faults(script: Any, faults: list[Exception]) -> Any:
+    """ControlNet's `process`, whose exceptions the host would only print."""
+    process = script.process
+
+    def remembering(p: Any, *args: object, **kwargs: object) -> None:
+        try:
+            process(p, *args, **kwargs)
+        except Exception as fault:
+            logger.warning("ControlNet failed: %s", fault)
+            faults.append(fault)
+            raise
+
+    return remembering
+
+
+def _unhook(script: Any, inner: Any) -> None:
+    """After a failure ControlNet would stay in the network."""
+    if getattr(script, "latest_network", None) is not None:
+        script.postprocess(inner, processing.Processed(inner, []))
+
+
+def _raise_if_stopped() -> None:
+    state = shared.state
+    if state.interrupted or state.skipped or state.stopping_generation:
+        raise Stopped("The generation was interrupted or skipped before this hand was repainted.")
+
+
+def _take_picture(processed: Any, work: Pass) -> Image:
+    images = getattr(processed, "images", None)
+    if not images:
+        raise PassFailed("The second pass gave no picture.")
+    picture = np.asarray(images[0].convert("RGB"))
+    if picture.shape != work.image.shape:
+        raise PassFailed(f"The second pass gave a picture of {picture.shape} pixels.")
+    if picture[work.mask].max() == picture[work.mask].min():
+        raise PassFailed("The second pass gave one flat colour; the model's numbers broke down.")
+    return picture
+
+
+def _rgb(control: np.ndarray) -> Image:
+    return np.repeat(control[..., None], 3, axis=2)
+
+
+def select_checkpoint(name: str) -> Any:
+    """The checkpoint that `name` means; PassFailed where there is none."""
+    info = sd_models.get_closet_checkpoint_match(name)
+    if info is None:
+        raise PassFailed(f"The checkpoint {name} does not exist; choose one that is installed.")
+    return info

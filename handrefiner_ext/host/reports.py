@@ -1,0 +1,61 @@
+"""What became of the hands of one picture, in the words of infotext, log and API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from handrefiner_ext.types import Image, RefineResult, Refusal
+
+NONE_FOUND = "none found"
+
+
+@dataclass(frozen=True)
+class RegionReport:
+    """What became of hands that were painted together; numbers count the meshes from 0.
+
+    problem: why they were left as they were (a sentence), None where they were repainted.
+    """
+
+    numbers: tuple[int, ...]
+    problem: str | None = None
+
+
+@dataclass
+class PictureReport:
+    """One picture of a run. words: the whole story in one line; extras: pictures asked for."""
+
+    words: str
+    refined: int = 0
+    problems: tuple[str, ...] = ()
+    extras: tuple[tuple[str, Image], ...] = field(default=())
+
+
+def describe(result: RefineResult, regions: tuple[RegionReport, ...]) -> PictureReport:
+    """The decisions of the pipeline, with the reasons that only the inpainter knows."""
+    problems = {n: r.problem for r in regions if r.problem for n in r.numbers}
+    words, refined = [], 0
+    for decision in result.decisions:
+        side = result.hints.meshes[decision.number].handedness
+        problem = problems.get(decision.number)
+        gone_well = decision.refined and problem is None
+        refined += gone_well
+        outcome = "refined" if gone_well else f"kept ({_fragment(problem or decision.reason)})"
+        words.append(f"{decision.number + 1} {side} {outcome}")
+    refusals = (*result.hints.refused, *result.hints.detection.refused)
+    words += [f"left alone ({_fragment(refusal.reason)})" for refusal in _distinct(refusals)]
+    return PictureReport(
+        "; ".join(words) or NONE_FOUND, refined, tuple(dict.fromkeys(problems.values()))
+    )
+
+
+def fail(reason: str) -> PictureReport:
+    """A picture that comes back as it was because of `reason`."""
+    return PictureReport(f"not repainted ({_fragment(reason)})", problems=(reason,))
+
+
+def _distinct(refusals: tuple[Refusal, ...]) -> list[Refusal]:
+    return list({refusal.reason: refusal for refusal in refusals}.values())
+
+
+def _fragment(sentence: str) -> str:
+    return " ".join(sentence.split()).removesuffix(".")

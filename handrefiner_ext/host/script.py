@@ -1,0 +1,205 @@
+"""What the always-on script does at each hook; the WebUI's own exceptions never cost a picture."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from modules import shared
+from PIL import Image as PillowImage
+
+from handrefiner_ext.errors import HandRefinerError
+from handrefiner_ext.host import checkpoint, controlnet, extras
+from handrefiner_ext.host.arguments import Arguments, read_arguments
+from handrefiner_ext.host.drawn import read_drawn_mask
+from handrefiner_ext.host.inpainter import WebuiInpainter, explain
+from handrefiner_ext.host.nested import INNER
+from handrefiner_ext.host.reports import PictureReport, describe, fail
+from handrefiner_ext.host.settings import read_settings
+from handrefiner_ext.host.skip import pass_through, restore_sampling, user_mask
+from handrefiner_ext.host.xyz import CARRIER
+from handrefiner_ext.infotext import MARK, key_of, to_infotext, written_fields
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pipeline import Stages, refine
+from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, RENDERERS
+from handrefiner_ext.types import Mask
+
+logger = logging.getLogger(__name__)
+
+STATE = "_handrefiner"
+HANDS_KEY, MODEL_KEY = f"{MARK} hands", f"{MARK} control model"
+USES_DRAWING = ("drawn", "union")
+
+
+@dataclass
+class Run:
+    """One `process_images` with the switch on; reports by (iteration, place in the batch)."""
+
+    arguments: Arguments | None
+    problem: str | None = None
+    reports: dict[tuple[int, int], PictureReport] = field(default_factory=dict)
+
+    def words(self, p: Any, index: int = 0, **_: object) -> str | None:
+        """The infotext's words about one picture; the host calls it for each."""
+        report = self.reports.get((p.iteration, index))
+        return report.words if report is not None else self.problem
+
+
+@lru_cache(maxsize=8)
+def _build(registry: Any, name: str) -> Any:
+    """A backend, once per process: its networks load once."""
+    return registry.build(name)
+
+
+class HandRefinerScript:
+    """The hooks' work; one instance serves all runs and remembers none."""
+
+    def before_process(self, p: Any, *args: object) -> None:
+        if _is_inner(p):
+            return
+        _forget(p)
+        checkpoint.restore()
+        run = _start(p, args)
+        if run is None:
+            return
+        setattr(p, STATE, run)
+        if run.arguments is not None and _skips_sampling(p, run.arguments.params):
+            pass_through(p)
+
+    def process(self, p: Any, *args: object) -> None:
+        run = _run_of(p)
+        if run is None:
+            return
+        params = p.extra_generation_params
+        if run.arguments is not None:
+            params.update(to_infotext(run.arguments.params))
+            if not run.arguments.params.checkpoint:
+                _note_model(p, run.arguments.params)
+        params[HANDS_KEY] = run.words
+        if run.problem is not None:
+            logger.warning("HandRefiner: %s", run.problem)
+            p.comment(f"HandRefiner: {run.problem}")
+
+    def before_process_batch(self, p: Any, *args: object, **kwargs: object) -> None:
+        if not _is_inner(p):
+            checkpoint.restore(p)
+
+    def postprocess_image(self, p: Any, pp: Any, *args: object) -> None:
+        run = _run_of(p)
+        if run is None or run.arguments is None:
+            return
+        try:
+            report = self._refine(p, pp, run.arguments)
+        except HandRefinerError as reason:
+            report = fail(str(reason))
+        except Exception as fault:  # whatever fails, the picture comes back
+            logger.exception("HandRefiner could not work on this picture.")
+            report = fail(explain(fault))
+        run.reports[p.iteration, p.batch_index] = report
+        log = logger.warning if report.problems else logger.info
+        log("HandRefiner: hands: %s", report.words)
+        for problem in report.problems:
+            p.comment(f"HandRefiner: {problem}")
+
+    def postprocess(self, p: Any, processed: Any, *args: object) -> None:
+        if _is_inner(p):
+            return
+        run = _run_of(p)
+        try:
+            if run is not None:
+                extras.append_to(processed, run.reports, p.batch_size)
+        finally:
+            checkpoint.restore(p)
+            restore_sampling(p)
+
+    def _refine(self, p: Any, pp: Any, arguments: Arguments) -> PictureReport:
+        params = arguments.params
+        if _is_stopped():
+            return fail("The generation was interrupted or skipped.")
+        if getattr(p, "txt2img_upscale", False) and not read_settings().refine_upscaled:
+            return fail("The hands were refined before this picture was upscaled.")
+        before = np.asarray(pp.image.convert("RGB"))
+        size = before.shape[0], before.shape[1]
+        renderer = _build(RENDERERS, params.renderer)
+        painter = WebuiInpainter(p, renderer, user_mask(p, size))
+        stages = Stages(
+            _build(DETECTORS, params.detector),
+            _build(RECONSTRUCTORS, params.mesh),
+            renderer,
+            painter,
+        )
+        try:
+            result = refine(before, params, stages, _drawn(arguments, size))
+        finally:
+            if painter.model is not None:
+                p.extra_generation_params[MODEL_KEY] = painter.model
+        report = describe(result, tuple(painter.reports))
+        if result.image is not before:
+            pp.image = PillowImage.fromarray(np.ascontiguousarray(result.image))
+        extras.collect(p, report, result, before, params)
+        _rearm_skip()
+        return report
+
+
+def _start(p: Any, args: tuple[object, ...]) -> Run | None:
+    """What this run is to do; None where the switch is off."""
+    overrides = getattr(p, CARRIER, {})
+    try:
+        arguments = read_arguments(args, overrides)
+    except HandRefinerError as reason:
+        return Run(None, str(reason)) if _is_switched_on(args, overrides) else None
+    return Run(arguments) if arguments.params.enabled else None
+
+
+def _is_switched_on(args: tuple[object, ...], overrides: dict[str, object]) -> bool:
+    """Whether values that cannot be read were meant to be used."""
+    first = args[0] if args else False
+    switch = first.get("enabled", False) if isinstance(first, dict) else first
+    return str(overrides.get("enabled", switch)).lower() not in ("false", "0", "none", "")
+
+
+def _forget(p: Any) -> None:
+    """Remove what an earlier run left on `p` or on dictionaries that it shares."""
+    vars(p).pop(STATE, None)
+    restore_sampling(p)
+    for key in (MARK, *map(key_of, written_fields()), HANDS_KEY, MODEL_KEY):
+        p.extra_generation_params.pop(key, None)
+
+
+def _note_model(p: Any, params: RefineParams) -> None:
+    """The model that will be used, where that is known before anything is generated."""
+    family = controlnet.checkpoint_family()
+    choice = controlnet.choose_model(controlnet.list_models(), family, params.control_model)
+    if choice.name is not None:
+        p.extra_generation_params[MODEL_KEY] = choice.name
+
+
+def _drawn(arguments: Arguments, size: tuple[int, int]) -> Mask | None:
+    if arguments.params.mask not in USES_DRAWING:
+        return None
+    return read_drawn_mask(arguments.drawn_mask, size)
+
+
+def _skips_sampling(p: Any, params: RefineParams) -> bool:
+    return params.skip_img2img and bool(getattr(p, "init_images", None))
+
+
+def _is_inner(p: Any) -> bool:
+    return any(getattr(p, name, False) for name in (INNER, "_ad_inner"))
+
+
+def _run_of(p: Any) -> Run | None:
+    return None if _is_inner(p) else vars(p).get(STATE)
+
+
+def _is_stopped() -> bool:
+    state = shared.state
+    return bool(state.interrupted or state.skipped or state.stopping_generation)
+
+
+def _rearm_skip() -> None:
+    """A skip during the second pass meant that pass alone."""
+    shared.state.skipped = False

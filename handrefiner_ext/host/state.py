@@ -1,0 +1,144 @@
+"""What a nested run would leave changed in the WebUI, put back when it is over."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from handrefiner_ext.host.controlnet import find_script
+
+logger = logging.getLogger(__name__)
+
+QUIET_OPTIONS: Mapping[str, object] = {
+    "overlay_inpaint": False,
+    "save_init_img": False,
+    "multiple_tqdm": False,
+    "return_mask": False,
+    "return_mask_composite": False,
+    "save_mask": False,
+    "save_mask_composite": False,
+    "img2img_color_correction": False,
+    "control_net_detectmap_autosaving": False,
+    "control_net_no_detectmap": True,
+    "control_net_allow_script_control": False,
+}
+"""So that a nested run gives one bare picture and writes no file."""
+ABSENT = object()
+
+
+@contextmanager
+def options(values: Mapping[str, object]) -> Iterator[None]:
+    """The WebUI's settings with other values, for a short while and never on disk."""
+    from modules import shared
+
+    data = shared.opts.data
+    before = {key: data.get(key, ABSENT) for key in values}
+    data.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is ABSENT:
+                data.pop(key, None)
+            else:
+                data[key] = value
+
+
+@contextmanager
+def attribute(owner: Any, name: str, value: object) -> Iterator[None]:
+    """`owner.name` with another value; an instance that had none of its own has none after."""
+    before = vars(owner).get(name, ABSENT)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is ABSENT:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+
+@contextmanager
+def undisturbed(p: Any) -> Iterator[None]:
+    """Everything global that a nested run touches is for the outer run `p` as it was."""
+    from modules import sd_models, shared
+    from modules.sd_hijack import model_hijack
+
+    comments = model_hijack.comments
+    generation_params = model_hijack.extra_generation_params
+    text = shared.state.textinfo
+    with ExitStack() as stack:
+        # First in, last out: it comes back under the outer run's own settings.
+        stack.enter_context(_outer_controlnet_unhooked(p))
+        # params.txt holds the outer run's parameters; a nested run would write its own into it.
+        stack.enter_context(attribute(shared.cmd_opts, "no_prompt_history", True))
+        quiet = dict(QUIET_OPTIONS)
+        if shared.state.job_count <= 1:
+            # More jobs would turn the button into "finish this picture first".
+            quiet["interrupt_after_current"] = False
+        stack.enter_context(options(quiet))
+        stack.enter_context(_without_batch_hijack())
+        try:
+            yield
+        finally:
+            shared.state.textinfo = text
+            model_hijack.comments = comments
+            model_hijack.extra_generation_params = generation_params
+            sd_models.apply_token_merging(p.sd_model, p.get_token_merging_ratio())
+
+
+@contextmanager
+def counted_job(number: int, total: int) -> Iterator[None]:
+    """One more job in the progress bar; it counts as done whatever happens."""
+    from modules import shared
+
+    state = shared.state
+    if state.job_count > 0:
+        state.job_count += 1
+    state.textinfo = f"HandRefiner: region {number} of {total}"
+    after = state.job_no + 1
+    try:
+        yield
+    finally:
+        state.job_no = after
+
+
+@contextmanager
+def _without_batch_hijack() -> Iterator[None]:
+    """ControlNet's batch mode would feed its own pictures to a nested run."""
+    from modules import processing
+
+    original = getattr(processing, "__controlnet_original_process_images_inner", None)
+    if original is None:
+        yield
+        return
+    hijack = getattr(processing.process_images_inner, "__self__", None)
+    with ExitStack() as stack:
+        stack.enter_context(attribute(processing, "process_images_inner", original))
+        if hasattr(hijack, "is_batch"):
+            stack.enter_context(attribute(hijack, "is_batch", False))
+        yield
+
+
+@contextmanager
+def _outer_controlnet_unhooked(p: Any) -> Iterator[None]:
+    """The outer run's own units leave the network and come back for its further pictures."""
+    from modules import processing
+
+    script = find_script(p.scripts)
+    if script is None or getattr(script, "latest_network", None) is None:
+        yield
+        return
+    args = p.script_args[script.args_from : script.args_to]
+    with options({"control_net_detectmap_autosaving": False}):
+        script.postprocess(copy.copy(p), processing.Processed(p, []), *args)
+    try:
+        yield
+    finally:
+        try:
+            script.process(copy.copy(p), *args)
+        except Exception:
+            logger.exception("ControlNet could not be set up again for the pictures that follow.")

@@ -1,0 +1,42 @@
+"""Loaded by the WebUI: the always-on script and the callbacks. All work is done in the package."""
+
+from modules import scripts
+
+from handrefiner_ext.host import ui, xyz
+from handrefiner_ext.host.script import HandRefinerScript
+from handrefiner_ext.host.settings import register_settings
+
+
+class HandRefiner(scripts.Script):
+    """One instance per tab; what a run needs to remember stands on the run."""
+
+    def __init__(self):
+        self.work = HandRefinerScript()
+
+    def title(self):
+        return ui.TITLE
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        return ui.build_panel(self, is_img2img)
+
+    def before_process(self, p, *args):
+        self.work.before_process(p, *args)
+
+    def process(self, p, *args):
+        self.work.process(p, *args)
+
+    def before_process_batch(self, p, *args, **kwargs):
+        self.work.before_process_batch(p, *args, **kwargs)
+
+    def postprocess_image(self, p, pp, *args):
+        self.work.postprocess_image(p, pp, *args)
+
+    def postprocess(self, p, processed, *args):
+        self.work.postprocess(p, processed, *args)
+
+
+register_settings()
+xyz.register_axes()
