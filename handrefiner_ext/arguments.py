@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.params import WEBUI, RefineParams, fields_of
@@ -37,27 +38,30 @@ def read_arguments(
     the other places with the panel's defaults. InvalidParameter names what is wrong and what is
     allowed.
     """
-    values = read_names(args[0]) if args and isinstance(args[0], Mapping) else _by_position(args)
-    values.update(read_names(overrides or {}))
+    by_name = bool(args) and isinstance(args[0], Mapping)
+    values = check_names(args[0], NAMES) if by_name else _by_position(args)
+    values.update(check_names(overrides or {}, NAMES))
     drawn_mask = values.pop(DRAWN_MASK, None)
+    return Arguments(read_parameters(values), drawn_mask)
+
+
+def read_parameters(values: Mapping[str, object]) -> RefineParams:
+    """Parameters with their values checked, those that are lists too."""
     params = RefineParams(**values)  # type: ignore[arg-type]  # every value is coerced
     check_lists(params)
-    return Arguments(params, drawn_mask)
+    return params
 
 
-def read_names(values: Mapping[object, object] | Mapping[str, object]) -> dict[str, object]:
-    """The same values, if every key is the name of a parameter."""
-    unknown = [name for name in values if name not in NAMES]
-    if unknown:
-        raise InvalidParameter(describe_unknown(str(unknown[0])))
-    return {str(name): value for name, value in values.items()}
-
-
-def describe_unknown(name: str) -> str:
-    """The sentence for a parameter that does not exist."""
-    near = get_close_matches(name, NAMES, n=1)
-    meant = f" Did you mean {near[0]}?" if near else ""
-    return f"{name} is no parameter of HandRefiner.{meant} It knows {', '.join(NAMES)}."
+def check_names(values: Any, names: Sequence[str]) -> dict[str, object]:
+    """The same values; InvalidParameter where a key is not among `names`."""
+    for name in values:
+        if name not in names:
+            near = get_close_matches(str(name), names, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise InvalidParameter(
+                f"{name} is no parameter of HandRefiner.{meant} It knows {', '.join(names)}."
+            )
+    return dict(values)
 
 
 def _by_position(args: Sequence[object]) -> dict[str, object]:

@@ -1,0 +1,60 @@
+"""Results -> JSON."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from handrefiner_ext.hint_files import describe_hands
+from handrefiner_ext.overlay import draw_overlay
+from handrefiner_ext.pictures import Picture, encode_picture, encode_png
+from handrefiner_ext.types import Agreement, Decision, Hints, Image, RefineResult
+
+
+def describe_hints(image: Image, hints: Hints) -> dict[str, Any]:
+    """What was found, and depth, mask and overlay."""
+    mask = np.where(hints.maps.mask, 255, 0).astype(np.uint8)
+    return {
+        **_describe_found(image, hints),
+        "depth": _to_text(encode_png(hints.maps.control)),
+        "mask": _to_text(encode_png(mask)),
+        "overlay": _to_text(encode_png(draw_overlay(image, hints))),
+    }
+
+
+def describe_result(picture: Picture, result: RefineResult) -> dict[str, Any]:
+    """What was found, the picture, and what was decided."""
+    return {
+        **_describe_found(picture.image, result.hints),
+        "image": _to_text(encode_picture(picture, result.image)),
+        "decisions": [_describe_decision(decision) for decision in result.decisions],
+        "notes": [*picture.notes, *result.notes],
+    }
+
+
+def _describe_found(image: Image, hints: Hints) -> dict[str, Any]:
+    found = describe_hands(image, hints)
+    for number, (said, mesh) in enumerate(zip(found["hands"], hints.meshes, strict=True), start=1):
+        said["number"] = number
+        said["handedness_score"] = round(float(mesh.hand.handedness_score), 6)
+    return found
+
+
+def _describe_decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "number": decision.number + 1,
+        "refined": decision.refined,
+        "reason": decision.reason,
+        "distance_before": _distance(decision.before),
+        "distance_after": _distance(decision.after),
+    }
+
+
+def _distance(agreement: Agreement | None) -> float | None:
+    return None if agreement is None else agreement.mpjpe
+
+
+def _to_text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,142 @@
+"""The routes under /handrefiner/v1. FastAPI reads their annotations at run time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import Depends, HTTPException, Request
+
+import handrefiner_ext
+from handrefiner_ext.api import models
+from handrefiner_ext.api.answers import describe_hints, describe_result
+from handrefiner_ext.api.auth import build_check
+from handrefiner_ext.api.body import MAX_BODY_BYTES, Problem, read_request
+from handrefiner_ext.api.schema import describe_parameters
+from handrefiner_ext.api.services import Services
+from handrefiner_ext.api.worker import Worker, list_backends
+from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
+from handrefiner_ext.pictures.decode import MAX_PIXELS
+
+PREFIX = "/handrefiner/v1"
+PROBLEMS: dict[int, dict[str, Any]] = {
+    401: {"model": models.Problem, "description": "Not logged in."},
+    413: {"model": models.Problem, "description": "The body is too long."},
+    415: {"model": models.Problem, "description": "The body is not JSON."},
+    422: {"model": models.Problem, "description": "A value or the picture is not possible."},
+    501: {"model": models.Problem, "description": "Nothing here can do that."},
+    503: {"model": models.Problem, "description": "A package or model is missing."},
+}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": models.REQUEST_SCHEMA}},
+    }
+}
+
+
+def add_routes(app: Any, services: Services | None = None) -> None:
+    """Add the routes to `app` (once), open to whom --api-auth and its login let in."""
+    if any(getattr(route, "path", "").startswith(PREFIX) for route in app.routes):
+        return
+    routes = Routes(services or Services())
+    guard = [Depends(build_check(app, routes.services.users))]
+
+    def add(method: str, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        app.add_api_route(
+            PREFIX + path,
+            endpoint,
+            methods=[method],
+            tags=["HandRefiner"],
+            **more,
+            dependencies=guard,
+        )
+
+    only_login = {401: PROBLEMS[401]}
+    add("GET", "/version", routes.version, response_model=models.Version, responses=only_login)
+    add("GET", "/schema", routes.schema, response_model=models.Schema, responses=only_login)
+    add("GET", "/models", routes.models, response_model=models.Models, responses=only_login)
+    if routes.services.heavy:
+        more = {"responses": PROBLEMS, "openapi_extra": BODY}
+        add("POST", "/hints", routes.hints, response_model=models.HintsAnswer, **more)
+        add("POST", "/refine", routes.refine, response_model=models.RefineAnswer, **more)
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a JSON request, read no further than the limit."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip()
+    if kind.lower() != "application/json":
+        raise HTTPException(415, f"The body must be application/json, not {kind}.")
+    length = request.headers.get("content-length", "")
+    too_long = HTTPException(413, f"The body is longer than {MAX_BODY_BYTES >> 20} MB.")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise too_long
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise too_long
+    return bytes(body)
+
+
+@contextmanager
+def problems_answered() -> Iterator[None]:
+    """Errors of ours become answers: a status and the sentence."""
+    try:
+        yield
+    except Problem as error:
+        raise HTTPException(error.status, str(error)) from error
+    except (UsageError, PictureError) as error:
+        raise HTTPException(422, str(error)) from error
+    except HandRefinerError as error:
+        raise HTTPException(503, str(error)) from error
+
+
+class Routes:
+    """The endpoints; plain functions, so that they run beside the server's loop."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.worker = Worker(services)
+
+    def version(self) -> dict[str, Any]:
+        """Version of the extension and of its host."""
+        return {
+            "version": handrefiner_ext.__version__,
+            "host": self.services.host,
+            "computes": self.services.heavy,
+        }
+
+    def schema(self) -> dict[str, Any]:
+        """All parameters with types, limits, texts and positions."""
+        return {
+            "parameters": describe_parameters(),
+            "max_body_bytes": MAX_BODY_BYTES,
+            "max_pixels": MAX_PIXELS,
+        }
+
+    def models(self) -> dict[str, Any]:
+        """Control models and backends that can be chosen here."""
+        with problems_answered():
+            known = self.services.list_models()
+            return {
+                "control_models": [vars(model) for model in known.control_models],
+                "checkpoint_family": known.checkpoint_family,
+                "chosen": known.chosen,
+                "reason": known.reason,
+                "backends": list_backends(),
+            }
+
+    def hints(self, body: bytes = Depends(read_body)) -> dict[str, Any]:
+        """Find the hands of a picture; depth, mask and overlay without painting."""
+        with problems_answered():
+            request = read_request(body)
+            return describe_hints(request.picture.image, self.worker.hints(request))
+
+    def refine(self, body: bytes = Depends(read_body)) -> dict[str, Any]:
+        """Repaint the hands of a picture.
+
+        The WebUI's loaded model paints them, unless the body names a backend such as draft.
+        """
+        with problems_answered():
+            request = read_request(body)
+            return describe_result(request.picture, self.worker.refine(request))

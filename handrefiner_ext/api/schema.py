@@ -1,0 +1,50 @@
+"""The schema of parameters as data, with all that a client needs to build a form."""
+
+from __future__ import annotations
+
+from dataclasses import Field, fields
+from typing import Any
+
+from handrefiner_ext.arguments import DRAWN_MASK, NAMES
+from handrefiner_ext.params import WEBUI, Knob, RefineParams, fields_of
+
+JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+DRAWN_MASK_HELP = (
+    "A mask drawn by hand, of the picture's size: PNG or JPEG as base64, white may be repainted. "
+    "It counts where mask is drawn or union."
+)
+
+
+def describe_parameters() -> list[dict[str, Any]]:
+    """Every parameter; `position` is its place among a script's arguments, None where it has none.
+
+    The positions come first, in their order.
+    """
+    shown = fields_of(WEBUI)
+    hidden = [f for f in fields(RefineParams) if f.name not in NAMES]
+    drawn_mask = {
+        **dict.fromkeys(("default", "minimum", "maximum", "step", "choices")),
+        "name": DRAWN_MASK,
+        "type": "string",
+        "label": "Drawn mask",
+        "help": DRAWN_MASK_HELP,
+        "position": NAMES.index(DRAWN_MASK),
+    }
+    return [*map(_describe, shown), drawn_mask, *map(_describe, hidden)]
+
+
+def _describe(f: Field[Any]) -> dict[str, Any]:
+    knob: Knob = f.metadata["knob"]
+    kind: Any = type(f.default)
+    return {
+        "name": f.name,
+        "type": JSON_TYPES[kind],
+        "default": f.default,
+        "minimum": None if knob.ge is None else kind(knob.ge),
+        "maximum": None if knob.le is None else kind(knob.le),
+        "step": None if knob.step is None else kind(knob.step),
+        "choices": None if knob.choices is None else list(knob.choices),
+        "label": knob.label,
+        "help": knob.help,
+        "position": NAMES.index(f.name) if f.name in NAMES else None,
+    }
