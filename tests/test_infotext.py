@@ -147,6 +147,10 @@ def test_foreign_text_changes_nothing(infotext):
 
 @pytest.mark.parametrize("value", ["2", "nan", "", "strong", None, 0.5, True])
 def test_a_value_that_is_not_allowed_is_left_out(value):
-    said = {"HandRefiner": __version__, "HandRefiner strength": value, "HandRefiner hands": "left"}
+    said = {
+        "HandRefiner": __version__,
+        "HandRefiner strength": value,
+        "HandRefiner which hands": "left",
+    }
     assert from_infotext(said) == {"enabled": True, "hands": "left"}
     assert restore(FIELDS[1], said) is None
