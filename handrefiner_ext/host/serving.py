@@ -1,0 +1,93 @@
+"""The routes of `handrefiner_ext.api`, served by the WebUI: its users, models, lock and checks."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from modules import call_queue, sd_models, shared
+
+from handrefiner_ext.api.guard import guard_routes
+from handrefiner_ext.api.routes import add_routes as add_own_routes
+from handrefiner_ext.api.services import ControlModel, ModelList, Services
+from handrefiner_ext.arguments import Arguments
+from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.host import controlnet
+from handrefiner_ext.host.lists import LISTS
+
+logger = logging.getLogger(__name__)
+CHECKED = ("sampler", "scheduler", "vae")
+"""Names that are right or wrong whatever is loaded; a control model depends on the checkpoint."""
+
+
+def add_routes(app: Any) -> None:
+    """On app start: guard the generation requests and add our own routes; never break the start."""
+    try:
+        guard_routes(app, check_names)
+        add_own_routes(app, build_services())
+    except Exception:
+        logger.exception("HandRefiner could not add its API routes; the rest works without them.")
+
+
+def build_services() -> Services:
+    """What the WebUI gives to the routes."""
+    flags = shared.cmd_opts
+    return Services(
+        host=describe_host(),
+        users=read_users(flags.api_auth),
+        heavy=bool(flags.api or flags.nowebui),
+        list_models=list_models,
+        refine=_find_refine(),
+        lock=call_queue.queue_lock,
+    )
+
+
+def describe_host() -> str:
+    """Which WebUI this is, with its version."""
+    try:
+        from launch import git_tag
+
+        return f"stable-diffusion-webui {git_tag()}"
+    except Exception:
+        logger.exception("HandRefiner could not read the WebUI's version.")
+        return "stable-diffusion-webui"
+
+
+def read_users(api_auth: str | None) -> dict[str, str]:
+    """`user:password,user:password` of --api-auth."""
+    pairs = (entry.partition(":") for entry in (api_auth or "").split(",") if entry)
+    return {user: password for user, _, password in pairs}
+
+
+def list_models() -> ModelList:
+    """ControlNet's models and what `auto` takes for the loaded checkpoint."""
+    names = controlnet.list_models()
+    family = controlnet.checkpoint_family()
+    auto = controlnet.choose_model(names, family)
+    models = tuple(
+        ControlModel(name, controlnet.choose_model(names, family, name).recommended_strength)
+        for name in names
+    )
+    return ModelList(models, family, auto.name, auto.reason)
+
+
+def check_names(arguments: Arguments) -> None:
+    """Raise InvalidParameter for a sampler, scheduler, VAE or checkpoint that is not installed."""
+    for name in CHECKED:
+        value, allowed = getattr(arguments.params, name), LISTS[name].read()
+        if value not in allowed:
+            _refuse(name, value, allowed)
+    checkpoint = arguments.params.checkpoint
+    if checkpoint and sd_models.get_closet_checkpoint_match(checkpoint) is None:
+        _refuse("checkpoint", checkpoint, LISTS["checkpoint"].read())
+
+
+def _refuse(name: str, value: str, allowed: list[str]) -> None:
+    listed = ", ".join(choice or "empty text" for choice in allowed)
+    raise InvalidParameter(f"{name} = {value!r} is not installed; it must be one of {listed}.")
+
+
+def _find_refine() -> Any:
+    from handrefiner_ext.host import script
+
+    return getattr(script, "refine_picture", None)
