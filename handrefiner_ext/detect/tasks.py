@@ -45,7 +45,9 @@ class Landmarkers:
     def look(self, image: Image, score: float, presence: float) -> list[Hand]:
         """Hands in an image that pass both thresholds, best palm first, in pixels."""
         height, width = image.shape[:2]
-        with self._lock:
+        with self._lock, warnings.catch_warnings():
+            # Older versions use parts of protobuf that newer ones call deprecated, at every hand.
+            warnings.filterwarnings("ignore", message=r"SymbolDatabase\.GetPrototype")
             result = self._get(score, presence).detect(self._wrap(image))
         found = zip(
             result.hand_landmarks, result.hand_world_landmarks, result.handedness, strict=True
@@ -79,7 +81,6 @@ class Landmarkers:
             min_hand_detection_confidence=score,
             min_hand_presence_confidence=presence,
         )
-        warnings.filterwarnings("ignore", message=r"SymbolDatabase\.GetPrototype")
         with hushed():
             landmarker = tasks.vision.HandLandmarker.create_from_options(options)
             landmarker.detect(self._wrap(np.zeros((64, 64, 3), np.uint8)))
