@@ -1,0 +1,124 @@
+"""The WebUI's page in headless Chromium, driven as a user does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+HOSTS_OWN_ERROR = "Cannot read properties of undefined (reading 'props')"
+"""The page throws this, at most twice, without our extension too."""
+HOSTS_OWN_ERRORS = 2
+LONG_MS = 240_000
+
+
+def find_chromium() -> str:
+    """Its path, or a skip."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("HANDREFINER_CHROMIUM") or next(
+        filter(None, map(shutil.which, names)), ""
+    )
+    if not found:
+        pytest.skip("needs Chromium on the PATH or in HANDREFINER_CHROMIUM")
+    return found
+
+
+@dataclass
+class WebuiPage:
+    """One page. page: playwright's."""
+
+    page: Any
+    errors: list[str] = field(default_factory=list)
+
+    def go_to(self, tab: str) -> None:
+        """Open one of the tabs at the top."""
+        self.press_tab("#tabs", tab)
+
+    def press_tab(self, tabs: str, name: str) -> None:
+        button = self.page.locator(f"{tabs} > .tab-nav > button")
+        button.filter(has_text=re.compile(rf"^\s*{re.escape(name)}\s*$")).first.click()
+
+    def panel(self, tab: str = "txt2img", part: str = "") -> Any:
+        return self.page.locator(f"#handrefiner_{tab}{f'_{part}' if part else ''}")
+
+    def unfold(self, tab: str, part: str = "") -> None:
+        """Open a fold of the panel, or the panel itself, which switches it on."""
+        fold = self.panel(tab, part)
+        if "open" not in (fold.locator("> .label-wrap").get_attribute("class") or ""):
+            fold.locator("> .label-wrap").click()
+        fold.locator("> .label-wrap.open").wait_for()
+
+    def set_number(self, elem_id: str, value: float) -> None:
+        box = self.page.locator(f"#{elem_id} input[type=number]")
+        box.fill(f"{value:g}")
+        box.press("Tab")
+
+    def get_number(self, elem_id: str) -> float:
+        return float(self.page.locator(f"#{elem_id} input[type=number]").input_value())
+
+    def choose(self, container: str, value: str) -> None:
+        """Pick an entry of a dropdown."""
+        self.page.locator(f"{container} input").first.click()
+        entries = self.page.locator(f"{container} ul.options li")
+        entries.filter(has_text=value).first.click()
+
+    def is_on(self, tab: str) -> bool:
+        return bool(self.panel(tab, "").locator(".input-accordion-checkbox").is_checked())
+
+    def make_small(self, tab: str, side: int = 256, steps: int = 2) -> None:
+        for part, value in (("steps", steps), ("width", side), ("height", side)):
+            self.set_number(f"{tab}_{part}", value)
+
+    def generate(self, tab: str) -> str:
+        """Press Generate and wait; returns the infotext under the picture."""
+        info = self.page.locator(f"#html_info_{tab}")
+        before = info.inner_text()
+        self.page.locator(f"#{tab}_generate").click()
+        self.page.wait_for_function(
+            "([id, old]) => { const e = document.querySelector(id);"
+            " return e.innerText !== old && e.innerText.includes('Steps:'); }",
+            arg=[f"#html_info_{tab}", before],
+            timeout=LONG_MS,
+        )
+        return str(info.inner_text())
+
+    def check_errors(self) -> None:
+        foreign = [error for error in self.errors if error != HOSTS_OWN_ERROR]
+        assert not foreign
+        assert len(self.errors) <= HOSTS_OWN_ERRORS
+
+
+@contextmanager
+def open_page(browser: Any, url: str) -> Iterator[WebuiPage]:
+    """A fresh page, ready to be used; at the end its errors must be the host's own."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1300})
+    opened = WebuiPage(page)
+    page.on("pageerror", lambda error: opened.errors.append(str(error)))
+    page.set_default_timeout(30_000)
+    page.goto(f"{url}/?__theme=light", wait_until="domcontentloaded")
+    page.wait_for_selector("#txt2img_generate", timeout=LONG_MS)
+    page.wait_for_selector("#handrefiner_txt2img .input-accordion-checkbox")
+    try:
+        yield opened
+        opened.check_errors()
+    finally:
+        page.close()
+
+
+def keep_screenshot(part: Any, name: str, folder: Path) -> Path:
+    """A picture of `part`; into HANDREFINER_SCREENSHOTS where that is set."""
+    target = Path(os.environ.get("HANDREFINER_SCREENSHOTS") or folder) / f"{name}.png"
+    part.screenshot(path=str(target))
+    return target

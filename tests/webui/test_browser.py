@@ -1,0 +1,275 @@
+"""The panel in a real WebUI's page, driven in headless Chromium."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import FLAGS, LONG_MS, WebuiPage, find_chromium, keep_screenshot, open_page
+from PIL import Image, PngImagePlugin
+from running_host import Host
+
+TABS = ("txt2img", "img2img")
+FOLDS = ("Hands", "Mesh and mask", "ControlNet", "Painting")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def webui(host: Host, browser: Any) -> Iterator[WebuiPage]:
+    with open_page(browser, host.url) as page:
+        yield page
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_the_panel_is_closed_and_off_and_opens_with_the_strength_first(webui, tab, tmp_path):
+    webui.go_to(tab)
+    assert not webui.is_on(tab)
+    keep_screenshot(webui.page, f"page_{tab}", tmp_path)
+    webui.unfold(tab)
+    assert webui.is_on(tab)
+    assert webui.get_number(f"handrefiner_{tab}_strength") == 0.55
+    labels = webui.panel(tab).locator("label > span:visible, .head label > span:visible")
+    assert labels.first.inner_text().strip() == "Strength"
+    keep_screenshot(webui.panel(tab), f"panel_{tab}", tmp_path)
+    webui.unfold(tab, "advanced")
+    for fold in FOLDS:
+        webui.press_tab(f"#handrefiner_{tab}_tabs", fold)
+        name = fold.lower().replace(" ", "_")
+        webui.panel(tab, name).wait_for(state="visible")
+        picture = Image.open(keep_screenshot(webui.panel(tab), f"panel_{tab}_{name}", tmp_path))
+        assert len(picture.convert("RGB").resize((64, 64)).getcolors(4096)) > 20
+    assert webui.panel(tab, "skip_img2img").is_visible() == (tab == "img2img")
+
+
+def test_a_warning_stands_beside_a_strength_above_0_8_only(webui):
+    webui.unfold("txt2img")
+    advice = webui.panel("txt2img", "advice")
+    webui.set_number("handrefiner_txt2img_strength", 0.85)
+    advice.get_by_text("Above 0.8").wait_for()
+    webui.set_number("handrefiner_txt2img_strength", 0.8)
+    advice.get_by_text("Above 0.8").wait_for(state="hidden")
+
+
+def test_every_element_of_the_panel_has_an_id_of_ours(webui):
+    webui.unfold("txt2img")
+    ids = webui.panel("txt2img").evaluate(
+        "e => [...e.querySelectorAll('.block[id]')].map(x => x.id)"
+    )
+    own = [name for name in ids if not name.startswith("component-")]
+    assert len(own) > 30
+    assert all(name.startswith("handrefiner") for name in own)
+
+
+def test_checkbox_and_slider_reach_the_generation(webui):
+    webui.make_small("txt2img")
+    assert "HandRefiner" not in webui.generate("txt2img")
+    webui.unfold("txt2img")
+    webui.set_number("handrefiner_txt2img_strength", 0.7)
+    assert "HandRefiner strength: 0.7" in webui.generate("txt2img")
+
+
+def test_a_hand_photograph_is_repainted_at_each_strength_of_a_sweep(webui, photographs):
+    webui.go_to("img2img")
+    webui.page.set_input_files("#img2img_image input[type=file]", str(photographs / "1.jpg"))
+    webui.make_small("img2img", side=512, steps=2)
+    webui.set_number("img2img_denoising_strength", 0.01)
+    webui.page.locator("#img2img_seed input").first.fill("7")
+    webui.unfold("img2img")
+    webui.choose("#img2img_script_container #script_list", "X/Y/Z plot")
+    webui.choose("#script_img2img_xyz_plot_x_type", "[HandRefiner] Strength")
+    webui.page.locator("#script_img2img_xyz_plot_x_values textarea").fill("0.2, 0.55, 0.9")
+    sub_images = "#script_img2img_xyz_plot_include_lone_images input"
+    webui.page.locator(sub_images).check()
+    webui.generate("img2img")
+    made = json.loads(webui.page.locator("#generation_info_img2img textarea").input_value())
+    texts = made["infotexts"][-3:]
+    for text, strength in zip(texts, ("0.2", "0.55", "0.9"), strict=True):
+        assert f"HandRefiner strength: {strength}," in text
+    pictures = _gallery_pictures(webui, "img2img")[-3:]
+    assert len({picture.tobytes() for picture in pictures}) == 3
+
+
+def _gallery_pictures(webui: WebuiPage, tab: str) -> list[Image.Image]:
+    urls = webui.page.eval_on_selector_all(
+        f"#{tab}_gallery .thumbnails img", "found => found.map(x => x.src)"
+    )
+    answers = [webui.page.request.get(url) for url in urls]
+    return [Image.open(io.BytesIO(answer.body())).convert("RGB") for answer in answers]
+
+
+PASTED = (
+    "a hand\nNegative prompt: gloves\n"
+    "Steps: 2, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 256x256, HandRefiner: 0.1.0, "
+    "HandRefiner strength: 0.7, HandRefiner mask padding: 44, HandRefiner which hands: left, "
+    'HandRefiner prompt: "five fingers, [PROMPT]", HandRefiner hands: none found, Version: v1.10.1'
+)
+FOREIGN = "a dog\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 2, Size: 256x256, Version: v1.10.1"
+
+
+def write_png(path: Path, infotext: str) -> Path:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", infotext)
+    Image.new("RGB", (64, 64), "gray").save(path, pnginfo=info)
+    return path
+
+
+def send_png(webui: WebuiPage, path: Path, tab: str) -> None:
+    """Drop a picture into PNG Info and send what it says to a tab."""
+    webui.go_to("PNG Info")
+    clear = webui.page.locator("#pnginfo_image button[aria-label=Clear]")
+    if clear.count():
+        clear.click()
+    webui.page.set_input_files("#pnginfo_image input[type=file]", str(path))
+    said = "a hand" if path.name.startswith("ours") else "a dog"
+    webui.page.locator("#tab_pnginfo").get_by_text(said).first.wait_for()
+    webui.page.locator(f"#tab_pnginfo #{tab}_tab").click()
+    webui.page.wait_for_function(
+        "([id, said]) => document.querySelector(id).value === said",
+        arg=[f"#{tab}_prompt textarea", said],
+    )
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_a_picture_restores_its_values_and_a_foreign_one_changes_nothing(webui, tab, tmp_path):
+    send_png(webui, write_png(tmp_path / "ours.png", PASTED), tab)
+    webui.page.wait_for_function(
+        "id => document.querySelector(id).checked", arg=f"#handrefiner_{tab}-visible-checkbox"
+    )
+    for _ in range(2):
+        assert webui.is_on(tab)
+        assert webui.get_number(f"handrefiner_{tab}_strength") == 0.7
+        assert webui.get_number(f"handrefiner_{tab}_padding_bbox") == 44
+        assert _text(webui, tab, "hands") == "left"
+        assert _text(webui, tab, "prompt") == "five fingers, [PROMPT]"
+        send_png(webui, write_png(tmp_path / "foreign.png", FOREIGN), tab)
+
+
+def _text(webui: WebuiPage, tab: str, name: str) -> str:
+    return str(webui.panel(tab, name).locator("textarea, input").first.input_value())
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_the_preview_shows_hand_depth_and_mask_and_what_was_painted(webui, photographs, tab):
+    webui.go_to(tab)
+    webui.unfold(tab)
+    webui.unfold(tab, "preview")
+    said = webui.panel(tab, "said")
+    webui.panel(tab, "show").click()
+    said.get_by_text("Drop a picture").wait_for()
+    webui.panel(tab, "sketch").locator("input[type=file]").set_input_files(
+        str(photographs / "1.jpg")
+    )
+    webui.panel(tab, "sketch").locator("canvas").first.wait_for()
+    webui.panel(tab, "show").click()
+    said.get_by_text("1: right hand").wait_for()
+    _, depth, box = _shown(webui, tab)
+    assert 0.005 < np.mean(depth > 0) < 0.2
+    assert (box[depth > 0] == 255).all(), "the mask covers the hand"
+    webui.unfold(tab, "advanced")
+    webui.press_tab(f"#handrefiner_{tab}_tabs", "Mesh and mask")
+    webui.choose(f"#handrefiner_{tab}_mask", "union")
+    _paint_stroke(webui, tab)
+    webui.panel(tab, "show").click()
+    webui.page.wait_for_timeout(500)
+    webui.page.wait_for_function(
+        "id => !document.querySelector(id + ' .generating')", arg=f"#handrefiner_{tab}_hints"
+    )
+    _, _, union = _shown(webui, tab, unlike=box)
+    assert union.shape == box.shape
+    assert (union >= box).all()
+    assert (union > box).sum() > 500
+
+
+def _shown(webui: WebuiPage, tab: str, unlike: Any = None) -> list[Any]:
+    """Overlay in colour, depth and mask in grey; waits for a mask unlike an older one."""
+    pictures: list[Any] = []
+    for _ in range(40):
+        urls = webui.panel(tab, "hints").locator("img").evaluate_all("e => e.map(x => x.src)")
+        bodies = [webui.page.request.get(url).body() for url in urls]
+        pictures = [np.asarray(Image.open(io.BytesIO(body)).convert("L")) for body in bodies]
+        if len(pictures) == 3 and (unlike is None or (pictures[2] != unlike).any()):
+            return pictures
+        webui.page.wait_for_timeout(250)
+    raise AssertionError(f"{len(pictures)} pictures are shown")
+
+
+def _paint_stroke(webui: WebuiPage, tab: str) -> None:
+    canvas = webui.panel(tab, "sketch").locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    mouse = webui.page.mouse
+    mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    mouse.down()
+    for step in range(1, 11):
+        share = 0.2 + 0.02 * step
+        mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
+    mouse.up()
+    webui.page.wait_for_timeout(500)
+
+
+def test_the_last_generated_picture_can_be_taken(webui):
+    webui.make_small("txt2img")
+    webui.generate("txt2img")
+    webui.unfold("txt2img")
+    webui.unfold("txt2img", "preview")
+    webui.panel("txt2img", "take").click()
+    webui.panel("txt2img", "sketch").locator("canvas").first.wait_for()
+    webui.panel("txt2img", "show").click()
+    webui.panel("txt2img", "said").get_by_text("No hand was found").wait_for(timeout=LONG_MS)
+
+
+def test_the_settings_page_has_our_section_and_says_where_the_order_is_set(webui, tmp_path):
+    webui.go_to("Settings")
+    webui.press_tab("#settings", "HandRefiner")
+    section = webui.page.locator("#settings_handrefiner")
+    for label in ("Models folder", "Keep hand models on the CPU", "Save copies"):
+        section.get_by_text(label).first.wait_for()
+    section.get_by_text("script_postprocess_image").wait_for()
+    keep_screenshot(section, "settings", tmp_path)
+
+
+def test_the_settings_can_be_read_and_have_their_defaults(host: Host):
+    options = host.get("/sdapi/v1/options")
+    assert options["handrefiner_models_dir"] == ""
+    assert options["handrefiner_keep_on_cpu"] is True
+    assert options["handrefiner_save_copies"] == []
+
+
+def test_the_script_info_names_every_argument(host: Host):
+    from handrefiner_ext.params import WEBUI, fields_of
+
+    for tab_is_img2img in (False, True):
+        (info,) = (
+            script
+            for script in host.get("/sdapi/v1/script-info")
+            if script["name"] == "handrefiner" and script["is_img2img"] == tab_is_img2img
+        )
+        labels = [argument["label"] for argument in info["args"]]
+        wanted = [f.metadata["knob"].label for f in fields_of(WEBUI)]
+        assert labels[0] == "HandRefiner"
+        assert labels[1:-1] == wanted[1:]
+        assert [argument.get("value") for argument in info["args"][:-1]] == [
+            f.default for f in fields_of(WEBUI)
+        ]
+
+
+def test_every_axis_of_ours_is_offered_once_with_the_strength_first(webui):
+    webui.choose("#txt2img_script_container #script_list", "X/Y/Z plot")
+    webui.page.locator("#script_txt2img_xyz_plot_x_type input").first.click()
+    entries = webui.page.locator("#script_txt2img_xyz_plot_x_type ul.options li")
+    ours = [text.strip(" ✓\n") for text in entries.all_inner_texts() if "[HandRefiner]" in text]
+    assert ours[0].endswith("[HandRefiner] Strength")
+    assert len(ours) == len(set(ours)) > 25
