@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import threading
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
+from handrefiner_ext.detect.mediapipe_versions import describe_obstacle, installed_version
 from handrefiner_ext.detect.model import read_task
 from handrefiner_ext.detect.quiet import hushed
 from handrefiner_ext.detect.reading import make_hand
@@ -19,8 +19,6 @@ from handrefiner_ext.types import Hand, Image
 MOST_HANDS = 64
 OPEN_LANDMARKERS = 6
 """Each pair of thresholds needs a landmarker of its own, of about 30 MB."""
-NEED_NEW_PROTOBUF, NEW_PROTOBUF = ("0.10.18", "0.10.20", "0.10.21"), (4, 25)
-"""With an older protobuf these versions fail on the first hand they find."""
 INSTALL = 'run: pip install "mediapipe==0.10.14", or choose the detector litert.'
 
 
@@ -31,7 +29,7 @@ class Landmarkers:
     """
 
     def __init__(self) -> None:
-        _refuse_old_protobuf()
+        _refuse_version()
         self._lock = threading.Lock()
         self._task = read_task()
         self._open: dict[tuple[float, float], Any] = {}
@@ -117,15 +115,11 @@ def _unavailable(error: Exception) -> BackendUnavailable:
     return BackendUnavailable(f"The mediapipe detector cannot be used here ({error}); {INSTALL}")
 
 
-def _refuse_old_protobuf() -> None:
-    try:
-        ours, protobuf = version("mediapipe"), version("protobuf")
-    except PackageNotFoundError:
-        return
-    if ours in NEED_NEW_PROTOBUF and tuple(map(int, protobuf.split(".")[:2])) < NEW_PROTOBUF:
-        raise BackendUnavailable(
-            f"mediapipe {ours} does not work with protobuf {protobuf}; {INSTALL}"
-        )
+def _refuse_version() -> None:
+    ours, protobuf = installed_version("mediapipe"), installed_version("protobuf")
+    obstacle = None if ours is None else describe_obstacle(ours, protobuf)
+    if obstacle is not None:
+        raise BackendUnavailable(f"{obstacle}; {INSTALL}")
 
 
 def _close_at_exit(landmarkers: Landmarkers) -> None:

@@ -17,7 +17,7 @@ from handrefiner_ext.host.lists import LISTS
 
 logger = logging.getLogger(__name__)
 CHECKED = ("sampler", "scheduler", "vae")
-"""Names that are right or wrong whatever is loaded; a control model depends on the checkpoint."""
+"""Right or wrong whatever is loaded. A control model is not: the run says what is wrong with it."""
 
 
 def add_routes(app: Any) -> None:
@@ -45,7 +45,7 @@ def build_services() -> Services:
 def describe_host() -> str:
     """Which WebUI this is, with its version."""
     try:
-        from launch import git_tag
+        from modules.launch_utils import git_tag
 
         return f"stable-diffusion-webui {git_tag()}"
     except Exception:
@@ -75,7 +75,7 @@ def check_names(arguments: Arguments) -> None:
     """Raise InvalidParameter for a sampler, scheduler, VAE or checkpoint that is not installed."""
     for name in CHECKED:
         value, allowed = getattr(arguments.params, name), LISTS[name].read()
-        if value not in allowed:
+        if value.lower() not in {choice.lower() for choice in allowed}:
             _refuse(name, value, allowed)
     checkpoint = arguments.params.checkpoint
     if checkpoint and sd_models.get_closet_checkpoint_match(checkpoint) is None:

@@ -1,0 +1,155 @@
+"""Run by the WebUI at each start: installs what is missing, and never changes what is there.
+
+The detector needs mediapipe or ai-edge-litert. Where neither works, mediapipe 0.10.9 is installed:
+it is the last one that suits the WebUI's numpy, protobuf and controlnet_aux alike, and with it
+present no other extension pulls in the newest one, whose numpy 2 and OpenCV 5 end the WebUI.
+Its OpenCV is left out where there is one already. Where it cannot be had, ai-edge-litert is taken.
+Every installed package is held at its version; a failure costs no more than a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import invalidate_caches
+from importlib.metadata import distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from handrefiner_ext.detect.mediapipe_versions import find_obstacle, installed_version
+
+OFFLINE_FLAG, OFFLINE_VARIABLE = "--handrefiner-offline", "HANDREFINER_OFFLINE"
+BASICS = {
+    "numpy": "numpy>=1.26",
+    "PIL": "pillow>=9.5",
+    "cv2": "opencv-python-headless>=4.8",
+    "tqdm": "tqdm>=4.60",
+}
+"""Module -> requirement; every WebUI has them."""
+BOUNDS = {
+    **{"numpy": "<2", "protobuf": "<5", "opencv-python": "<5", "opencv-python-headless": "<5"},
+    **{"opencv-contrib-python": "<5", "opencv-contrib-python-headless": "<5"},
+}
+"""For packages that are not there yet; the others are held anyway."""
+MEDIAPIPE, MEDIAPIPE_PYTHON = "mediapipe==0.10.9", (3, 11)
+MEDIAPIPE_NEEDS = {
+    "absl": "absl-py",
+    "attr": "attrs>=19.1.0",
+    "flatbuffers": "flatbuffers>=2.0",
+    "matplotlib": "matplotlib",
+    "google.protobuf": "protobuf>=3.20,<4",
+    "sounddevice": "sounddevice>=0.4.4",
+}
+LITERT = "ai-edge-litert>=1.4"
+PIP_OPTIONS = ("--prefer-binary", "--disable-pip-version-check", "--retries=1", "--timeout=20")
+LONGEST_S = 900
+
+
+def main() -> int:
+    """Install what is missing; 0 whatever happens, so that the WebUI starts."""
+    missing = [need for module, need in BASICS.items() if not is_present(module)]
+    detector = needs_detector()
+    if not missing and not detector:
+        return 0
+    wanted = [*missing, *(["a hand detector"] if detector else [])]
+    if is_offline():
+        say(f"{', '.join(wanted)}: missing, and nothing is installed offline.")
+        return 0
+    say(f"installing {', '.join(wanted)}")
+    if missing:
+        install(*missing)
+    if detector:
+        install_detector()
+    return 0
+
+
+def needs_detector() -> bool:
+    """Whether no package is there that finds hands."""
+    return not is_present("ai_edge_litert") and find_obstacle() is not None
+
+
+def install_detector() -> None:
+    """mediapipe where there is none and it fits, else ai-edge-litert beside what is there."""
+    fits = sys.version_info[:2] <= MEDIAPIPE_PYTHON and installed_version("mediapipe") is None
+    if fits and install_mediapipe():
+        return
+    if not install(LITERT):
+        say(
+            "no hand detector could be installed, so hands will not be found. Run in the WebUI's "
+            f'environment: pip install "{LITERT}"'
+        )
+
+
+def install_mediapipe() -> bool:
+    """Whether mediapipe and what it needs are there now and can be imported."""
+    needs = [need for module, need in MEDIAPIPE_NEEDS.items() if not is_present(module)]
+    if not install(MEDIAPIPE, "--no-deps") or (needs and not install(*needs)):
+        return False
+    check = subprocess.run([sys.executable, "-c", "import mediapipe"], capture_output=True)
+    return check.returncode == 0
+
+
+def install(*arguments: str) -> bool:
+    """Run pip under the constraints; whether it succeeded. Its last words are shown if not."""
+    with tempfile.TemporaryDirectory(prefix="handrefiner-") as folder:
+        constraints = Path(folder) / "constraints.txt"
+        limits = {**BOUNDS, **held_versions()}
+        lines = [f"{name}{limit}\n" for name, limit in sorted(limits.items())]
+        constraints.write_text("".join(lines), "utf-8")
+        command = [sys.executable, "-m", "pip", "install", *PIP_OPTIONS, "-c", str(constraints)]
+        succeeded, said = run([*command, *arguments])
+    invalidate_caches()
+    if not succeeded:
+        say(f"{' '.join(arguments)} could not be installed: {said}")
+    return succeeded
+
+
+def run(command: Sequence[str]) -> tuple[bool, str]:
+    """Whether a command succeeded, and what it wrote of errors, else its last line."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=LONGEST_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return False, str(error)
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return done.returncode == 0, " ".join(errors or lines[-1:])
+
+
+def held_versions() -> dict[str, str]:
+    """Every installed package -> its version, as in a constraint."""
+    held: dict[str, str] = {}
+    for package in distributions():
+        name, version = package.metadata["Name"] or "", package.version or ""
+        # A broken or hand-made package may carry what pip would stumble over.
+        if re.fullmatch(r"[\w.-]+", name) and re.fullmatch(r"\d[\w.!+]*", version):
+            held.setdefault(re.sub(r"[-_.]+", "-", name).lower(), f"=={version}")
+    return held
+
+
+def is_present(module: str) -> bool:
+    """Whether a module can be found, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def is_offline() -> bool:
+    """Whether the user wants no downloads: by flag (as the WebUI passes it on) or variable."""
+    flags = shlex.split(os.environ.get("COMMANDLINE_ARGS", ""), posix=os.name != "nt")
+    return OFFLINE_FLAG in flags or os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
+
+
+def say(sentence: str) -> None:
+    print(f"HandRefiner: {sentence}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Without a package of ours everything still loads, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HIDE = """
+import importlib.abc, json, sys
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+DETECTORS = {"ai_edge_litert", "mediapipe"}
+
+
+def run_without(hidden, code):
+    """What `code` prints as JSON in an interpreter that lacks the packages."""
+    done = subprocess.run(
+        [sys.executable, "-c", HIDE.format(hidden=hidden) + code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [DETECTORS, {"trimesh", "embreex", "scipy", "pyrender", "tqdm", "torch", "OpenGL"}],
+    ids=["no detector", "nothing optional"],
+)
+def test_everything_loads(hidden):
+    said = run_without(
+        hidden,
+        "import handrefiner_ext.pipeline, handrefiner_ext.arguments, handrefiner_ext.infotext\n"
+        "import handrefiner_ext.overlay, handrefiner_ext.api.body, handrefiner_ext.api.worker\n"
+        "print(json.dumps('loaded'))",
+    )
+    assert said == "loaded"
+
+
+def test_without_any_detector_one_sentence_names_both_and_what_to_run():
+    said = run_without(
+        DETECTORS,
+        "from handrefiner_ext.errors import BackendUnavailable\n"
+        "from handrefiner_ext.params import RefineParams\n"
+        "from handrefiner_ext.pipeline import build_stages\n"
+        "try: build_stages(RefineParams())\n"
+        "except BackendUnavailable as error: print(json.dumps(str(error)))",
+    )
+    assert "litert" in said
+    assert "mediapipe" in said
+    assert "pip install" in said
+
+
+def test_the_list_of_backends_says_why_each_cannot_be_used():
+    said = run_without(
+        DETECTORS,
+        "from handrefiner_ext.api.worker import list_backends\nprint(json.dumps(list_backends()))",
+    )
+    assert all("pip install" in reason for reason in said["detector"].values())
+    assert said["mesh"] == {"open_hand": None}
+    assert said["renderer"]["raster"] is None
+    assert said["backend"] == {"draft": None}
