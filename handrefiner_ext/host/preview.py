@@ -21,6 +21,7 @@ from handrefiner_ext.types import Hints, Image
 
 log = logging.getLogger(__name__)
 NO_PICTURE = "Drop a picture here first, or take the last one that was generated."
+UNUSED_DRAWING = "What you painted counts only where Mask is drawn or union."
 USES_DRAWING = ("drawn", "union")
 Pictures = list[tuple[Image, str]]
 
@@ -88,15 +89,17 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
     if picture is None:
         return [], NO_PICTURE
     params, size = arguments.params, (picture.shape[0], picture.shape[1])
-    drawn = read_drawn_mask(arguments.drawn_mask, size) if params.mask in USES_DRAWING else None
-    seen = hints(picture, params, build_stages(params), drawn)
+    drawn = read_drawn_mask(arguments.drawn_mask, size)
+    used = drawn if params.mask in USES_DRAWING else None
+    seen = hints(picture, params, build_stages(params), used)
     mask = np.where(seen.maps.mask, 255, 0).astype(np.uint8)
     pictures = [
         (draw_overlay(picture, seen), "hands"),
         (seen.maps.control, "depth"),
         (mask, "mask"),
     ]
-    return pictures, describe(seen)
+    unused = "" if used is drawn else UNUSED_DRAWING
+    return pictures, f"{describe(seen)}\n{unused}"
 
 
 def picture_of(arguments: Arguments) -> Image | None:

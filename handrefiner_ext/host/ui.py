@@ -85,7 +85,7 @@ def build_panel(script: Any, is_img2img: bool) -> list[Any]:
 def _add_tabs(panel: Panel) -> None:
     with gr.Tabs(elem_id=panel.elem_id("tabs")):
         for title, rows in TABS.items():
-            with gr.Tab(title, elem_id=panel.elem_id(title.lower().replace(" ", "_"))):
+            with gr.Tab(title, elem_id=panel.elem_id("fold_" + title.lower().replace(" ", "_"))):
                 for row in rows:
                     panel.add_row(row)
 

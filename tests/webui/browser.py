@@ -83,7 +83,7 @@ class WebuiPage:
 
     def generate(self, tab: str) -> str:
         """Press Generate and wait; returns the infotext under the picture."""
-        info = self.page.locator(f"#html_info_{tab}")
+        info = self.page.locator(f"#html_info_{tab}").first
         before = info.inner_text()
         self.page.locator(f"#{tab}_generate").click()
         self.page.wait_for_function(

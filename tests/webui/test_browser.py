@@ -47,7 +47,7 @@ def test_the_panel_is_closed_and_off_and_opens_with_the_strength_first(webui, ta
     webui.unfold(tab, "advanced")
     for fold in FOLDS:
         webui.press_tab(f"#handrefiner_{tab}_tabs", fold)
-        name = fold.lower().replace(" ", "_")
+        name = f"fold_{fold.lower().replace(' ', '_')}"
         webui.panel(tab, name).wait_for(state="visible")
         picture = Image.open(keep_screenshot(webui.panel(tab), f"panel_{tab}_{name}", tmp_path))
         assert len(picture.convert("RGB").resize((64, 64)).getcolors(4096)) > 20
@@ -63,14 +63,15 @@ def test_a_warning_stands_beside_a_strength_above_0_8_only(webui):
     advice.get_by_text("Above 0.8").wait_for(state="hidden")
 
 
-def test_every_element_of_the_panel_has_an_id_of_ours(webui):
+def test_every_element_of_the_panel_has_an_id_of_ours_and_its_own(webui):
     webui.unfold("txt2img")
     ids = webui.panel("txt2img").evaluate(
-        "e => [...e.querySelectorAll('.block[id]')].map(x => x.id)"
+        "e => [...e.querySelectorAll('.block[id], .tabitem[id], .tabs[id]')].map(x => x.id)"
     )
     own = [name for name in ids if not name.startswith("component-")]
     assert len(own) > 30
     assert all(name.startswith("handrefiner") for name in own)
+    assert len(set(own)) == len(own)
 
 
 def test_checkbox_and_slider_reach_the_generation(webui):
@@ -129,13 +130,20 @@ def write_png(path: Path, infotext: str) -> Path:
 def send_png(webui: WebuiPage, path: Path, tab: str) -> None:
     """Drop a picture into PNG Info and send what it says to a tab."""
     webui.go_to("PNG Info")
-    clear = webui.page.locator("#pnginfo_image button[aria-label=Clear]")
-    if clear.count():
-        clear.click()
     webui.page.set_input_files("#pnginfo_image input[type=file]", str(path))
-    said = "a hand" if path.name.startswith("ours") else "a dog"
-    webui.page.locator("#tab_pnginfo").get_by_text(said).first.wait_for()
+    webui.page.locator("#tab_pnginfo").get_by_text("HandRefiner").first.wait_for()
     webui.page.locator(f"#tab_pnginfo #{tab}_tab").click()
+
+
+def press_paste(webui: WebuiPage, tab: str, text: str) -> None:
+    """Put an infotext into the prompt and press the arrow beside it."""
+    prompt = webui.page.locator(f"#{tab}_prompt textarea")
+    prompt.fill(text)
+    webui.page.wait_for_timeout(300)
+    webui.page.locator(f"#{tab}_tools #paste").click()
+
+
+def wait_for_prompt(webui: WebuiPage, tab: str, said: str) -> None:
     webui.page.wait_for_function(
         "([id, said]) => document.querySelector(id).value === said",
         arg=[f"#{tab}_prompt textarea", said],
@@ -143,18 +151,28 @@ def send_png(webui: WebuiPage, path: Path, tab: str) -> None:
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_a_picture_restores_its_values_and_a_foreign_one_changes_nothing(webui, tab, tmp_path):
+def test_a_picture_restores_its_values_and_a_foreign_text_changes_nothing(webui, tab, tmp_path):
     send_png(webui, write_png(tmp_path / "ours.png", PASTED), tab)
+    wait_for_prompt(webui, tab, "a hand")
     webui.page.wait_for_function(
         "id => document.querySelector(id).checked", arg=f"#handrefiner_{tab}-visible-checkbox"
     )
-    for _ in range(2):
-        assert webui.is_on(tab)
-        assert webui.get_number(f"handrefiner_{tab}_strength") == 0.7
-        assert webui.get_number(f"handrefiner_{tab}_padding_bbox") == 44
-        assert _text(webui, tab, "hands") == "left"
-        assert _text(webui, tab, "prompt") == "five fingers, [PROMPT]"
-        send_png(webui, write_png(tmp_path / "foreign.png", FOREIGN), tab)
+    check_pasted(webui, tab)
+    press_paste(webui, tab, FOREIGN)
+    wait_for_prompt(webui, tab, "a dog")
+    check_pasted(webui, tab)
+    press_paste(webui, tab, PASTED.replace("strength: 0.7", "strength: 0.4"))
+    wait_for_prompt(webui, tab, "a hand")
+    assert webui.get_number(f"handrefiner_{tab}_strength") == 0.4
+
+
+def check_pasted(webui: WebuiPage, tab: str) -> None:
+    """The panel shows what PASTED says."""
+    assert webui.is_on(tab)
+    assert webui.get_number(f"handrefiner_{tab}_strength") == 0.7
+    assert webui.get_number(f"handrefiner_{tab}_padding_bbox") == 44
+    assert _text(webui, tab, "hands") == "left"
+    assert _text(webui, tab, "prompt") == "five fingers, [PROMPT]"
 
 
 def _text(webui: WebuiPage, tab: str, name: str) -> str:
@@ -239,13 +257,6 @@ def test_the_settings_page_has_our_section_and_says_where_the_order_is_set(webui
         section.get_by_text(label).first.wait_for()
     section.get_by_text("script_postprocess_image").wait_for()
     keep_screenshot(section, "settings", tmp_path)
-
-
-def test_the_settings_can_be_read_and_have_their_defaults(host: Host):
-    options = host.get("/sdapi/v1/options")
-    assert options["handrefiner_models_dir"] == ""
-    assert options["handrefiner_keep_on_cpu"] is True
-    assert options["handrefiner_save_copies"] == []
 
 
 def test_the_script_info_names_every_argument(host: Host):
