@@ -105,8 +105,8 @@ def test_other_scripts_are_none_of_our_business():
 
 
 def test_what_only_the_running_webui_knows_is_checked_too():
-    def check(arguments):
-        raise InvalidParameter(f"sampler = {arguments.params.sampler!r} is not installed.")
+    def check(params):
+        raise InvalidParameter(f"sampler = {params.sampler!r} is not installed.")
 
     answer = post(host_like(check), {"args": [{"sampler": "Magic"}]})
     assert answer.status_code == 422

@@ -13,7 +13,7 @@ from hand_scenes import BOTH, BrightDetector, PlateReconstructor, make_stages, p
 
 import handrefiner_ext
 from handrefiner_ext import pipeline
-from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.errors import BackendUnavailable, InvalidParameter
 from handrefiner_ext.params import WEBUI, RefineParams, fields_of
 
 pytest.importorskip("fastapi")
@@ -131,6 +131,14 @@ def test_refine_uses_the_hosts_model_where_no_backend_is_named(tiny_stages, pict
     assert answer.status_code == 200
     assert seen == [(True, RefineParams(strength=0.4, seed=7), None)]
     assert not lock.locked()
+
+
+def test_what_only_the_host_knows_is_checked_before_anything_is_painted(picture):
+    def check(params):
+        raise InvalidParameter(f"sampler = {params.sampler!r} is not installed.")
+
+    answer = ask(make_client(Services(check=check)), "/refine", image=to_text(picture), sampler="M")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "sampler = 'M' is not installed.")
 
 
 def test_refine_without_a_model_says_what_to_do(client, picture):

@@ -16,17 +16,18 @@ from fastapi import HTTPException
 from handrefiner_ext.api.body import Problem, decode_picture
 from handrefiner_ext.arguments import DRAWN_MASK, Arguments, read_arguments
 from handrefiner_ext.errors import UsageError
+from handrefiner_ext.params import RefineParams
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 TITLE = "HandRefiner"
 EXAMPLE = '{"args": [{"enabled": true, "strength": 0.55}]}'
 MARK = "handrefiner_guarded"
 
-Check = Callable[[Arguments], None]
+Check = Callable[[RefineParams], None]
 """Raises UsageError for what only the running WebUI can know to be wrong."""
 
 
-def guard_routes(app: Any, check: Check = lambda arguments: None) -> tuple[str, ...]:
+def guard_routes(app: Any, check: Check = lambda params: None) -> tuple[str, ...]:
     """Let the generation routes of `app` answer 422 to wrong arguments; the paths guarded."""
     guarded = []
     for route in app.routes:
@@ -52,13 +53,13 @@ def _guard(endpoint: Callable[..., Any], check: Check) -> Callable[..., Any]:
     return guarded
 
 
-def check_scripts(scripts: object, check: Check = lambda arguments: None) -> None:
+def check_scripts(scripts: object, check: Check = lambda params: None) -> None:
     """Raise UsageError where the request's `alwayson_scripts` ask HandRefiner for nonsense."""
     if not isinstance(scripts, Mapping):
         return
     for title, entry in scripts.items():
         if str(title).lower() == TITLE.lower():
-            check(_read_entry(entry))
+            check(_read_entry(entry).params)
 
 
 def _read_entry(entry: object) -> Arguments:

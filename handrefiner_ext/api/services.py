@@ -36,11 +36,13 @@ class Services:
     """users: name -> password of the API; empty = open. refine: the second pass of the WebUI.
 
     heavy: whether the routes that compute are added. lock: held while the graphics card works.
+    check: raises InvalidParameter for what only the program can know to be wrong.
     """
 
     host: str = "none"
     users: Mapping[str, str] = field(default_factory=dict)
     heavy: bool = True
     list_models: Callable[[], ModelList] = ModelList
+    check: Callable[[RefineParams], None] = lambda params: None
     refine: Refine | None = None
     lock: AbstractContextManager[Any] = field(default_factory=nullcontext)

@@ -36,6 +36,7 @@ class Worker:
     def refine(self, request: Request) -> RefineResult:
         """By the WebUI's model, or by the backend that the request names."""
         image, params, mask = request.picture.image, request.params, request.drawn_mask
+        self._services.check(params)
         if "backend" in request.named:
             with self._lock:
                 return pipeline.refine(image, params, self._stages(params), mask)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from modules import call_queue, sd_models, shared
+from modules import call_queue, sd_models, sd_samplers, sd_schedulers, shared
 
 from handrefiner_ext.api.guard import guard_routes
 from handrefiner_ext.api.routes import add_routes as add_own_routes
 from handrefiner_ext.api.services import ControlModel, ModelList, Services
-from handrefiner_ext.arguments import Arguments
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.host import controlnet
 from handrefiner_ext.host.lists import LISTS
+from handrefiner_ext.host.still import refine_picture
+from handrefiner_ext.params import RefineParams
 
 logger = logging.getLogger(__name__)
-CHECKED = ("sampler", "scheduler", "vae")
-"""Right or wrong whatever is loaded. A control model is not: the run says what is wrong with it."""
 
 
 def add_routes(app: Any) -> None:
@@ -37,7 +36,8 @@ def build_services() -> Services:
         users=read_users(flags.api_auth),
         heavy=bool(flags.api or flags.nowebui),
         list_models=list_models,
-        refine=_find_refine(),
+        check=check_names,
+        refine=refine_picture,
         lock=call_queue.queue_lock,
     )
 
@@ -71,23 +71,23 @@ def list_models() -> ModelList:
     return ModelList(models, family, auto.name, auto.reason)
 
 
-def check_names(arguments: Arguments) -> None:
-    """Raise InvalidParameter for a sampler, scheduler, VAE or checkpoint that is not installed."""
-    for name in CHECKED:
-        value, allowed = getattr(arguments.params, name), LISTS[name].read()
-        if value.lower() not in {choice.lower() for choice in allowed}:
-            _refuse(name, value, allowed)
-    checkpoint = arguments.params.checkpoint
-    if checkpoint and sd_models.get_closet_checkpoint_match(checkpoint) is None:
-        _refuse("checkpoint", checkpoint, LISTS["checkpoint"].read())
+def check_names(params: RefineParams) -> None:
+    """Raise InvalidParameter for a sampler, scheduler, VAE or checkpoint that is not installed.
 
-
-def _refuse(name: str, value: str, allowed: list[str]) -> None:
-    listed = ", ".join(choice or "empty text" for choice in allowed)
-    raise InvalidParameter(f"{name} = {value!r} is not installed; it must be one of {listed}.")
-
-
-def _find_refine() -> Any:
-    from handrefiner_ext.host import script
-
-    return getattr(script, "refine_picture", None)
+    A control model is not checked here: whether one fits depends on the checkpoint that will be
+    loaded, so the run says what is wrong with it.
+    """
+    samplers = {sampler.name.lower() for sampler in sd_samplers.all_samplers}
+    found = {
+        "sampler": params.sampler.lower() in samplers,
+        "scheduler": params.scheduler in sd_schedulers.schedulers_map,
+        "vae": params.vae in LISTS["vae"].read(),
+        "checkpoint": sd_models.get_closet_checkpoint_match(params.checkpoint) is not None,
+    }
+    for name, is_installed in found.items():
+        value = getattr(params, name)
+        if value and not is_installed:
+            listed = ", ".join(choice for choice in LISTS[name].read() if choice)
+            raise InvalidParameter(
+                f"{name} = {value!r} is not installed; it must be empty or one of {listed}."
+            )
