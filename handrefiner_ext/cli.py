@@ -118,7 +118,7 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
         knob: Knob = f.metadata["knob"]
         allowed = knob.describe_allowed(type(f.default))
         default = str(f.default).lower() if isinstance(f.default, bool) else f.default
-        shown = f"{knob.help} ({allowed}; {default if default != '' else 'empty'})"
+        shown = f"{knob.help_on(CLI)} ({allowed}; {default if default != '' else 'empty'})"
         is_switch = {"nargs": "?", "const": "true"} if isinstance(f.default, bool) else {}
         group.add_argument(
             f"--{f.name}",

@@ -27,6 +27,11 @@ class Knob:
     le: float | None = None
     step: float | None = None
     choices: tuple[str, ...] | None = None
+    cli_note: str = ""
+
+    def help_on(self, surface: str) -> str:
+        """The help text, with what only the command line needs to know."""
+        return f"{self.help} {self.cli_note}".strip() if surface == CLI else self.help
 
     def describe_allowed(self, kind: type) -> str:
         if self.choices is not None:
@@ -49,7 +54,8 @@ class RefineParams:
     strength: float = knob(
         0.55,
         "Strength",
-        "Weight of the hand ControlNet; 0.4 to 0.8 works best. The draft backend ignores it.",
+        "Weight of the hand ControlNet; 0.4 to 0.8 works best.",
+        cli_note="The draft backend ignores it.",
         ge=0.0,
         le=1.0,
         step=0.05,
@@ -318,6 +324,7 @@ def options_table() -> str:
         default = str(f.default).lower() if isinstance(f.default, bool) else f.default
         allowed = k.describe_allowed(type(f.default))
         rows.append(
-            f"| `--{f.name}` | {default if default != '' else 'empty'} | {allowed} | {k.help} |"
+            f"| `--{f.name}` | {default if default != '' else 'empty'} | {allowed} | "
+            f"{k.help_on(CLI)} |"
         )
     return "\n".join(rows) + "\n"

@@ -27,7 +27,6 @@ class Settings:
     keep_on_cpu: bool
     save_copies: tuple[str, ...]
     refine_upscaled: bool
-    unhook_all: bool
 
 
 def read_settings() -> Settings:
@@ -40,7 +39,6 @@ def read_settings() -> Settings:
         keep_on_cpu=bool(values["keep_on_cpu"]),
         save_copies=tuple(name for name in COPIES if name in (values["save_copies"] or ())),
         refine_upscaled=bool(values["refine_upscaled"]),
-        unhook_all=bool(values["unhook_all"]),
     )
 
 
@@ -64,11 +62,11 @@ def _options() -> dict[str, OptionInfo]:
     """By their names without the prefix; read_settings names each, too."""
     return {
         "models_dir": OptionInfo("", "Models folder").info(
-            "hand models that you add yourself; empty = --handrefiner-models-dir, else the "
-            "extension's own models folder"
+            "for hand models that you add yourself, of which this version needs none; empty = "
+            "--handrefiner-models-dir, else the extension's own models folder"
         ),
         "keep_on_cpu": OptionInfo(True, "Keep hand models on the CPU between pictures").info(
-            "saves GPU memory; the embedded models never leave the CPU"
+            "saves GPU memory; the models that this version brings never leave the CPU"
         ),
         "save_copies": OptionInfo(
             [],
@@ -79,7 +77,4 @@ def _options() -> dict[str, OptionInfo]:
         "refine_upscaled": OptionInfo(
             False, "Refine hands again in pictures that the upscale button made"
         ).info("they were refined when they were generated"),
-        "unhook_all": OptionInfo(
-            False, "Compatibility: unhook all other extensions during the second pass"
-        ).info("try this when another extension disturbs the repainting; slower"),
     }
