@@ -1,9 +1,10 @@
 """Loaded by the WebUI: the always-on script and the callbacks. All work is done in the package."""
 
-from modules import scripts
+from modules import script_callbacks, scripts
 
 from handrefiner_ext.host import ui, xyz
 from handrefiner_ext.host.script import HandRefinerScript
+from handrefiner_ext.host.serving import add_routes
 from handrefiner_ext.host.settings import register_settings
 
 
@@ -40,3 +41,4 @@ class HandRefiner(scripts.Script):
 
 register_settings()
 xyz.register_axes()
+script_callbacks.on_app_started(lambda _page, app: add_routes(app))
