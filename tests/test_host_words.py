@@ -1,0 +1,111 @@
+"""Prompts for regions, masks drawn by hand, and the words about what became of a picture."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from hand_scenes import BOTH, make_stages, picture_with
+from PIL import Image
+
+from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.host.drawn import read_drawn_mask
+from handrefiner_ext.host.prompts import prompt_for
+from handrefiner_ext.host.reports import NONE_FOUND, RegionReport, describe, fail
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pipeline import refine
+
+PICTURE = "a man <lora:detail:0.8>"
+
+
+@pytest.mark.parametrize(
+    ("template", "numbers", "prompt"),
+    [
+        ("", (0,), PICTURE),
+        ("a fist", (3,), "a fist"),
+        ("[PROMPT], five fingers", (0,), f"{PICTURE}, five fingers"),
+        ("one [SEP] two", (0,), "one"),
+        ("one [SEP] two", (1,), "two"),
+        ("one [SEP] two", (5,), "two"),
+        ("one [SEP] [SEP] three", (1,), PICTURE),
+        ("one [SEP] two", (0, 1), "one, two"),
+        ("same", (0, 1), "same"),
+    ],
+)
+def test_each_region_has_the_prompt_of_its_hands(template, numbers, prompt):
+    assert prompt_for(template, PICTURE, numbers) == prompt
+
+
+def drawn_mask():
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[5:20, 10:30] = True
+    return mask
+
+
+def as_text(image):
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+GREY = Image.fromarray(drawn_mask().astype(np.uint8) * 255)
+CLEAR = Image.merge("RGBA", [Image.new("L", GREY.size)] * 3 + [GREY])
+FORMS = {
+    "grey": GREY,
+    "rgb": GREY.convert("RGB"),
+    "opaque rgba": GREY.convert("RGBA"),
+    "painted on clear": CLEAR,
+    "sketch": {"image": Image.new("RGB", GREY.size), "mask": GREY.convert("RGBA")},
+    "bytes": np.asarray(GREY),
+    "bool": drawn_mask(),
+    "base64": as_text(GREY),
+    "data url": f"data:image/png;base64,{as_text(GREY)}",
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_drawn_mask_is_read_in_every_form(form):
+    assert np.array_equal(read_drawn_mask(form, (40, 60)), drawn_mask())
+
+
+def test_a_mask_drawn_on_another_size_is_scaled():
+    mask = read_drawn_mask(GREY, (80, 120))
+    assert np.array_equal(mask[::2, ::2], drawn_mask())
+
+
+@pytest.mark.parametrize("nothing", [None, "", {"mask": None}, {}, np.zeros((40, 60), np.uint8)])
+def test_nothing_drawn_is_no_mask(nothing):
+    assert read_drawn_mask(nothing, (40, 60)) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", ["no picture", "https://example.org/m.png", "/etc/passwd", 7, [1, 2], b"raw"]
+)
+def test_what_is_no_picture_is_refused_and_never_fetched(wrong):
+    with pytest.raises(InvalidParameter, match="drawn_mask"):
+        read_drawn_mask(wrong, (40, 60))
+
+
+def result_of(hands):
+    return refine(picture_with(hands), RefineParams(), make_stages())
+
+
+def test_the_words_name_every_hand_and_the_reason_that_only_the_painter_knows():
+    result = result_of(BOTH)
+    assert describe(result, ()).words.count("refined") == 2
+    report = describe(result, (RegionReport((1,), "The second pass failed: no memory."),))
+    first, second = report.words.split("; ")
+    assert first.endswith("refined")
+    assert second.endswith("kept (The second pass failed: no memory)")
+    assert report.refined == 1
+    assert report.problems == ("The second pass failed: no memory.",)
+
+
+def test_no_hand_is_said():
+    assert describe(result_of(()), ()).words == NONE_FOUND
+
+
+def test_a_failure_keeps_the_reason_on_one_line():
+    assert fail("It broke\nbadly.").words == "not repainted (It broke badly)"
