@@ -224,18 +224,60 @@ def _shown(webui: WebuiPage, tab: str, unlike: Any = None) -> list[Any]:
     raise AssertionError(f"{len(pictures)} pictures are shown")
 
 
-def _paint_stroke(webui: WebuiPage, tab: str) -> None:
+def _paint_stroke(webui: WebuiPage, tab: str, start: float = 0.2, end: float = 0.4) -> None:
+    """A stroke along the diagonal, from and to shares of the picture's sides."""
     canvas = webui.panel(tab, "sketch").locator("canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     mouse = webui.page.mouse
-    mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    mouse.move(box["x"] + start * box["width"], box["y"] + start * box["height"])
     mouse.down()
-    for step in range(1, 11):
-        share = 0.2 + 0.02 * step
+    for share in np.linspace(start, end, 10):
         mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
     mouse.up()
     webui.page.wait_for_timeout(500)
+
+
+def test_a_mask_painted_in_the_preview_is_used_by_the_next_run(webui, photographs):
+    photograph = str(photographs / "1.jpg")
+    webui.go_to("img2img")
+    webui.page.set_input_files("#img2img_image input[type=file]", photograph)
+    webui.make_small("img2img", side=512, steps=2)
+    webui.set_number("img2img_denoising_strength", 0.01)
+    webui.unfold("img2img")
+    webui.unfold("img2img", "advanced")
+    webui.press_tab("#handrefiner_img2img_tabs", "Painting")
+    webui.panel("img2img", "extra_images").locator("input").check()
+    webui.press_tab("#handrefiner_img2img_tabs", "Mesh and mask")
+    webui.choose("#handrefiner_img2img_mask", "union")
+    webui.unfold("img2img", "preview")
+    webui.panel("img2img", "sketch").locator("input[type=file]").set_input_files(photograph)
+    webui.panel("img2img", "sketch").locator("canvas").first.wait_for()
+    assert "HandRefiner mask: union" in webui.generate("img2img")
+    without = _gallery_pictures(webui, "img2img")
+    _paint_stroke(webui, "img2img", start=0.35, end=0.7)
+    webui.generate("img2img")
+    painted = _gallery_pictures(webui, "img2img")
+    assert len(without) == len(painted) == 4
+    before, after = (np.asarray(pictures[2].convert("L")) > 127 for pictures in (without, painted))
+    assert (after >= before).all()
+    assert (after > before).sum() > 500
+
+
+def test_send_to_img2img_takes_the_panel_along(webui):
+    webui.make_small("txt2img")
+    webui.unfold("txt2img")
+    webui.set_number("handrefiner_txt2img_strength", 0.7)
+    webui.unfold("txt2img", "advanced")
+    webui.press_tab("#handrefiner_txt2img_tabs", "Mesh and mask")
+    webui.set_number("handrefiner_txt2img_padding_bbox", 55)
+    webui.generate("txt2img")
+    webui.page.locator("#txt2img_send_to_img2img").click()
+    webui.page.wait_for_function(
+        "id => document.querySelector(id).checked", arg="#handrefiner_img2img-visible-checkbox"
+    )
+    assert webui.get_number("handrefiner_img2img_strength") == 0.7
+    assert webui.get_number("handrefiner_img2img_padding_bbox") == 55
 
 
 def test_the_last_generated_picture_can_be_taken(webui):
