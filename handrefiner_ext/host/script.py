@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,9 @@ from PIL import Image as PillowImage
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import checkpoint, controlnet, extras
 from handrefiner_ext.host.arguments import Arguments, read_arguments
+from handrefiner_ext.host.backends import renderer_of, stages_with
 from handrefiner_ext.host.drawn import read_drawn_mask
+from handrefiner_ext.host.given_picture import refine_picture
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.host.nested import INNER
 from handrefiner_ext.host.reports import PictureReport, describe, fail
@@ -23,11 +24,12 @@ from handrefiner_ext.host.skip import pass_through, restore_sampling, user_mask
 from handrefiner_ext.host.xyz import CARRIER
 from handrefiner_ext.infotext import MARK, key_of, to_infotext, written_fields
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import Stages, refine
-from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, RENDERERS
+from handrefiner_ext.pipeline import refine
 from handrefiner_ext.types import Mask
 
 logger = logging.getLogger(__name__)
+
+__all__ = ["HandRefinerScript", "refine_picture"]
 
 STATE = "_handrefiner"
 HANDS_KEY, MODEL_KEY = f"{MARK} hands", f"{MARK} control model"
@@ -42,16 +44,18 @@ class Run:
     problem: str | None = None
     reports: dict[tuple[int, int], PictureReport] = field(default_factory=dict)
 
-    def words(self, p: Any, index: int = 0, **_: object) -> str | None:
-        """The infotext's words about one picture; the host calls it for each."""
-        report = self.reports.get((p.iteration, index))
-        return report.words if report is not None else self.problem
 
+def words_for(p: Any, index: int = 0, **_: object) -> str | None:
+    """The infotext's words about one picture; the WebUI calls this for each.
 
-@lru_cache(maxsize=8)
-def _build(registry: Any, name: str) -> Any:
-    """A backend, once per process: its networks load once."""
-    return registry.build(name)
+    Other extensions run our hooks on copies of `p`, which share its dictionary of texts: what
+    counts is the run of the `p` that is asked about.
+    """
+    run = vars(p).get(STATE)
+    if run is None:
+        return None
+    report = run.reports.get((p.iteration, index))
+    return report.words if report is not None else run.problem
 
 
 class HandRefinerScript:
@@ -78,7 +82,7 @@ class HandRefinerScript:
             params.update(to_infotext(run.arguments.params))
             if not run.arguments.params.checkpoint:
                 _note_model(p, run.arguments.params)
-        params[HANDS_KEY] = run.words
+        params[HANDS_KEY] = words_for
         if run.problem is not None:
             logger.warning("HandRefiner: %s", run.problem)
             p.comment(f"HandRefiner: {run.problem}")
@@ -123,15 +127,9 @@ class HandRefinerScript:
             return fail("The hands were refined before this picture was upscaled.")
         before = np.asarray(pp.image.convert("RGB"))
         size = before.shape[0], before.shape[1]
-        renderer = _build(RENDERERS, params.renderer)
-        painter = WebuiInpainter(p, renderer, user_mask(p, size))
-        stages = Stages(
-            _build(DETECTORS, params.detector),
-            _build(RECONSTRUCTORS, params.mesh),
-            renderer,
-            painter,
-        )
+        painter = WebuiInpainter(p, renderer_of(params), user_mask(p, size))
         try:
+            stages = stages_with(painter, params)
             result = refine(before, params, stages, _drawn(arguments, size))
         finally:
             if painter.model is not None:

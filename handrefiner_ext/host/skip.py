@@ -46,7 +46,8 @@ def _make_init(p: Any) -> Callable[..., None]:
         p.extra_generation_params["Denoising strength"] = 0
         p.overlay_images = None
         p.mask_for_overlay = p.paste_to = None
-        p.batch_size = max(p.batch_size, len(p.init_images))
+        if len(p.init_images) > 1:
+            p.batch_size = len(p.init_images)
 
     return init
 

@@ -152,7 +152,6 @@ def _environment() -> dict[str, str]:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
         "OMP_WAIT_POLICY": "PASSIVE",
         # Equal requests are to give equal pictures, however busy the machine is.
-        "MKL_CBWR": "COMPATIBLE",
         **dict.fromkeys(("MKL_DYNAMIC", "OMP_DYNAMIC"), "FALSE"),
         "YOLO_OFFLINE": "true",
         "no_proxy": "127.0.0.1,localhost",

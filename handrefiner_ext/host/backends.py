@@ -1,0 +1,31 @@
+"""The stages inside the WebUI: networks load once per process and serve every run."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pipeline import Stages
+from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, RENDERERS, Registry
+from handrefiner_ext.types import Inpainter, Renderer
+
+
+@lru_cache(maxsize=16)
+def _build(registry: Registry, name: str) -> Any:
+    return registry.build(name)
+
+
+def renderer_of(params: RefineParams) -> Renderer:
+    renderer: Renderer = _build(RENDERERS, params.renderer)
+    return renderer
+
+
+def stages_with(inpainter: Inpainter, params: RefineParams) -> Stages:
+    """What `params` names, with an inpainter that belongs to one picture."""
+    return Stages(
+        detector=_build(DETECTORS, params.detector),
+        reconstructor=_build(RECONSTRUCTORS, params.mesh),
+        renderer=renderer_of(params),
+        inpainter=inpainter,
+    )

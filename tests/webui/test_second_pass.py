@@ -1,0 +1,176 @@
+"""The outer run and the host behave as if the second pass were not there."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from generation import (
+    GENTLE,
+    SIZE,
+    alike,
+    as_mask,
+    changed,
+    encode,
+    hands_of,
+    img2img,
+    load,
+    txt2img,
+)
+
+MODEL = "control_sd15_inpaint_depth_hand_fp16"
+SLOW = {**GENTLE, "steps": 150, "denoising_strength": 0.9}
+
+
+@pytest.fixture(scope="module")
+def woman(photographs, host):
+    picture = load(photographs / "2.jpg")
+    img2img(host, picture)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def plain(host, woman):
+    return img2img(host, woman)
+
+
+def test_skipping_img2img_keeps_every_pixel_outside_the_mask(host, woman):
+    hands = {**GENTLE, "skip_img2img": True, "extra_images": True}
+    on = img2img(host, woman, hands, denoising_strength=0.75, batch_size=2)
+    mask = as_mask(on.images[-2])
+    for result in on.images[-8:-6]:
+        assert changed(result, woman)[mask].any()
+        assert not changed(result, woman)[~mask].any()
+
+
+def test_skipping_img2img_keeps_a_picture_of_odd_size_to_the_bit(host, photographs, woman):
+    picture = load(photographs / "2.jpg", (501, 389))
+    hands = {**GENTLE, "skip_img2img": True, "hands": "left"}
+    on = img2img(host, picture, hands, denoising_strength=0.75)
+    assert on.image.shape == picture.shape
+    assert not changed(on.image, picture).any()
+    assert "not among those chosen" in on.hands
+
+
+@pytest.mark.parametrize("full_res", [False, True])
+def test_skipping_img2img_stays_inside_the_inpaint_mask(host, woman, full_res):
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
+    mask[:, :256] = True
+    inpaint = {"mask": encode(mask), "inpaint_full_res": full_res, "mask_blur": 4}
+    hands = {**GENTLE, "skip_img2img": True}
+    on = img2img(host, woman, hands, denoising_strength=0.75, **inpaint)
+    difference = changed(on.image, woman)
+    assert difference.any()
+    assert not difference[:, 256:].any()
+    again = img2img(host, woman, **inpaint, inpainting_fill=1)
+    assert changed(again.image, woman).any(), "without the switch the picture is generated anew"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"control_model": "no_such_model"}, "not installed"),
+        ({"control_model": "control_v11f1p_sd15_depth"}, "not installed"),
+        ({"mask": "drawn"}, "drawn"),
+        ({"min_hand_size": 500}, "left alone"),
+        ({"hands": "left"}, "not among those chosen"),
+    ],
+)
+def test_what_is_missing_leaves_the_picture_unharmed_and_says_so(
+    host, woman, plain, values, reason
+):
+    on = img2img(host, woman, {**GENTLE, **values})
+    assert alike(on.image, plain.image)
+    assert reason in on.hands
+    assert "refined" not in on.hands
+    assert "1 right refined" in img2img(host, woman, GENTLE).hands
+
+
+def test_the_parameters_file_is_the_outer_runs(host, woman):
+    img2img(host, woman, {**GENTLE, "prompt": "five_fingers_of_the_second_pass"})
+    if host.data is None:
+        pytest.skip("the host is not ours; its data folder is unknown")
+    text = (host.data / "params.txt").read_text("utf-8")
+    assert text.startswith("a hand\n")
+    assert f"Size: {SIZE}x{SIZE}" in text
+    assert "HandRefiner strength: 0.55" in text
+
+
+def test_another_checkpoint_is_loaded_once_for_a_batch_and_leaves_no_trace(host, woman, plain):
+    before = host.read_log().count("Loading weights")
+    hands = {**GENTLE, "checkpoint": "tiny-sd15-inpainting", "extra_images": True}
+    on = img2img(host, woman, hands, batch_size=2, do_not_save_grid=True)
+    loads = host.read_log().count("Loading weights") - before
+    mask = as_mask(on.images[-2])
+    pictures = [i for i, text in zip(on.images, on.texts, strict=True) if "extra:" not in text]
+    assert all(changed(picture, plain.image)[mask].any() for picture in pictures[-2:])
+    assert all("refined" in hands_of(text) for text in on.texts)
+    assert "Model: tiny-sd15," in on.texts[0]
+    assert loads <= 2, "there and back"
+    assert alike(img2img(host, woman).image, plain.image)
+    assert host.get("/sdapi/v1/options")["sd_model_checkpoint"].startswith("tiny-sd15.")
+
+
+def outer_unit(photograph):
+    return {
+        "enabled": True,
+        "module": "none",
+        "model": MODEL,
+        "weight": 1.0,
+        "image": encode(photograph),
+    }
+
+
+def test_the_outer_runs_controlnet_stays_for_all_its_pictures(host, woman):
+    scripts = {"ControlNet": {"args": [outer_unit(woman)]}}
+    more = {"n_iter": 2, "do_not_save_grid": True, "denoising_strength": 0.3}
+    off = img2img(host, woman, alwayson_scripts=scripts, **more)
+    on = img2img(host, woman, GENTLE, alwayson_scripts=scripts, **more)
+    assert len(on.images) == len(off.images)
+    touched = 0
+    for with_us, without in zip(on.images, off.images, strict=True):
+        touched += changed(with_us, without).any()
+        assert alike(with_us[:150], without[:150]), "above the hand nothing may change"
+    assert touched >= 2
+
+
+@pytest.mark.parametrize("route", ["interrupt", "skip"])
+def test_stopping_during_the_second_pass_keeps_the_original(host, woman, plain, route):
+    answers = []
+    worker = threading.Thread(target=lambda: answers.append(img2img(host, woman, SLOW)))
+    worker.start()
+    try:
+        wait_for_the_second_pass(host)
+        host.post(f"/sdapi/v1/{route}", {})
+    finally:
+        worker.join()
+    assert alike(answers[0].image, plain.image)
+    assert "interrupted or skipped" in answers[0].hands
+    after = img2img(host, woman, GENTLE)
+    assert "1 right refined" in after.hands
+
+
+def wait_for_the_second_pass(host):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        progress = host.get("/sdapi/v1/progress?skip_current_image=true")
+        step = progress["state"]["sampling_step"]
+        if "HandRefiner" in (progress["textinfo"] or "") and step > 1:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the second pass did not begin")
+
+
+def test_two_hands_far_apart_are_two_regions_with_prompts_of_their_own(host, woman):
+    photograph = np.concatenate([woman, woman[:, ::-1]], axis=1)
+    hands = {**GENTLE, "prompt": "one [SEP] [PROMPT]", "extra_images": True}
+    on = txt2img(host, photograph, hands, width=2 * SIZE)
+    mask = as_mask(on.images[2])
+    difference = changed(on.image, photograph)
+    assert "1 right refined; 2 left refined" in on.hands
+    assert "kept" not in on.hands
+    assert difference[:, :SIZE].any()
+    assert difference[:, SIZE:].any()
+    assert not difference[~mask].any()
