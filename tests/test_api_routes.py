@@ -9,12 +9,14 @@ from threading import Lock
 
 import numpy as np
 import pytest
-from hand_scenes import BOTH, BrightDetector, PlateReconstructor, make_stages, picture_with
+from hand_scenes import BOTH, PlateReconstructor, make_stages, picture_with
 
 import handrefiner_ext
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import BackendUnavailable, InvalidParameter
 from handrefiner_ext.params import WEBUI, RefineParams, fields_of
+from handrefiner_ext.pipeline import LazyInpainter
+from handrefiner_ext.registry import Registry
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -29,7 +31,22 @@ SHOWN = [f.name for f in fields_of(WEBUI)]
 
 
 @pytest.fixture
-def client(tiny_stages):
+def held(monkeypatch):
+    """Tiny backends by their stage instead of networks; a test may replace one of them."""
+    tiny = vars(make_stages())
+    held = {"mesh" if stage == "reconstructor" else stage: tiny[stage] for stage in tiny}
+    build = Registry.build
+
+    def build_tiny(registry, name, **options):
+        return held[registry.kind] if registry.kind in held else build(registry, name, **options)
+
+    monkeypatch.setattr(Registry, "build", build_tiny)
+    monkeypatch.setattr(LazyInpainter, "backend", held["inpainter"])
+    return held
+
+
+@pytest.fixture
+def client(held):
     return make_client()
 
 
@@ -98,8 +115,8 @@ def test_hints_are_those_of_the_pipeline(client, picture):
     assert (said["width"], said["height"]) == picture.shape[1::-1]
 
 
-def test_a_hand_that_is_left_alone_is_told_with_the_reason(client, tiny_stages, picture):
-    tiny_stages["reconstructor"] = PlateReconstructor(refuses="left")
+def test_a_hand_that_is_left_alone_is_told_with_the_reason(client, held, picture):
+    held["mesh"] = PlateReconstructor(refuses="left")
     said = ask(client, "/hints", image=to_text(picture)).json()
     assert [hand["handedness"] for hand in said["hands"]] == ["right"]
     assert [skipped["reason"] for skipped in said["skipped"]] == ["No plausible hand fits."]
@@ -119,7 +136,7 @@ def test_refine_with_a_named_backend_gives_the_pipelines_picture(client, picture
     assert all(decision["reason"] for decision in said["decisions"])
 
 
-def test_refine_uses_the_hosts_model_where_no_backend_is_named(tiny_stages, picture):
+def test_refine_uses_the_hosts_model_where_no_backend_is_named(held, picture):
     lock, seen = Lock(), []
 
     def paint(image, params, drawn_mask):
@@ -304,29 +321,31 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_unpacked(client)
 
 
 def test_a_missing_package_is_told_in_a_sentence(picture, monkeypatch):
-    def build(params):
+    def build(registry, name):
         raise BackendUnavailable("No detector can be used here. Install ai-edge-litert.")
 
-    monkeypatch.setattr(pipeline, "build_stages", build)
+    monkeypatch.setattr(Registry, "build", build)
     answer = ask(make_client(), "/hints", image=to_text(picture))
     assert answer.status_code == 503
     assert answer.json()["detail"] == "No detector can be used here. Install ai-edge-litert."
 
 
-def test_the_next_request_with_the_same_backends_does_not_build_them_again(picture, monkeypatch):
+def test_every_backend_is_built_once_however_often_it_is_asked_for(picture, monkeypatch):
     built = []
+    tiny = make_stages()
 
-    def build(params):
-        built.append(params)
-        return make_stages(detector=BrightDetector())
+    def build(registry, name):
+        built.append((registry.kind, name))
+        return {"detector": tiny.detector, "mesh": tiny.reconstructor}.get(
+            registry.kind, tiny.renderer
+        )
 
-    monkeypatch.setattr(pipeline, "build_stages", build)
+    monkeypatch.setattr(Registry, "build", build)
     client = make_client()
-    for strength in (0.4, 0.5):
-        ask(client, "/hints", image=to_text(picture), strength=strength)
-    assert len(built) == 1
-    ask(client, "/hints", image=to_text(picture), detector="litert")
-    assert len(built) == 2
+    for detector in ("litert", "mediapipe", "litert", "mediapipe", "auto"):
+        assert ask(client, "/hints", image=to_text(picture), detector=detector).status_code == 200
+        get(client, "/models")
+    assert len(built) == len(set(built))
 
 
 def test_routes_that_compute_are_absent_where_the_host_does_not_want_them(picture):

@@ -62,7 +62,9 @@ def test_without_any_detector_one_sentence_names_both_and_what_to_run():
 def test_the_list_of_backends_says_why_each_cannot_be_used():
     said = run_without(
         DETECTORS,
-        "from handrefiner_ext.api.worker import list_backends\nprint(json.dumps(list_backends()))",
+        "from handrefiner_ext.api.services import Services\n"
+        "from handrefiner_ext.api.worker import Worker\n"
+        "print(json.dumps(Worker(Services()).list_backends()))",
     )
     assert all("pip install" in reason for reason in said["detector"].values())
     assert said["mesh"] == {"open_hand": None}

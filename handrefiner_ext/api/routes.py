@@ -13,7 +13,7 @@ from handrefiner_ext.api.auth import build_check
 from handrefiner_ext.api.body import MAX_BODY_BYTES, Problem, read_request
 from handrefiner_ext.api.schema import describe_parameters
 from handrefiner_ext.api.services import Services
-from handrefiner_ext.api.worker import Worker, list_backends
+from handrefiner_ext.api.worker import Worker
 from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
 from handrefiner_ext.pictures.decode import MAX_PIXELS
 
@@ -123,7 +123,7 @@ class Routes:
                 "checkpoint_family": known.checkpoint_family,
                 "chosen": known.chosen,
                 "reason": known.reason,
-                "backends": list_backends(),
+                "backends": self.worker.list_backends(),
             }
 
     def hints(self, body: bytes = Depends(read_body)) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import Any
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import Problem, Request
 from handrefiner_ext.api.services import Services
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import Stages
+from handrefiner_ext.pipeline import LazyInpainter, Stages
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS, Registry
 from handrefiner_ext.types import Hints, RefineResult
 
@@ -20,12 +21,12 @@ NO_PAINTER = (
 
 
 class Worker:
-    """Keeps the backends of the last request for the next one."""
+    """Builds every backend once: some of them are never freed before the process ends."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = Lock()
-        self._kept: tuple[object, Stages] | None = None
+        self._built: dict[tuple[str, str], Any] = {}
 
     def hints(self, request: Request) -> Hints:
         with self._lock:
@@ -45,24 +46,32 @@ class Worker:
         with self._services.lock:
             return self._services.refine(image, params, mask)
 
+    def list_backends(self) -> dict[str, dict[str, str | None]]:
+        """Stage -> name -> why it cannot be used, or None where it can."""
+        registries = (DETECTORS, RECONSTRUCTORS, RENDERERS, INPAINTERS)
+        with self._lock:
+            return {
+                registry.kind: {name: self._obstacle(registry, name) for name in registry.names()}
+                for registry in registries
+            }
+
     def _stages(self, params: RefineParams) -> Stages:
-        key = (params.detector, params.mesh, params.renderer, params.backend)
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, pipeline.build_stages(params))
-        return self._kept[1]
+        return Stages(
+            detector=self._build(DETECTORS, params.detector),
+            reconstructor=self._build(RECONSTRUCTORS, params.mesh),
+            renderer=self._build(RENDERERS, params.renderer),
+            inpainter=LazyInpainter(params.backend),
+        )
 
+    def _build(self, registry: Registry, name: str) -> Any:
+        key = (registry.kind, name)
+        if key not in self._built:
+            self._built[key] = registry.build(name)
+        return self._built[key]
 
-def list_backends() -> dict[str, dict[str, str | None]]:
-    """Stage -> name -> why it cannot be used, or None where it can."""
-    stages = (DETECTORS, RECONSTRUCTORS, RENDERERS, INPAINTERS)
-    return {
-        stage.kind: {name: _obstacle(stage, name) for name in stage.names()} for stage in stages
-    }
-
-
-def _obstacle(stage: Registry, name: str) -> str | None:
-    try:
-        stage.build(name)
-    except BackendUnavailable as error:
-        return str(error)
-    return None
+    def _obstacle(self, registry: Registry, name: str) -> str | None:
+        try:
+            self._build(registry, name)
+        except BackendUnavailable as error:
+            return str(error)
+        return None
