@@ -2,39 +2,82 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from modules import processing, scripts, shared
 
+from handrefiner_ext.errors import BackendUnavailable, HandRefinerError
 from handrefiner_ext.host import checkpoint
 from handrefiner_ext.host.backends import renderer_of, stages_with
-from handrefiner_ext.host.inpainter import WebuiInpainter
+from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
-from handrefiner_ext.types import Image, Mask, RefineResult
+from handrefiner_ext.types import ControlMaps, Decision, HandMesh, Image, Mask, RefineResult
 
+logger = logging.getLogger(__name__)
 STEPS, CFG_SCALE, SAMPLER, SCHEDULER = 20, 7.0, "DPM++ 2M", "Karras"
 """What stands for "the picture's own" here."""
 
 
+class CarefulPainter:
+    """The WebUI's inpainter; where it fails the picture stays as it is and `problem` says why."""
+
+    name = WebuiInpainter.name
+
+    def __init__(self, painter: WebuiInpainter) -> None:
+        self.painter = painter
+        self.problem: str | None = None
+
+    def paint(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image:
+        try:
+            return self.painter.paint(image, meshes, maps, params)
+        except HandRefinerError as reason:
+            self.problem = str(reason)
+        except Exception as fault:  # whatever fails, the picture comes back
+            logger.exception("HandRefiner could not repaint this picture.")
+            self.problem = explain(fault)
+        return image
+
+
 def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) -> RefineResult:
-    """`image` with its hands repainted; hold the WebUI's lock while this runs."""
-    p = _make_run(params)
-    painter = WebuiInpainter(p, renderer_of(params))
+    """`image` with its hands repainted; hold the WebUI's lock while this runs.
+
+    A hand that could not be painted stays as it was, and its decision says why.
+    """
+    if shared.sd_model is None:
+        raise BackendUnavailable("No checkpoint is loaded; choose one in the WebUI first.")
     shared.state.begin(job="handrefiner")
     try:
-        result = refine(image, params, stages_with(painter, params), drawn_mask)
+        with closing(_make_run(params)) as p:
+            try:
+                painter = CarefulPainter(WebuiInpainter(p, renderer_of(params)))
+                result = refine(image, params, stages_with(painter, params), drawn_mask)
+            finally:
+                checkpoint.restore(p)
     finally:
-        checkpoint.restore()
         shared.state.end()
-        p.close()
-    problems = {n: r.problem for r in painter.reports if r.problem for n in r.numbers}
-    decisions = tuple(
-        replace(d, refined=False, reason=problems[d.number]) if d.number in problems else d
-        for d in result.decisions
-    )
-    return replace(result, decisions=decisions)
+        shared.total_tqdm.clear()
+    return _explain(result, painter)
+
+
+def _explain(result: RefineResult, painter: CarefulPainter) -> RefineResult:
+    """With the reasons that only the painter knows, and the control model."""
+    regions, model = painter.painter.reports, painter.painter.model
+    problems = {number: r.problem for r in regions if r.problem for number in r.numbers}
+
+    def decide(decision: Decision) -> Decision:
+        problem = problems.get(decision.number, painter.problem)
+        if problem is None:
+            return decision
+        return replace(decision, refined=False, reason=problem, after=None)
+
+    notes = (*result.notes, *([f"control model: {model}"] if model else []))
+    return replace(result, decisions=tuple(map(decide, result.decisions)), notes=notes)
 
 
 def _make_run(params: RefineParams) -> Any:
@@ -50,9 +93,10 @@ def _make_run(params: RefineParams) -> Any:
         tiling=False,
     )
     runner = scripts.scripts_img2img
+    # No script of the panel is to set itself up for a run that does not happen.
     p.scripts_setup_complete = True
     p.scripts = runner
-    p.script_args = [None] * max(script.args_to for script in runner.alwayson_scripts)
+    p.script_args = [None] * max(script.args_to or 0 for script in runner.alwayson_scripts)
     p.batch_index = p.iteration = 0
     p.prompts, p.negative_prompts = [""], [""]
     p.seeds = p.subseeds = [params.seed]

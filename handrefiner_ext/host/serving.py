@@ -12,8 +12,8 @@ from handrefiner_ext.api.routes import add_routes as add_own_routes
 from handrefiner_ext.api.services import ControlModel, ModelList, Services
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.host import controlnet
+from handrefiner_ext.host.given_picture import refine_picture
 from handrefiner_ext.host.lists import LISTS
-from handrefiner_ext.host.still import refine_picture
 from handrefiner_ext.params import RefineParams
 
 logger = logging.getLogger(__name__)
