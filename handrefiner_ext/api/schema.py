@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import Field, fields
 from typing import Any
 
@@ -48,3 +49,23 @@ def _describe(f: Field[Any]) -> dict[str, Any]:
         "help": knob.help,
         "position": NAMES.index(f.name) if f.name in NAMES else None,
     }
+
+
+def api_table() -> str:
+    """All parameters as a Markdown table, for the documentation."""
+    rows = ["| position | name | default | allowed | what it does |", "|---|---|---|---|---|"]
+    for said in describe_parameters():
+        position = "" if said["position"] is None else said["position"]
+        default = json.dumps(said["default"])
+        rows.append(
+            f"| {position} | `{said['name']}` | `{default}` | {_allowed(said)} | {said['help']} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _allowed(said: dict[str, Any]) -> str:
+    if said["choices"] is not None:
+        return ", ".join(said["choices"])
+    if said["minimum"] is None:
+        return str(said["type"])
+    return f"{said['type']}, {said['minimum']:.12g} to {said['maximum']:.12g}"

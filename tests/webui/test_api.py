@@ -6,9 +6,11 @@ import base64
 import io
 import json
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
+import warnings
 
 import numpy as np
 import pytest
@@ -114,6 +116,18 @@ def test_refine_that_cannot_paint_gives_the_picture_back_with_the_reason(host, p
 def test_refine_with_the_draft_backend_needs_no_model(host, photograph):
     said = host.post(PREFIX + "/refine", {"image": photograph, "backend": "draft"})
     assert [decision["refined"] for decision in said["decisions"]] == [True]
+
+
+def test_the_example_of_the_documentation_runs(host, photographs, tmp_path, monkeypatch, capsys):
+    text = (running_host.PROJECT / "docs" / "api.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "picture.png").write_bytes((photographs / "1.jpg").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the example leaves closing to Python
+        exec(code.replace("http://127.0.0.1:7860", host.url), {})
+    assert "'right'" in capsys.readouterr().out
+    assert (tmp_path / "refined.png").read_bytes().startswith(b"\x89PNG")
 
 
 WRONG = [
