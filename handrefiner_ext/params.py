@@ -80,8 +80,8 @@ class RefineParams:
     keep_best: bool = knob(
         False,
         "Keep best",
-        "Keep the original hand where the new one is not better. In this version the judge only "
-        "reports.",
+        "Keep the original hand where no such hand is seen in the new picture. Which of two hands "
+        "is the better drawn one is not judged yet.",
     )
     backend: str = knob(
         "draft",

@@ -86,11 +86,10 @@ def test_hints_ask_for_no_inpainter(monkeypatch):
         pipeline.refine(picture_with(BOTH), PARAMS, stages)
 
 
-def test_keep_best_and_an_ignored_strength_are_said():
-    params = RefineParams(keep_best=True, strength=0.7)
+def test_an_ignored_strength_is_said():
     stages = make_stages(inpainter=FloodPainter(name="draft"))
-    notes = pipeline.refine(picture_with(BOTH), params, stages).notes
-    assert [note.partition(":")[0] for note in notes] == ["strength", "keep_best"]
+    notes = pipeline.refine(picture_with(BOTH), RefineParams(strength=0.7), stages).notes
+    assert [note.partition(":")[0] for note in notes] == ["strength"]
     assert pipeline.refine(picture_with(BOTH), RefineParams(), stages).notes == ()
 
 

@@ -1,13 +1,14 @@
-"""The simplest policy: every hand is painted once, and what comes out is kept."""
+"""The simplest policy: every hand is painted once; the guard may give single hands back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.search import guard
 from handrefiner_ext.types import (
     Agreement,
     Decision,
@@ -45,7 +46,25 @@ def paint_once(
         _decide(number, image, painted, hints, (before[number], after[number]))
         for number in range(len(hints.meshes))
     )
-    return Outcome(painted, decisions, _notes(params, inpainter))
+    outcome = Outcome(painted, decisions, _notes(params, inpainter))
+    if not params.keep_best or painted is image:
+        return outcome
+    return _hold_back(outcome, image, after, hints)
+
+
+def _hold_back(
+    outcome: Outcome, image: Image, after: tuple[Agreement, ...], hints: Hints
+) -> Outcome:
+    """The outcome with the original in place of every new hand that is none."""
+    lost = guard.find_lost(after, hints.maps)
+    decisions = tuple(
+        replace(decision, refined=False, reason=guard.explain(after[decision.number]))
+        if decision.refined and decision.number in lost
+        else decision
+        for decision in outcome.decisions
+    )
+    kept = guard.give_back(image, outcome.image, lost, hints.maps)
+    return replace(outcome, image=kept, decisions=decisions)
 
 
 def _paint_inside_mask(
@@ -76,6 +95,4 @@ def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
     default = {f.name: f.default for f in fields(params)}
     if inpainter.name == "draft" and params.strength != default["strength"]:
         notes.append(f"strength: the draft backend ignores it ({params.strength:g} was given).")
-    if params.keep_best:
-        notes.append("keep_best: the judge only reports in this version; nothing is held back.")
     return tuple(notes)

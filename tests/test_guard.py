@@ -1,0 +1,104 @@
+"""keep_best gives a hand back where the new picture shows no such hand, and only that hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hand_scenes import BOTH, BrightDetector, FloodPainter, make_stages, picture_with
+from scenes import Placement, generator, make_scene
+
+from handrefiner_ext import pipeline
+from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pipeline import Stages
+from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.search.guard import FARTHEST, explain
+from handrefiner_ext.types import Agreement
+
+KEEP = RefineParams(keep_best=True)
+
+
+@dataclass
+class NoisePainter:
+    """A model that paints no hands, as a random one does."""
+
+    name: str = "noise"
+
+    def paint(self, image, meshes, maps, params):
+        return np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
+
+
+@dataclass
+class SamePainter:
+    """Repaints the same hand a little darker."""
+
+    name: str = "same"
+
+    def paint(self, image, meshes, maps, params):
+        return (image * 0.9).astype(np.uint8)
+
+
+@dataclass
+class OneLost(BrightDetector):
+    """Does not see the first hand again once the picture was painted."""
+
+    def redetect(self, image, hands, params):
+        seen = super().redetect(image, hands, params)
+        return (None, *seen[1:]) if (image == 255).any() else seen
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(generator("train", 10_005), 512, 512, (Placement(256, 256, 200.0),))
+
+
+def real_stages(painter):
+    return Stages(LitertDetector(), OpenHandReconstructor(), RasterRenderer(), painter)
+
+
+def test_noise_does_not_replace_a_hand(scene):
+    result = pipeline.refine(scene.image, KEEP, real_stages(NoisePainter()))
+    assert result.image is scene.image
+    assert result.decisions
+    for decision in result.decisions:
+        assert not decision.refined
+        assert "original was kept" in decision.reason
+
+
+def test_without_the_guard_noise_does_replace_it(scene):
+    result = pipeline.refine(scene.image, RefineParams(), real_stages(NoisePainter()))
+    assert (result.image != scene.image).any()
+
+
+def test_a_hand_that_is_still_one_is_kept_new(scene):
+    result = pipeline.refine(scene.image, KEEP, real_stages(SamePainter()))
+    assert all(decision.refined for decision in result.decisions)
+    assert (result.image != scene.image).any()
+
+
+def test_one_lost_hand_does_not_cost_the_other(scene):
+    image = picture_with(BOTH, height=100, width=400)
+    params = replace(KEEP, padding_bbox=0)
+    result = pipeline.refine(image, params, make_stages(detector=OneLost()))
+    lost, kept = result.decisions
+    assert (lost.refined, kept.refined) == (False, True)
+    (lost_box, lost_mask), (kept_box, kept_mask) = result.hints.maps.hand_masks
+    assert not (result.image[lost_box.slices] != image[lost_box.slices])[lost_mask].any()
+    assert (result.image[kept_box.slices][kept_mask] == FloodPainter().colour).all()
+
+
+def test_hands_of_one_region_go_together():
+    image = picture_with(BOTH, height=100, width=120)
+    params = replace(KEEP, padding_bbox=60)
+    result = pipeline.refine(image, params, make_stages(detector=OneLost()))
+    assert [decision.refined for decision in result.decisions] == [False, False]
+    assert result.image is image
+
+
+def test_the_reason_names_the_distance_and_what_is_allowed():
+    assert "no such hand" in explain(Agreement(None, None))
+    assert "40%" in explain(Agreement(80.0, 0.4))
+    assert f"{FARTHEST:.0%}" in explain(Agreement(80.0, 0.4))
