@@ -172,7 +172,7 @@ def explain(fault: BaseException) -> str:
     if "out of memory" in text.lower() or isinstance(fault, MemoryError):
         return "There was not enough memory; choose a smaller region size or close other programs."
     kind = type(fault).__name__
-    return f"The second pass failed with {kind}: {text[:300]}"
+    return f"It failed with {kind}: {text[:300]}"
 
 
 def _box_of(numbers: tuple[int, ...], maps: ControlMaps) -> Box:

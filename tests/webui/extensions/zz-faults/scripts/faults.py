@@ -1,0 +1,139 @@
+"""Test-only extension: makes one step of the second pass fail for the length of a request."""
+
+import contextlib
+from unittest import mock
+
+import torch
+from modules import processing, scripts, shared
+from PIL import Image
+
+from handrefiner_ext.host import backends, controlnet, inpainter
+from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
+
+IMG2IMG = processing.StableDiffusionProcessingImg2Img
+INNER = "_handrefiner_inner"
+
+
+def inside(owner, name, fake):
+    """Replace a method during second passes only; fake(self, original, *args)."""
+    original = getattr(owner, name)
+
+    def method(self, *args, **kwargs):
+        if getattr(self, INNER, False):
+            return fake(self, original, *args, **kwargs)
+        return original(self, *args, **kwargs)
+
+    return mock.patch.object(owner, name, method)
+
+
+def fail(error):
+    def fake(*args, **kwargs):
+        raise error
+
+    return fake
+
+
+def nan_samples(self, original, *args, **kwargs):
+    return original(self, *args, **kwargs) * float("nan")
+
+
+def find_controlnet(p):
+    return next(s for s in p.scripts.alwayson_scripts if s.title() == "ControlNet")
+
+
+def break_controlnet(p, fake):
+    script = find_controlnet(p)
+    original = script.process
+
+    def process(inner, *args, **kwargs):
+        return fake() if getattr(inner, INNER, False) else original(inner, *args, **kwargs)
+
+    return mock.patch.object(script, "process", process)
+
+
+def give_images(images):
+    original = processing.process_images
+
+    def process_images(p):
+        done = original(p)
+        if getattr(p, INNER, False):
+            done.images = images
+        return done
+
+    return mock.patch.object(processing, "process_images", process_images)
+
+
+def lose(registry):
+    """A backend whose package is gone; those built before are forgotten."""
+    backends._build.cache_clear()
+    where = {name: "a_package_that_is_gone.module:Backend" for name in registry.where}
+    return mock.patch.object(registry, "where", where)
+
+
+def break_backend(registry, method, error):
+    backends._build.cache_clear()
+    backend = type(registry.build("auto"))
+    return mock.patch.object(backend, method, fail(error))
+
+
+def rename(script):
+    return mock.patch.object(script, "title", return_value="gone")
+
+
+def take_family(family):
+    return mock.patch.object(controlnet, "checkpoint_family", return_value=family)
+
+
+OOM = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+FAULTS = {
+    "detector gone": lambda p: lose(DETECTORS),
+    "mesh gone": lambda p: lose(RECONSTRUCTORS),
+    "detector breaks": lambda p: break_backend(DETECTORS, "detect", RuntimeError("no luck")),
+    "mesh breaks": lambda p: break_backend(RECONSTRUCTORS, "reconstruct", ValueError("no fit")),
+    "renderer breaks": lambda p: mock.patch.object(inpainter, "build_maps", fail(OSError("GL"))),
+    "controlnet gone": lambda p: rename(find_controlnet(p)),
+    "controlnet raises": lambda p: break_controlnet(p, fail(RuntimeError("corrupt unit"))),
+    "controlnet idle": lambda p: break_controlnet(p, lambda: None),
+    "sampler raises": lambda p: inside(IMG2IMG, "sample", fail(RuntimeError("mat1 and mat2"))),
+    "sampler gives nan": lambda p: inside(IMG2IMG, "sample", nan_samples),
+    "nan unnoticed": lambda p: unnoticed(),
+    "out of memory": lambda p: inside(IMG2IMG, "sample", fail(OOM)),
+    "host memory": lambda p: inside(IMG2IMG, "init", fail(MemoryError())),
+    "no picture": lambda p: give_images([]),
+    "other size": lambda p: give_images([Image.new("RGB", (64, 64))]),
+    "other family": lambda p: take_family("sd2"),
+    "compositing breaks": lambda p: mock.patch.object(inpainter, "lay_over", fail(KeyError("x"))),
+}
+
+
+@contextlib.contextmanager
+def unnoticed():
+    unchecked = mock.patch.object(shared.cmd_opts, "disable_nan_check", True)
+    with unchecked, inside(IMG2IMG, "sample", nan_samples):
+        yield
+
+
+class Faults(scripts.Script):
+    """One argument: the name of the fault; empty = none."""
+
+    def title(self):
+        return "Faults"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        import gradio as gr
+
+        return [gr.Textbox(label="Fault", value="", visible=False)]
+
+    def process(self, p, fault, *args):
+        if fault and not getattr(p, INNER, False):
+            p._fault = contextlib.ExitStack()
+            p._fault.enter_context(FAULTS[fault](p))
+
+    def postprocess(self, p, processed, *args):
+        stack = vars(p).pop("_fault", None)
+        if stack is not None:
+            stack.close()
+            backends._build.cache_clear()

@@ -1,0 +1,84 @@
+"""Beside ADetailer, under scripts that run the WebUI many times, and on our own route."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from generation import BASE, GENTLE, alike, changed, decode, encode, img2img, load, read, txt2img
+
+
+@pytest.fixture(scope="module")
+def woman(photographs, host):
+    picture = load(photographs / "2.jpg")
+    img2img(host, picture)
+    return picture
+
+
+def test_both_after_detailers_run_once(host, woman):
+    face = {"ad_model": "mediapipe_face_short", "ad_denoising_strength": 0.1}
+    scripts = {"ADetailer": {"args": [True, False, face]}}
+    on = txt2img(host, woman, GENTLE, alwayson_scripts=scripts)
+    difference = changed(on.image, woman)
+    assert "ADetailer model: mediapipe_face_short" in on.texts[0]
+    assert on.texts[0].count("HandRefiner hands:") == 1
+    assert on.hands == "1 right refined"
+    assert difference[:220].any(), "the face"
+    assert difference[260:420].any(), "the hand"
+
+
+def test_a_strength_sweep_gives_as_many_pictures_as_values(host, woman):
+    axis = strength_axis(host)
+    values = "0.0, 0.4, 0.8"
+    nothing = [0, "", []]
+    # Legend, single pictures, sub-grids, free seeds, varied seeds (x, y, z), margin, csv.
+    args = [axis, values, [], *nothing, *nothing, *(False, True), *[False] * 5, 0, False]
+    body = {
+        **BASE,
+        "init_images": [encode(woman)],
+        "denoising_strength": 0.01,
+        "script_name": "x/y/z plot",
+        "script_args": args,
+        "alwayson_scripts": {"HandRefiner": {"args": [GENTLE]}},
+    }
+    done = read(host.post("/sdapi/v1/img2img", body))
+    cells = [image for image in done.images if image.shape == woman.shape][:3]
+    texts = [text for text in done.texts if "HandRefiner strength" in text]
+    assert len(cells) == 3
+    assert all(changed(a, b).any() for i, a in enumerate(cells) for b in cells[i + 1 :])
+    assert {t.split("HandRefiner strength: ")[1].split(",")[0] for t in texts} >= {"0.4", "0.8"}
+
+
+def strength_axis(host) -> int:
+    """Its number in img2img's list of axes, as the plot's own `script-info` counts them."""
+    for script in host.get("/sdapi/v1/script-info"):
+        if script["name"] == "x/y/z plot" and script["is_img2img"]:
+            return script["args"][0]["choices"].index("[HandRefiner] Strength")
+    raise AssertionError("no plot")
+
+
+def test_loopback_repaints_every_round(host, woman):
+    body = {
+        **BASE,
+        "init_images": [encode(woman)],
+        "denoising_strength": 0.01,
+        "script_name": "loopback",
+        "script_args": [2, 0.01, "Linear", "None"],
+        "alwayson_scripts": {"HandRefiner": {"args": [GENTLE]}},
+    }
+    done = read(host.post("/sdapi/v1/img2img", body))
+    assert sum("HandRefiner hands: 1 right refined" in text for text in done.texts) >= 2
+
+
+def test_our_route_repaints_a_picture_in_the_webui(host, woman):
+    values = {**GENTLE, "steps": 4, "sampler": "Euler", "prompt": "a hand"}
+    values.pop("enabled")
+    answer = host.post("/handrefiner/v1/refine", {"image": encode(woman), **values})
+    picture = decode(answer["image"])
+    difference = changed(picture, woman)
+    assert difference.any()
+    assert not difference[:200].any()
+    assert np.array_equal(picture.shape, woman.shape)
+
+
+def test_generating_after_all_that_is_as_before(host, woman):
+    assert alike(img2img(host, woman).image, img2img(host, woman).image)
