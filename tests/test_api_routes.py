@@ -134,6 +134,10 @@ def test_refine_with_a_named_backend_gives_the_pipelines_picture(client, picture
     assert np.array_equal(to_array(said["image"]), expected.image)
     assert [decision["refined"] for decision in said["decisions"]] == [True, True]
     assert all(decision["reason"] for decision in said["decisions"])
+    assert [decision["number"] for decision in said["decisions"]] == [1, 2]
+    for decision, expected_one in zip(said["decisions"], expected.decisions, strict=True):
+        assert decision["distance_before"] == expected_one.before.mpjpe
+        assert decision["distance_after"] == expected_one.after.mpjpe
 
 
 def test_refine_uses_the_hosts_model_where_no_backend_is_named(held, picture):
@@ -283,6 +287,11 @@ def test_a_body_that_is_no_request_gets_a_sentence(client, body, sentence):
 def test_a_form_is_refused(client):
     answer = client.post(PREFIX + "/hints", data={"image": "a"})
     assert answer.status_code == 415
+
+
+def test_a_body_that_promises_to_be_too_long_is_not_read_at_all(client):
+    headers = {"content-type": "application/json", "content-length": str(1 << 40)}
+    assert client.post(PREFIX + "/hints", content=b"{}", headers=headers).status_code == 413
 
 
 async def chunks(count):
