@@ -54,7 +54,7 @@ class WebuiInpainter:
             return image
         if controlnet.find_script(self.p.scripts) is None:
             raise PassFailed(controlnet.MISSING)
-        with undisturbed(self.p), checkpoint.chosen(params):
+        with undisturbed(self.p, checkpoint.restore), checkpoint.chosen(params):
             self.model = self._choose_model(params)
             return self._paint_regions(image, meshes, maps, params, regions)
 

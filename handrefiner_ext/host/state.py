@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -62,8 +62,11 @@ def attribute(owner: Any, name: str, value: object) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(p: Any) -> Iterator[None]:
-    """Everything global that a nested run touches is for the outer run `p` as it was."""
+def undisturbed(p: Any, restore_model: Callable[[Any], None]) -> Iterator[None]:
+    """Everything global that a nested run touches is for the outer run `p` as it was.
+
+    restore_model: called before ControlNet hooks the network again.
+    """
     from modules import sd_models, shared
     from modules.sd_hijack import model_hijack
 
@@ -72,7 +75,7 @@ def undisturbed(p: Any) -> Iterator[None]:
     text = shared.state.textinfo
     with ExitStack() as stack:
         # First in, last out: it comes back under the outer run's own settings.
-        stack.enter_context(_outer_controlnet_unhooked(p))
+        stack.enter_context(_outer_controlnet_unhooked(p, restore_model))
         # params.txt holds the outer run's parameters; a nested run would write its own into it.
         stack.enter_context(attribute(shared.cmd_opts, "no_prompt_history", True))
         quiet = dict(QUIET_OPTIONS)
@@ -124,7 +127,7 @@ def _without_batch_hijack() -> Iterator[None]:
 
 
 @contextmanager
-def _outer_controlnet_unhooked(p: Any) -> Iterator[None]:
+def _outer_controlnet_unhooked(p: Any, restore_model: Callable[[Any], None]) -> Iterator[None]:
     """The outer run's own units leave the network and come back for its further pictures."""
     from modules import processing
 
@@ -139,6 +142,7 @@ def _outer_controlnet_unhooked(p: Any) -> Iterator[None]:
         yield
     finally:
         try:
+            restore_model(p)
             script.process(copy.copy(p), *args)
         except Exception:
             logger.exception("ControlNet could not be set up again for the pictures that follow.")
