@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from modules import sd_models, sd_vae, shared
+from modules import sd_models, sd_samplers, sd_vae, shared
 
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.host.state import options
@@ -49,6 +49,9 @@ def restore(p: Any | None = None) -> None:
     sd_vae.reload_vae_weights()
     if p is not None:
         sd_models.apply_token_merging(shared.sd_model, p.get_token_merging_ratio())
+        if getattr(p, "sampler", None) is not None:
+            # img2img makes its sampler once; the network that it knows may have been unloaded.
+            p.sampler = sd_samplers.create_sampler(p.sampler_name, shared.sd_model)
     _Swap.active = False
 
 
