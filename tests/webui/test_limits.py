@@ -1,0 +1,95 @@
+"""What the extension costs the host, and that it lives beside ADetailer, over many requests."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from generation import GENTLE, alike, changed, img2img, load
+from running_host import Host, start_host
+
+REQUESTS, SETTLED = 50, 10
+ADETAILER = {"ad_model": "mediapipe_face_full", "ad_confidence": 0.1, "ad_inpaint_width": 256}
+FACES = {"args": [True, False, {**ADETAILER, "ad_denoising_strength": 0.05}]}
+
+
+@pytest.fixture(scope="module")
+def woman(photographs):
+    return load(photographs / "2.jpg")
+
+
+def resident_mb(host: Host) -> float:
+    """Memory of the host's process, MB."""
+    if host.process is None:
+        pytest.skip("the host was started by somebody else; its memory cannot be read")
+    status = Path(f"/proc/{host.process.pid}/status")
+    if not status.exists():
+        pytest.skip("memory is read from /proc, which this system does not have")
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status.read_text())[0]) / 1024
+
+
+def started_in(host: Host) -> float:
+    """Seconds that the host's own log gives its start."""
+    return float(re.findall(r"Startup time: ([\d.]+)s", host.read_log())[0])
+
+
+def test_with_keep_best_noise_does_not_replace_the_hand(host, woman):
+    strong = {**GENTLE, "denoising_strength": 1.0}
+    plain = img2img(host, woman)
+    noise = img2img(host, woman, strong)
+    kept = img2img(host, woman, {**strong, "keep_best": True})
+    assert changed(noise.image, plain.image).any()
+    assert alike(kept.image, plain.image)
+    assert "original was kept" in kept.hands
+
+
+def test_adetailer_and_we_both_run_once_in_one_request(host, woman):
+    more = {"alwayson_scripts": {"ADetailer": FACES}}
+    faces = img2img(host, woman, **more)
+    both = img2img(host, woman, GENTLE, **more)
+    assert "ADetailer model: mediapipe_face_full" in faces.texts[0]
+    assert "ADetailer model: mediapipe_face_full" in both.texts[0]
+    assert both.hands == "1 right refined"
+    assert both.texts[0].count("HandRefiner hands") == 1
+    difference = changed(both.image, faces.image)
+    assert difference.any()
+    rows, _ = difference.nonzero()
+    assert rows.min() > 512 // 3, "only the hand may differ, not the face that ADetailer repaints"
+
+
+def test_memory_does_not_grow_and_nothing_stays_behind(host, woman):
+    first = img2img(host, woman)
+    for number in range(1, REQUESTS + 1):
+        assert "refined" in img2img(host, woman, GENTLE, seed=number).hands
+        if number == SETTLED:
+            settled = resident_mb(host)
+    assert resident_mb(host) < 1.05 * settled
+    assert alike(img2img(host, woman).image, first.image)
+
+
+def start_twice(folder: Path, switched_off: bool) -> tuple[float, float]:
+    """Least seconds and megabytes of two starts, with the extension or with it switched off."""
+    seconds, memory = [], []
+    for number in range(2):
+        data = folder / str(number) / "data"
+        data.mkdir(parents=True)
+        off = ["handrefiner"] if switched_off else []
+        (data / "config.json").write_text(json.dumps({"disabled_extensions": off}))
+        running = start_host(data.parent)
+        try:
+            seconds.append(started_in(running))
+            memory.append(resident_mb(running))
+        finally:
+            running.stop()
+    return min(seconds), min(memory)
+
+
+def test_the_start_is_hardly_longer_and_needs_hardly_more_memory(host, tmp_path):
+    if host.process is None:
+        pytest.skip("the host was started by somebody else; none can be started beside it")
+    without = start_twice(tmp_path / "without", switched_off=True)
+    within = start_twice(tmp_path / "within", switched_off=False)
+    assert within[0] - without[0] < 0.5, f"{within[0]} s with, {without[0]} s without"
+    assert within[1] - without[1] < 50, f"{within[1]:.0f} MB with, {without[1]:.0f} MB without"
