@@ -31,8 +31,15 @@ def resident_mb(host: Host) -> float:
 
 
 def started_in(host: Host) -> float:
-    """Seconds that the host's own log gives its start."""
-    return float(re.findall(r"Startup time: ([\d.]+)s", host.read_log())[0])
+    """Seconds of the host's start in which extensions have a part, from its own log.
+
+    The rest, such as the import of torch, is the same with and without us, and far noisier.
+    """
+    parts = re.findall(
+        r"(load scripts|create ui|add APIs|app_started_callback): ([\d.]+)s", host.read_log()
+    )
+    assert len(parts) >= 3
+    return sum(float(seconds) for _, seconds in parts)
 
 
 def test_with_keep_best_noise_does_not_replace_the_hand(host, woman):
