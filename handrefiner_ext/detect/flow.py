@@ -14,6 +14,12 @@ from handrefiner_ext.types import Box, Detection, FloatArray, Hand, Image, Refus
 
 BOX_OVERLAP = 0.3
 """Overlap from which a hand belongs to a user's box even where its centre lies outside of it."""
+FAINT_SCORE, FAINT_PRESENCE = 0.2, 0.1
+"""What scores less is not even looked at, to be reported as rejected; of palms and of hands."""
+BOX_VIEWS = (1.0, 1.5, 2.5)
+"""Sides of the views of a user's box, in longer sides of the box."""
+NEARBY_VIEW = 2.5
+"""Side of the view in which a known hand is looked for again, in sides of its box."""
 STILL_THERE = 0.5
 """Mean distance of the landmarks, in hand sizes, within which a hand counts as found again."""
 

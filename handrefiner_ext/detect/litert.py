@@ -19,18 +19,10 @@ from handrefiner_ext.detect.sightings import Sighting
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, Hand, Image
 
-FAINT_SCORE = 0.2
-"""Palms from this score on are looked at, to be reported where they turn out to be hands."""
 MOST_FAINT = 8
 """So many faint palms are looked at; a threshold of zero would bring thousands."""
-FAINT_PRESENCE = 0.1
-"""What a tile shows that is less of a hand than this is no news."""
-BOX_VIEWS = (1.0, 1.5, 2.5)
-"""Sides of the views of a user's box, in longer sides of the box."""
 BOX_WINDOW, BOX_TURNS = 1.4, 8
 """Windows tried on a box in which no palm is found: side in longer sides, number of turns."""
-NEARBY_VIEW = 2.5
-"""Side of the view in which a known hand is looked for again, in sides of its box."""
 
 
 class LitertDetector:
@@ -58,7 +50,7 @@ class LitertDetector:
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
         """See `flow.Networks`."""
         threshold = params.detection_threshold
-        palms = self._networks.find_palms(image, views, threshold, FAINT_SCORE)
+        palms = self._networks.find_palms(image, views, threshold, flow.FAINT_SCORE)
         clear = [palm for palm in palms if palm.score >= threshold]
         faint = [palm for palm in palms if palm.score < threshold][:MOST_FAINT]
         seen = [s for palm in clear if _is_news(s := self._sight(image, palm, params), palm)]
@@ -67,8 +59,8 @@ class LitertDetector:
 
     def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
         """See `flow.Networks`. Where no palm is found, the box itself is the window."""
-        views = [flow.enlarge(box, scale) for scale in BOX_VIEWS]
-        palms = self._networks.find_palms(image, views, FAINT_SCORE, FAINT_SCORE)
+        views = [flow.enlarge(box, scale) for scale in flow.BOX_VIEWS]
+        palms = self._networks.find_palms(image, views, flow.FAINT_SCORE, flow.FAINT_SCORE)
         seen = [self._sight(image, palm, params) for palm in palms]
         if any(not s.fault and flow.belongs_to(s.hand, box) for s in seen):
             return seen
@@ -76,8 +68,8 @@ class LitertDetector:
 
     def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
         """See `flow.Networks`. The old landmarks only say where to look if no palm does."""
-        view = flow.enlarge(old.box, NEARBY_VIEW)
-        found = self._networks.find_palms(image, [view], FAINT_SCORE, FAINT_SCORE)
+        view = flow.enlarge(old.box, flow.NEARBY_VIEW)
+        found = self._networks.find_palms(image, [view], flow.FAINT_SCORE, flow.FAINT_SCORE)
         presence = params.presence_threshold
         seen = [self._networks.read_closely(image, palm.roi, presence) for palm in found]
         near = [h for h in seen if flow.distance(old, h) < flow.STILL_THERE]
@@ -105,7 +97,7 @@ class LitertDetector:
 
 
 def _is_news(sighting: Sighting, palm: Palm) -> bool:
-    return not sighting.fault or palm.view == 0 or sighting.hand.score >= FAINT_PRESENCE
+    return not sighting.fault or palm.view == 0 or sighting.hand.score >= flow.FAINT_PRESENCE
 
 
 def _as_faint(sighting: Sighting, threshold: float) -> Sighting:

@@ -18,16 +18,11 @@ from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, Hand, Image
 
-FAINT_SCORE, FAINT_PRESENCE = 0.2, 0.1
-"""Thresholds of the second look, whose additional finds are reported as rejected."""
 MOST_CONFIRMED = 64
 ENOUGH_MARGIN = 0.5
 """Distance from a tile's inner edge, in hand sizes, from which it cannot have disturbed."""
-BOX_VIEWS = (1.0, 1.5, 2.5)
-"""Sides of the views of a user's box, in longer sides of the box."""
 REREAD_VIEWS = (1.4, 1.8, 3.5)
-NEARBY_VIEW = 2.5
-"""Side of the view in which a known hand is looked for again, in sides of its box."""
+"""Sides of the views for other readings of a hand, in sides of its box."""
 
 
 class MediapipeDetector:
@@ -53,7 +48,7 @@ class MediapipeDetector:
         found = []
         for scale in REREAD_VIEWS:
             view = _visible(hand.box, scale, image)
-            found += self._look(image, view, FAINT_SCORE, params.presence_threshold)
+            found += self._look(image, view, flow.FAINT_SCORE, params.presence_threshold)
         return tuple(h for h in found if flow.distance(hand, h) < flow.STILL_THERE)
 
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
@@ -79,7 +74,7 @@ class MediapipeDetector:
     def _find_rejected(self, image: Image, view: Box, params: RefineParams) -> list[Sighting]:
         """What only lower thresholds show."""
         score, presence = params.detection_threshold, params.presence_threshold
-        low = min(score, FAINT_SCORE), min(presence, FAINT_PRESENCE)
+        low = min(score, flow.FAINT_SCORE), min(presence, flow.FAINT_PRESENCE)
         if low == (score, presence):
             return []
         reason = (
@@ -90,13 +85,13 @@ class MediapipeDetector:
 
     def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
         """See `flow.Networks`."""
-        views = [_visible(box, scale, image) for scale in BOX_VIEWS]
+        views = [_visible(box, scale, image) for scale in flow.BOX_VIEWS]
         presence = params.presence_threshold
         fault = f"mediapipe sees a hand only below presence_threshold {presence:g}."
         seen: list[Sighting] = []
-        for reason, threshold in (("", presence), (fault, min(FAINT_PRESENCE, presence))):
+        for reason, threshold in (("", presence), (fault, min(flow.FAINT_PRESENCE, presence))):
             for view in views:
-                hands = self._look(image, view, FAINT_SCORE, threshold)
+                hands = self._look(image, view, flow.FAINT_SCORE, threshold)
                 seen += [Sighting(hand, hand.score, reason) for hand in hands]
             if any(flow.belongs_to(s.hand, box) for s in seen):
                 break
@@ -104,8 +99,8 @@ class MediapipeDetector:
 
     def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
         """See `flow.Networks`."""
-        view = _visible(old.box, NEARBY_VIEW, image)
-        return self._look(image, view, FAINT_SCORE, params.presence_threshold)
+        view = _visible(old.box, flow.NEARBY_VIEW, image)
+        return self._look(image, view, flow.FAINT_SCORE, params.presence_threshold)
 
     def _look(self, image: Image, view: Box, score: float, presence: float) -> list[Hand]:
         hands = self._landmarkers.look(image[view.slices], score, presence)

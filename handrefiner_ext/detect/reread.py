@@ -12,9 +12,6 @@ from handrefiner_ext.types import Hand, Image
 
 WINDOWS = ((1.3, -30), (1.3, 0), (1.3, 30), (1.5, -30), (1.5, 0), (1.5, 30), (1.0, -20), (1.0, 20))
 """Size and turn (degrees) of the other windows, relative to the one that the palm gives."""
-FAINT_SCORE = 0.2
-VIEW = 2.5
-"""Side of the view in which the palm is looked for again, in sides of the hand's box."""
 
 
 def reread(networks: HandNetworks, image: Image, hand: Hand, presence: float) -> tuple[Hand, ...]:
@@ -35,8 +32,8 @@ def reread(networks: HandNetworks, image: Image, hand: Hand, presence: float) ->
 def _find_window(networks: HandNetworks, image: Image, hand: Hand) -> Roi:
     """The window of the palm nearest to the hand; where none is found, that of the landmarks."""
     old = around_landmarks(hand.landmarks)
-    view = flow.enlarge(hand.box, VIEW)
-    palms = networks.find_palms(image, [view], FAINT_SCORE, FAINT_SCORE)
+    view = flow.enlarge(hand.box, flow.NEARBY_VIEW)
+    palms = networks.find_palms(image, [view], flow.FAINT_SCORE, flow.FAINT_SCORE)
     near = [p.roi for p in palms if _apart(p.roi, old) < flow.STILL_THERE * hand.size_px]
     return min(near, key=lambda roi: _apart(roi, old), default=old)
 
