@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from generation import Outcome, img2img, load
 from running_host import Host, missing_for_a_host, start_host
 
 IMAGES = Path(os.environ.get("HANDREFINER_IMAGES", Path(__file__).parents[3] / "shared" / "images"))
@@ -42,3 +44,17 @@ def photographs() -> Path:
     if not (IMAGES / "1.jpg").exists():
         pytest.skip(f"needs the test photographs; {IMAGES} has none")
     return IMAGES
+
+
+@pytest.fixture(scope="module")
+def woman(photographs: Path, host: Host) -> np.ndarray:
+    """Picture 2, one hand; the host has made its first picture, which is never quite repeated."""
+    picture = load(photographs / "2.jpg")
+    img2img(host, picture)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def plain(host: Host, woman: np.ndarray) -> Outcome:
+    """The request without us."""
+    return img2img(host, woman)

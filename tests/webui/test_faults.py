@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from generation import GENTLE, alike, img2img, load
+from generation import GENTLE, alike, img2img
 
 FAULTS = {
     "detector gone": "a_package_that_is_gone",
@@ -27,18 +27,6 @@ FAULTS = {
     "other family": "Stable Diffusion 2",
     "compositing breaks": "KeyError",
 }
-
-
-@pytest.fixture(scope="module")
-def woman(photographs, host):
-    picture = load(photographs / "2.jpg")
-    img2img(host, picture)
-    return picture
-
-
-@pytest.fixture(scope="module")
-def plain(host, woman):
-    return img2img(host, woman)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

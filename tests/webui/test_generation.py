@@ -10,20 +10,6 @@ MODEL = "control_sd15_inpaint_depth_hand_fp16"
 
 
 @pytest.fixture(scope="module")
-def woman(photographs, host):
-    """Picture 2, one hand; the host has made its first picture, which is never quite repeated."""
-    picture = load(photographs / "2.jpg")
-    img2img(host, picture)
-    return picture
-
-
-@pytest.fixture(scope="module")
-def plain(host, woman):
-    """The request without us."""
-    return img2img(host, woman)
-
-
-@pytest.fixture(scope="module")
 def fixed(host, woman):
     """The request with us: result, depth, mask and the picture before."""
     return img2img(host, woman, {**GENTLE, "extra_images": True})

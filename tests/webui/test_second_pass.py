@@ -24,18 +24,6 @@ MODEL = "control_sd15_inpaint_depth_hand_fp16"
 SLOW = {**GENTLE, "steps": 150, "denoising_strength": 0.9}
 
 
-@pytest.fixture(scope="module")
-def woman(photographs, host):
-    picture = load(photographs / "2.jpg")
-    img2img(host, picture)
-    return picture
-
-
-@pytest.fixture(scope="module")
-def plain(host, woman):
-    return img2img(host, woman)
-
-
 def test_skipping_img2img_keeps_every_pixel_outside_the_mask(host, woman):
     hands = {**GENTLE, "skip_img2img": True, "extra_images": True}
     on = img2img(host, woman, hands, denoising_strength=0.75, batch_size=2)
