@@ -17,6 +17,7 @@ One convention each, everywhere in the package:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -189,6 +190,33 @@ class Agreement:
 
     mpjpe_px: float | None
     mpjpe: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well formed the hand at one place of a picture looks, whatever mesh is wanted there.
+
+    score: 0..1, 0 where no hand is seen. parts: what it was made from, name -> 0..1.
+    """
+
+    score: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One hand of one picture as the judge sees it; quality is None where it was not measured."""
+
+    agreement: Agreement
+    quality: Quality | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a new hand replaces the one before, and why (one sentence)."""
+
+    better: bool
+    reason: str
 
 
 @dataclass(frozen=True)
