@@ -5,7 +5,8 @@ HandRefinerError
  │   ├─ InvalidParameter  a value is outside what the schema allows
  │   └─ UnknownBackend    a backend name is not registered
  ├─ PictureError          a picture cannot be read or written
- └─ BackendUnavailable    a backend's package, driver or file is missing
+ ├─ BackendUnavailable    a backend's package, driver or file is missing
+ └─ RemoteError           a running WebUI cannot be reached, or refuses
 
 "No hands" and a hand that cannot be fitted are results (`types.Refusal`), not errors.
 """
@@ -35,3 +36,7 @@ class PictureError(HandRefinerError):
 
 class BackendUnavailable(HandRefinerError):
     """A backend's package, driver or file is missing."""
+
+
+class RemoteError(HandRefinerError):
+    """A running WebUI cannot be reached, or refuses."""

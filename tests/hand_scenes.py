@@ -8,7 +8,8 @@ import numpy as np
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import Stages
+from handrefiner_ext.pipeline import LazyInpainter, Stages
+from handrefiner_ext.registry import Registry
 from handrefiner_ext.render.raster import RasterRenderer
 from handrefiner_ext.types import Detection, Hand, HandMesh, Refusal, WeakPerspective
 
@@ -147,3 +148,17 @@ def picture_with(hands, height=60, width=120):
 
 
 BOTH = ("left half", "right half")
+
+
+def hold_tiny_backends(monkeypatch):
+    """Tiny backends by their stage, built instead of networks; a test may replace one of them."""
+    tiny = vars(make_stages())
+    held = {"mesh" if stage == "reconstructor" else stage: tiny[stage] for stage in tiny}
+    build = Registry.build
+
+    def build_tiny(registry, name, **options):
+        return held[registry.kind] if registry.kind in held else build(registry, name, **options)
+
+    monkeypatch.setattr(Registry, "build", build_tiny)
+    monkeypatch.setattr(LazyInpainter, "backend", held["inpainter"])
+    return held

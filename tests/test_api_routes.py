@@ -9,13 +9,12 @@ from threading import Lock
 
 import numpy as np
 import pytest
-from hand_scenes import BOTH, PlateReconstructor, make_stages, picture_with
+from hand_scenes import BOTH, PlateReconstructor, hold_tiny_backends, make_stages, picture_with
 
 import handrefiner_ext
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import BackendUnavailable, InvalidParameter
 from handrefiner_ext.params import WEBUI, RefineParams, fields_of
-from handrefiner_ext.pipeline import LazyInpainter
 from handrefiner_ext.registry import Registry
 
 pytest.importorskip("fastapi")
@@ -32,17 +31,7 @@ SHOWN = [f.name for f in fields_of(WEBUI)]
 
 @pytest.fixture
 def held(monkeypatch):
-    """Tiny backends by their stage instead of networks; a test may replace one of them."""
-    tiny = vars(make_stages())
-    held = {"mesh" if stage == "reconstructor" else stage: tiny[stage] for stage in tiny}
-    build = Registry.build
-
-    def build_tiny(registry, name, **options):
-        return held[registry.kind] if registry.kind in held else build(registry, name, **options)
-
-    monkeypatch.setattr(Registry, "build", build_tiny)
-    monkeypatch.setattr(LazyInpainter, "backend", held["inpainter"])
-    return held
+    return hold_tiny_backends(monkeypatch)
 
 
 @pytest.fixture

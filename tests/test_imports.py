@@ -1,6 +1,7 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
-errors, topology ← registry ← params ← types ← geometry ← stages ← search ← pipeline ← batch ← cli:
+errors, topology ← registry ← params ← types ← geometry ← stages ← search ← pipeline ← api ←
+remote ← batch ← cli:
 right may import left. The stages never import one another.
 """
 
@@ -29,7 +30,9 @@ LEVELS = [
     ("pipeline",),
     ("naming", "overlay", "arguments"),
     ("hint_files",),
-    ("batch", "remote", "api"),
+    ("api",),
+    ("remote",),
+    ("batch",),
     ("cli", "host"),
     ("__main__",),
 ]

@@ -2,3 +2,5 @@
 
 Nothing here knows the WebUI; what belongs to it comes in as `services.Services`.
 """
+
+PREFIX = "/handrefiner/v1"

@@ -18,9 +18,9 @@ def describe_hints(image: Image, hints: Hints) -> dict[str, Any]:
     mask = np.where(hints.maps.mask, 255, 0).astype(np.uint8)
     return {
         **_describe_found(image, hints),
-        "depth": _to_text(encode_png(hints.maps.control)),
-        "mask": _to_text(encode_png(mask)),
-        "overlay": _to_text(encode_png(draw_overlay(image, hints))),
+        "depth": to_text(encode_png(hints.maps.control)),
+        "mask": to_text(encode_png(mask)),
+        "overlay": to_text(encode_png(draw_overlay(image, hints))),
     }
 
 
@@ -28,7 +28,7 @@ def describe_result(picture: Picture, result: RefineResult) -> dict[str, Any]:
     """What was found, the picture, and what was decided."""
     return {
         **_describe_found(picture.image, result.hints),
-        "image": _to_text(encode_picture(picture, result.image)),
+        "image": to_text(encode_picture(picture, result.image)),
         "decisions": [_describe_decision(decision) for decision in result.decisions],
         "notes": [*picture.notes, *result.notes],
     }
@@ -56,5 +56,6 @@ def _distance(agreement: Agreement | None) -> float | None:
     return None if agreement is None else agreement.mpjpe
 
 
-def _to_text(data: bytes) -> str:
+def to_text(data: bytes) -> str:
+    """Bytes as base64."""
     return base64.b64encode(data).decode("ascii")

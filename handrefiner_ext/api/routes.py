@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, HTTPException, Request
 
 import handrefiner_ext
-from handrefiner_ext.api import models
+from handrefiner_ext.api import PREFIX, models
 from handrefiner_ext.api.answers import describe_hints, describe_result
 from handrefiner_ext.api.auth import build_check
 from handrefiner_ext.api.body import MAX_BODY_BYTES, Problem, read_request
@@ -17,7 +17,6 @@ from handrefiner_ext.api.worker import Worker
 from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
 from handrefiner_ext.pictures.decode import MAX_PIXELS
 
-PREFIX = "/handrefiner/v1"
 PROBLEMS: dict[int, dict[str, Any]] = {
     401: {"model": models.Problem, "description": "Not logged in."},
     413: {"model": models.Problem, "description": "The body is too long."},

@@ -1,0 +1,176 @@
+"""A running WebUI as the worker, over real HTTP: our routes behind a real server."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+from hand_scenes import BOTH, hold_tiny_backends, make_stages, picture_with
+
+from handrefiner_ext import pipeline, remote
+from handrefiner_ext.errors import RemoteError, UsageError
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.remote import Server
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+import uvicorn
+from fastapi import FastAPI
+
+from handrefiner_ext.api.routes import add_routes
+from handrefiner_ext.api.services import Services
+
+STAGES = make_stages()
+
+
+def refine(image, params, mask):
+    return pipeline.refine(image, params, STAGES, mask)
+
+
+@contextmanager
+def serving(app):
+    """The address of `app` behind a real server on this machine."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+def build_app(**services):
+    app = FastAPI()
+    add_routes(app, Services(refine=refine, **services))
+    return app
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serving(build_app()) as url:
+        yield url
+
+
+@contextmanager
+def answering(status, body=b"", headers=()):
+    """A server that says the same to everyone."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            for key, value in headers:
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_picture_is_the_one_that_the_pipeline_gives_there(address):
+    image = picture_with(BOTH)
+    server = Server(address)
+    assert server.check()
+    expected = refine(image, RefineParams(padding_bbox=5), None)
+    result = server.refine(image, {"padding_bbox": 5})
+    assert result.hands == len(expected.hints.meshes) == 2
+    assert np.array_equal(result.image, expected.image)
+    assert [said["refined"] for said in result.decisions] == [True, True]
+    assert result.maps is None
+
+
+def test_depth_and_mask_come_when_asked_for_and_the_drawn_mask_counts(monkeypatch):
+    hold_tiny_backends(monkeypatch)
+    image = picture_with(BOTH)
+    drawn = np.zeros(image.shape[:2], dtype=bool)
+    drawn[10:60, 10:60] = True
+    values = {"mask": "drawn"}
+    with serving(build_app()) as url:
+        result = Server(url).refine(image, values, drawn, with_maps=True)
+    expected = refine(image, RefineParams(**values), drawn)
+    assert np.array_equal(result.maps.mask, expected.hints.maps.mask)
+    assert np.array_equal(result.maps.control, expected.hints.maps.control)
+    assert np.array_equal(result.image, expected.image)
+
+
+def test_a_picture_without_hands_is_the_very_object_that_was_sent(address):
+    image = np.zeros((80, 120, 3), dtype=np.uint8)
+    assert Server(address).refine(image, {}).image is image
+
+
+def test_a_wrong_value_comes_back_as_the_sentence_of_the_webui(address):
+    with pytest.raises(RemoteError, match="strength = 7 is not possible"):
+        Server(address).refine(picture_with(BOTH), {"strength": 7})
+
+
+def test_the_login_is_needed_and_may_stand_in_the_address():
+    with serving(build_app(users={"anna": "p@ss"})) as url:
+        with pytest.raises(RemoteError, match="--login USER:PASSWORD"):
+            Server(url).check()
+        assert Server(url, "anna:p@ss").check()
+        inside = Server(url.replace("//", "//anna:p%40ss@"))
+        assert inside.check()
+        assert "p@ss" not in inside.url + repr(inside)
+
+
+def test_a_webui_without_the_extension_is_named_as_such():
+    with serving(FastAPI()) as url, pytest.raises(RemoteError, match="install the extension"):
+        Server(url).check()
+
+
+def test_a_webui_that_does_not_compute_is_told_to_be_started_with_api():
+    with serving(build_app(heavy=False)) as url, pytest.raises(RemoteError, match="--api"):
+        Server(url).check()
+
+
+def test_where_nothing_listens_the_sentence_says_so():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(RemoteError, match="Nothing answers at"):
+        Server(f"127.0.0.1:{port}").check()
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(remote, "SECONDS_TO_ANSWER", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(RemoteError, match="did not answer in time"),
+    ):
+        Server(f"http://127.0.0.1:{silent.getsockname()[1]}").check()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "said"),
+    [
+        (200, b"<html>", (), "no WebUI with HandRefiner"),
+        (200, b"[]", (), "no WebUI with HandRefiner"),
+        (302, b"", (("Location", "https://else.where/"),), "https://else.where/"),
+        (500, b"oops", (), "failed \\(500\\)"),
+    ],
+)
+def test_strange_answers_become_sentences(status, body, headers, said):
+    with answering(status, body, headers) as url, pytest.raises(RemoteError, match=said):
+        Server(url).check()
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x", "http://", "http://x:99999", "http://x:ab"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(UsageError, match=r"no address of a WebUI|http://127"):
+        Server(url)
