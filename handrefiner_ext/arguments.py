@@ -14,7 +14,7 @@ from typing import Any
 
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.params import WEBUI, RefineParams, fields_of
-from handrefiner_ext.pipeline import check_lists
+from handrefiner_ext.pipeline import check_values
 
 DRAWN_MASK = "drawn_mask"
 NAMES = (*(f.name for f in fields_of(WEBUI)), DRAWN_MASK)
@@ -48,7 +48,7 @@ def read_arguments(
 def read_parameters(values: Mapping[str, object]) -> RefineParams:
     """Parameters with their values checked, those that are lists too."""
     params = RefineParams(**values)  # type: ignore[arg-type]  # every value is coerced
-    check_lists(params)
+    check_values(params)
     return params
 
 

@@ -132,9 +132,9 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 def _read_parameters(options: argparse.Namespace) -> RefineParams:
     given = vars(options)
     params = RefineParams(**{f.name: given[f.name] for f in fields_of(CLI) if f.name in given})
-    from handrefiner_ext.pipeline import check_lists
+    from handrefiner_ext.pipeline import check_values
 
-    check_lists(params)
+    check_values(params)
     if params.mask == "drawn" and not options.drawn_mask:
         raise UsageError("--mask drawn needs --drawn_mask with the mask's path.")
     if options.drawn_mask and params.mask not in DRAWN_MASKS:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from handrefiner_ext.detect.user_boxes import parse_boxes
-from handrefiner_ext.errors import PictureError
+from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.judge.agreement import measure_agreement
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
@@ -71,8 +71,16 @@ def build_stages(params: RefineParams) -> Stages:
     )
 
 
-def check_lists(params: RefineParams) -> None:
-    """Raise InvalidParameter for a list that no picture could make right, before any is opened."""
+def check_values(params: RefineParams) -> None:
+    """Raise InvalidParameter for what no picture could make right, before any is opened.
+
+    Lists that cannot be read, and values that are possible alone but not together.
+    """
+    if params.guidance_start > params.guidance_end:
+        raise InvalidParameter(
+            f"guidance_start = {params.guidance_start:g} lies after guidance_end = "
+            f"{params.guidance_end:g}; it must not be greater."
+        )
     parse_hands(params.hands)
     parse_order(params.occlusion_order, count=0)
     if params.boxes:

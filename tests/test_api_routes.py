@@ -235,6 +235,7 @@ WRONG = [
     ({"strenght": 0.5}, "strenght is no parameter of HandRefiner. Did you mean strength?"),
     ({"drawn_mask": 3}, "drawn_mask is not text"),
     ({"mask": "drawn"}, "drawn"),
+    ({"guidance_start": 0.6, "guidance_end": 0.5}, "lies after guidance_end = 0.5"),
 ]
 
 

@@ -16,9 +16,12 @@ from handrefiner_ext.params import WEBUI, RefineParams, fields_of
 SHOWN = [f.name for f in fields_of(WEBUI)]
 LISTS = {"hands": "1,3", "boxes": "1,2,30,40", "occlusion_order": "2,1"}
 """Parameters whose text must be a list, with one that is."""
+IN_ORDER = {"guidance_start": st.floats(0.0, 0.5), "guidance_end": st.floats(0.5, 1.0)}
 
 
 def allowed(name):
+    if name in IN_ORDER:
+        return IN_ORDER[name]
     return st.just(LISTS[name]) if name in LISTS else values(name)
 
 
@@ -77,6 +80,16 @@ def test_a_wrong_value_is_refused_by_name_wherever_it_comes_from(name, data):
     for args, overrides in (([{name: wrong}], {}), (positional, {}), ([], {name: wrong})):
         with pytest.raises(InvalidParameter, match=f"^{name} = .* must be "):
             read_arguments(args, overrides)
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_guidance_never_ends_before_it_starts(start, end):
+    given_values = {"guidance_start": start, "guidance_end": end}
+    if start <= end:
+        assert read_arguments([given_values]).params == RefineParams(**given_values)
+    else:
+        with pytest.raises(InvalidParameter, match=r"^guidance_start = .* guidance_end = "):
+            read_arguments([given_values])
 
 
 @pytest.mark.parametrize("name", ["strenght", "Strength", "seed", "", 3, None])

@@ -1,12 +1,19 @@
-"""Another checkpoint or VAE for the second pass: loaded once, and back before the next sampling."""
+"""Another checkpoint or VAE for the second pass: loaded once, and back before the next sampling.
+
+The WebUI keeps as many checkpoints in memory as its setting says, one by default, and would read
+both from disk again for each iteration of a batch. For the request's time it keeps one more, if
+there is memory for it; then a swap only moves what is loaded.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 from modules import sd_models, sd_samplers, sd_vae, shared
 
 from handrefiner_ext.errors import InvalidParameter
@@ -16,6 +23,8 @@ from handrefiner_ext.params import RefineParams
 logger = logging.getLogger(__name__)
 
 NO_VAE = ("None", "Automatic")
+MEMORY_PER_FILE = 2.5
+"""Free memory that another checkpoint needs, in sizes of its file: it may be widened to float32."""
 
 
 class _Swap:
@@ -28,13 +37,13 @@ class _Swap:
 def chosen(params: RefineParams) -> Iterator[None]:
     """The checkpoint and VAE that `params` names are loaded.
 
-    They stay loaded afterwards, so that a batch swaps once; `restore` brings the others back.
+    They stay loaded afterwards; `restore` brings the others back, and `let_go` frees them.
     """
     values = _settings(params)
     if not values:
         yield
         return
-    with options(values):
+    with options(values | _room_for_both(params)):
         _Swap.active = True
         sd_models.reload_model_weights()
         sd_vae.reload_vae_weights()
@@ -45,14 +54,44 @@ def restore(p: Any | None = None) -> None:
     """The checkpoint and VAE of the WebUI's settings again, and the outer run's token merging."""
     if not _Swap.active:
         return
-    sd_models.reload_model_weights()
-    sd_vae.reload_vae_weights()
+    with options(_room(len(sd_models.model_data.loaded_sd_models))):
+        sd_models.reload_model_weights()
+        sd_vae.reload_vae_weights()
     if p is not None:
         sd_models.apply_token_merging(shared.sd_model, p.get_token_merging_ratio())
         if getattr(p, "sampler", None) is not None:
             # img2img makes its sampler once; the network that it knows may have been unloaded.
             p.sampler = sd_samplers.create_sampler(p.sampler_name, shared.sd_model)
     _Swap.active = False
+
+
+def let_go() -> None:
+    """No more checkpoints in memory than the WebUI's setting says."""
+    loaded = sd_models.model_data.loaded_sd_models
+    for model in [m for m in reversed(loaded) if m is not sd_models.model_data.sd_model]:
+        if 0 < shared.opts.sd_checkpoints_limit < len(loaded):
+            loaded.remove(model)
+            sd_models.send_model_to_trash(model)
+
+
+def _room_for_both(params: RefineParams) -> dict[str, object]:
+    """Settings under which the checkpoint of `params` does not push out the one that is loaded."""
+    loaded = sd_models.model_data.loaded_sd_models
+    info = sd_models.get_closet_checkpoint_match(params.checkpoint) if params.checkpoint else None
+    if info is None or any(model.sd_checkpoint_info.filename == info.filename for model in loaded):
+        return _room(len(loaded))
+    if psutil.virtual_memory().available < MEMORY_PER_FILE * os.path.getsize(info.filename):
+        logger.warning(
+            "There is too little memory to keep two checkpoints; each swap reads one from disk."
+        )
+        return {}
+    return _room(len(loaded) + 1)
+
+
+def _room(count: int) -> dict[str, object]:
+    """Settings under which the WebUI keeps `count` checkpoints."""
+    limit = max(count, shared.opts.sd_checkpoints_limit)
+    return {"sd_checkpoints_limit": limit, "sd_checkpoints_keep_in_cpu": True}
 
 
 def _settings(params: RefineParams) -> dict[str, object]:

@@ -117,6 +117,7 @@ class HandRefinerScript:
                 extras.append_to(processed, run.reports, p.batch_size)
         finally:
             checkpoint.restore(p)
+            checkpoint.let_go()
             restore_sampling(p)
 
     def _refine(self, p: Any, pp: Any, arguments: Arguments) -> PictureReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -87,10 +88,9 @@ def test_the_parameters_file_is_the_outer_runs(host, woman):
 
 
 def test_another_checkpoint_is_loaded_once_for_a_batch_and_leaves_no_trace(host, woman, plain):
-    before = host.read_log().count("Loading weights")
     hands = {**GENTLE, "checkpoint": "tiny-sd15-inpainting", "extra_images": True}
-    on = img2img(host, woman, hands, batch_size=2, do_not_save_grid=True)
-    loads = host.read_log().count("Loading weights") - before
+    with counted_loads(host) as loads:
+        on = img2img(host, woman, hands, batch_size=2, do_not_save_grid=True)
     for result, (_, mask, before) in zip(
         on.images[-8:-6], (on.images[-6:-3], on.images[-3:]), strict=True
     ):
@@ -99,9 +99,30 @@ def test_another_checkpoint_is_loaded_once_for_a_batch_and_leaves_no_trace(host,
         assert not difference[~as_mask(mask)].any()
     assert all("refined" in hands_of(text) for text in on.texts)
     assert "Model: tiny-sd15," in on.texts[0]
-    assert loads <= 2, "there and back"
+    assert loads == [1], "the other is kept for the way back"
     assert alike(img2img(host, woman).image, plain.image)
     assert host.get("/sdapi/v1/options")["sd_model_checkpoint"].startswith("tiny-sd15.")
+
+
+@pytest.mark.parametrize("with_outer_unit", [False, True])
+def test_another_checkpoint_is_read_once_for_all_iterations(host, woman, with_outer_unit):
+    more = {"n_iter": 3, "do_not_save_grid": True}
+    if with_outer_unit:
+        more["alwayson_scripts"] = {"ControlNet": {"args": [outer_unit(woman)]}}
+    for _ in range(2):  # it was let go after the first request
+        with counted_loads(host) as loads:
+            on = img2img(host, woman, {**GENTLE, "checkpoint": "tiny-sd15-inpainting"}, **more)
+        assert loads == [1]
+        assert [hands_of(text) for text in on.texts[-3:]] == ["1 right refined"] * 3
+
+
+@contextmanager
+def counted_loads(host):
+    """A list that, afterwards, holds how many checkpoints were read from disk meanwhile."""
+    loads = []
+    before = host.read_log().count("Loading weights")
+    yield loads
+    loads.append(host.read_log().count("Loading weights") - before)
 
 
 def outer_unit(photograph):
