@@ -34,6 +34,10 @@ class PictureError(HandRefinerError):
     """A picture cannot be read or written."""
 
 
+class WeightsError(HandRefinerError):
+    """A file of weights is damaged, foreign, or cannot be fetched."""
+
+
 class BackendUnavailable(HandRefinerError):
     """A backend's package, driver or file is missing."""
 

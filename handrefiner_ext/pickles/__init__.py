@@ -1,0 +1,13 @@
+"""Readers for pickled weights in which nothing from the file is ever called.
+
+`pickle.Unpickler` calls whatever a file names; an allow-list in front of it still runs
+constructors and `__setstate__`. Here a small stack machine only notes what would have been called
+(`records.Built`), and the readers translate the few names they know into arrays or tensors.
+"""
+
+from __future__ import annotations
+
+from handrefiner_ext.pickles.arrays import SparseMatrix, read_arrays
+from handrefiner_ext.pickles.tensors import read_tensors
+
+__all__ = ["SparseMatrix", "read_arrays", "read_tensors"]
