@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import HandRefinerError, PictureError
@@ -22,7 +24,8 @@ from handrefiner_ext.naming import MARK, Job, Target, fold, list_pictures, make_
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
 from handrefiner_ext.pipeline import Stages
-from handrefiner_ext.types import Decision, Hints, Mask, RefineResult
+from handrefiner_ext.remote import RemoteResult, Server
+from handrefiner_ext.types import Decision, Hints, Image, Mask, RefineResult
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,15 @@ class Request:
 
 
 @dataclass(frozen=True)
+class RemoteRequest:
+    """What a running WebUI is to do to every picture. values: the parameters given, by name."""
+
+    server: Server
+    values: Mapping[str, object]
+    drawn_mask: Path | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """What became of one picture. error: the sentence where it failed, else None."""
 
@@ -93,7 +105,7 @@ def write_hints(job: Job, request: Request, folders: HintFolders) -> Report:
         picture.image, request.params, request.stages, _load_drawn_mask(picture, request)
     )
     mark, start = make_mark(job.source), folders.out / job.stem
-    write_depth(_end(start, "_depth.png"), hints, mark)
+    write_depth(_end(start, "_depth.png"), hints.maps.control, mark)
     write_mask(_end(start, "_mask.png"), hints.maps.mask, mark)
     write_overlay(_end(start, "_overlay.png"), picture.image, hints, mark)
     write_hands(_end(start, "_hands.json"), job.source, picture.image, hints)
@@ -110,13 +122,8 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
     result = pipeline.refine(
         picture.image, request.params, request.stages, _load_drawn_mask(picture, request)
     )
-    mark = make_mark(job.source)
-    if folders.depth:
-        write_depth(_end(folders.depth / job.stem, "_depth.png"), result.hints, mark)
-    if folders.mask:
-        write_mask(_end(folders.mask / job.stem, "_mask.png"), result.hints.maps.mask, mark)
-    target = _end(folders.out / job.stem, "_0.png")
-    save_picture(picture, result.image, target, mark if _needs_mark(picture, target) else None)
+    maps = result.hints.maps
+    target = _write_refined(job, folders, picture, result.image, (maps.control, maps.mask))
     return Report(
         job.source,
         str(target),
@@ -124,6 +131,41 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
         refined=sum(decision.refined for decision in result.decisions),
         lines=(*picture.notes, *_describe_result(result)),
     )
+
+
+def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) -> Report:
+    """Have a running WebUI repaint the hands of one picture and write it here."""
+    picture = load_picture(job.source)
+    drawn_mask = _load_drawn_mask(picture, request)
+    wants_maps = folders.depth is not None or folders.mask is not None
+    result = request.server.refine(picture.image, request.values, drawn_mask, wants_maps)
+    maps = None if result.maps is None else (result.maps.control, result.maps.mask)
+    target = _write_refined(job, folders, picture, result.image, maps)
+    return Report(
+        job.source,
+        str(target),
+        hands=result.hands,
+        refined=sum(said["refined"] for said in result.decisions),
+        lines=(*picture.notes, *_describe_remote(result)),
+    )
+
+
+def _write_refined(
+    job: Job,
+    folders: RefineFolders,
+    picture: Picture,
+    image: Image,
+    maps: tuple[NDArray[np.uint8], Mask] | None,
+) -> Path:
+    """Write the picture, and control image and mask where there are folders for them."""
+    mark = make_mark(job.source)
+    if folders.depth and maps:
+        write_depth(_end(folders.depth / job.stem, "_depth.png"), maps[0], mark)
+    if folders.mask and maps:
+        write_mask(_end(folders.mask / job.stem, "_mask.png"), maps[1], mark)
+    target = _end(folders.out / job.stem, "_0.png")
+    save_picture(picture, image, target, mark if _needs_mark(picture, target) else None)
+    return target
 
 
 def _end(start: Path, ending: str) -> Path:
@@ -141,7 +183,7 @@ def _needs_mark(picture: Picture, target: Path) -> bool:
     return beside or any(chunk.keyword == MARK for chunk in picture.metadata)
 
 
-def _load_drawn_mask(picture: Picture, request: Request) -> Mask | None:
+def _load_drawn_mask(picture: Picture, request: Request | RemoteRequest) -> Mask | None:
     if request.drawn_mask is None:
         return None
     path = request.drawn_mask
@@ -181,15 +223,30 @@ def _describe_result(result: RefineResult) -> list[str]:
     return [*decided, *_describe_hints(result.hints), *(f"note: {note}" for note in result.notes)]
 
 
+def _describe_remote(result: RemoteResult) -> list[str]:
+    sides = {said["number"]: said["handedness"] for said in result.found}
+    lines = []
+    for said in result.decisions:
+        hand = f"hand {said['number']} ({sides[said['number']]})"
+        distances = said["distance_before"], said["distance_after"]
+        lines.append(_say_decision(hand, said["refined"], said["reason"], distances))
+    lines += [f"left alone: {said['box']}: {said['reason']}" for said in result.skipped]
+    return [*lines, *(f"note: {note}" for note in result.notes)]
+
+
 def _describe_decision(decision: Decision, result: RefineResult) -> str:
     hand = f"hand {decision.number + 1} ({result.hints.meshes[decision.number].handedness})"
-    if not decision.refined:
-        return f"{hand} left alone: {decision.reason}"
     after = None if decision.after is None else decision.after.mpjpe
-    return (
-        f"{hand} repainted; distance from its mesh {_describe_distance(decision.before.mpjpe)} "
-        f"before, {_describe_distance(after)} after"
-    )
+    return _say_decision(hand, decision.refined, decision.reason, (decision.before.mpjpe, after))
+
+
+def _say_decision(
+    hand: str, refined: bool, reason: str, distances: tuple[float | None, float | None]
+) -> str:
+    if not refined:
+        return f"{hand} left alone: {reason}"
+    before, after = map(_describe_distance, distances)
+    return f"{hand} repainted; distance from its mesh {before} before, {after} after"
 
 
 def _describe_distance(mpjpe: float | None) -> str:

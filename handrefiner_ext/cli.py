@@ -19,7 +19,7 @@ from handrefiner_ext.params import CLI, Knob, RefineParams, fields_of
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from handrefiner_ext.batch import Report, Request
+    from handrefiner_ext.batch import RemoteRequest, Report, Request
     from handrefiner_ext.naming import Job
 
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_hints(commands)
     _add_refine(commands)
+    _add_weights(commands)
     return parser
 
 
@@ -101,8 +102,25 @@ def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
     refine.add_argument("--out_dir", required=True, metavar="D", help="folder to write to")
     refine.add_argument("--depth_dir", metavar="D", help="write name_depth.png to this folder")
     refine.add_argument("--mask_dir", metavar="D", help="write name_mask.png to this folder")
+    refine.add_argument(
+        "--url",
+        metavar="U",
+        help="have a running WebUI with HandRefiner do the work, such as http://127.0.0.1:7860",
+    )
+    refine.add_argument(
+        "--login",
+        metavar="USER:PASSWORD",
+        default=os.environ.get("HANDREFINER_LOGIN", ""),
+        help="login of that WebUI; better put into the environment as HANDREFINER_LOGIN",
+    )
     refine.set_defaults(run=_run_refine)
     _add_parameters(refine)
+
+
+def _add_weights(commands: argparse._SubParsersAction[SentenceParser]) -> None:
+    from handrefiner_ext.weights_commands import add_weights
+
+    add_weights(commands)
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +174,7 @@ def _run_hints(options: argparse.Namespace) -> int:
 
 def _run_refine(options: argparse.Namespace) -> int:
     params = _read_parameters(options)
-    from handrefiner_ext.batch import RefineFolders, refine_picture
+    from handrefiner_ext.batch import RefineFolders, refine_picture, refine_remotely
     from handrefiner_ext.naming import plan
 
     sources = _find_sources(options, (options.out_dir, options.depth_dir, options.mask_dir))
@@ -165,19 +183,37 @@ def _run_refine(options: argparse.Namespace) -> int:
         _open_optional_folder(options.depth_dir),
         _open_optional_folder(options.mask_dir),
     )
-    request = _prepare(params, options)
-    jobs = plan(sources, folders.targets())
-    return _work(jobs, partial(refine_picture, request=request, folders=folders))
+    if options.url:
+        work = partial(refine_remotely, request=_prepare_remote(options), folders=folders)
+    else:
+        work = partial(refine_picture, request=_prepare(params, options), folders=folders)
+    return _work(plan(sources, folders.targets()), work)
 
 
 def _prepare(params: RefineParams, options: argparse.Namespace) -> Request:
     from handrefiner_ext.batch import Request
     from handrefiner_ext.pipeline import build_stages
 
+    return Request(params, build_stages(params), _find_drawn_mask(options))
+
+
+def _prepare_remote(options: argparse.Namespace) -> RemoteRequest:
+    """The parameters that were given; for the others the WebUI has its own defaults."""
+    from handrefiner_ext.batch import RemoteRequest
+    from handrefiner_ext.remote import Server
+
+    given = vars(options)
+    server = Server(options.url, options.login)
+    server.check()
+    values = {f.name: given[f.name] for f in fields_of(CLI) if f.name in given}
+    return RemoteRequest(server, values, _find_drawn_mask(options))
+
+
+def _find_drawn_mask(options: argparse.Namespace) -> Path | None:
     drawn_mask = Path(options.drawn_mask) if options.drawn_mask else None
     if drawn_mask and not drawn_mask.exists():
         raise PictureError(f"{drawn_mask} does not exist.")
-    return Request(params, build_stages(params), drawn_mask)
+    return drawn_mask
 
 
 def _expand(names: Iterable[str], outputs: Iterable[str | None]) -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handrefiner_ext.naming import plain_name
 from handrefiner_ext.overlay import draw_overlay
@@ -18,9 +19,9 @@ TO_GLTF = np.array([1.0, -1.0, -1.0])
 """Camera space (x right, y down, z away) -> glTF (x right, y up, z to the viewer): half a turn."""
 
 
-def write_depth(path: Path, hints: Hints, mark: Chunk) -> None:
-    """The control image."""
-    write_atomically(path, encode_png(hints.maps.control, (mark,)))
+def write_depth(path: Path, control: NDArray[np.uint8], mark: Chunk) -> None:
+    """(H, W) control image."""
+    write_atomically(path, encode_png(control, (mark,)))
 
 
 def write_mask(path: Path, mask: Mask, mark: Chunk) -> None:

@@ -39,15 +39,21 @@ class RemoteMaps:
 class RemoteResult:
     """What the WebUI did to one picture; `image` is the one sent where no pixel changed.
 
-    decisions, skipped: as in the routes' answers (docs/api.md). maps: None where not asked for.
+    found, decisions, skipped: as in the routes' answers (docs/api.md). maps: None where they were
+    not asked for.
     """
 
     image: Image
-    hands: int
+    found: tuple[Mapping[str, Any], ...]
     decisions: tuple[Mapping[str, Any], ...]
     skipped: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
     maps: RemoteMaps | None = None
+
+    @property
+    def hands(self) -> int:
+        """How many were found."""
+        return len(self.found)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class Server:
         painted = self._picture(said, IMAGE, image.shape[:2])
         return RemoteResult(
             image=image if np.array_equal(painted, image) else painted,
-            hands=len(said["hands"]),
+            found=tuple(said["hands"]),
             decisions=tuple(said["decisions"]),
             skipped=tuple(said["skipped"]),
             notes=tuple(said["notes"]),

@@ -11,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import numpy as np
 import pytest
 from hand_scenes import BOTH, hold_tiny_backends, make_stages, picture_with
+from PIL import Image
 
-from handrefiner_ext import pipeline, remote
+from handrefiner_ext import cli, pipeline, remote
 from handrefiner_ext.errors import RemoteError, UsageError
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.remote import Server
@@ -107,6 +108,41 @@ def test_depth_and_mask_come_when_asked_for_and_the_drawn_mask_counts(monkeypatc
     assert np.array_equal(result.maps.mask, expected.hints.maps.mask)
     assert np.array_equal(result.maps.control, expected.hints.maps.control)
     assert np.array_equal(result.image, expected.image)
+
+
+def run_refine(folder, url, *more):
+    options = ["--input_dir", str(folder / "in"), "--out_dir", str(folder / "out"), "--url", url]
+    return cli.main(["refine", *options, *more])
+
+
+def test_a_folder_is_refined_by_the_webui_and_written_here(address, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    pictures = {"hands": picture_with(BOTH), "none": np.zeros((60, 120, 3), dtype=np.uint8)}
+    for name, image in pictures.items():
+        Image.fromarray(image).save(tmp_path / "in" / f"{name}.png")
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    assert run_refine(tmp_path, address, "--padding_bbox", "5") == cli.FAILED
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {"hands_0.png", "none_0.png"}
+    expected = refine(pictures["hands"], RefineParams(padding_bbox=5), None).image
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "hands_0.png")), expected)
+    source = (tmp_path / "in" / "none.png").read_bytes()
+    assert (tmp_path / "out" / "none_0.png").read_bytes() == source
+    said = capsys.readouterr()
+    assert "hand 1 (right) repainted" in said.out
+    assert "broken.png" in said.err
+
+
+def test_the_command_ends_before_any_picture_where_the_webui_refuses(tmp_path, capsys, monkeypatch):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture_with(BOTH)).save(tmp_path / "in" / "a.png")
+    with serving(build_app(users={"anna": "secret"})) as url:
+        assert run_refine(tmp_path, url) == cli.FAILED
+        assert "HANDREFINER_LOGIN" in capsys.readouterr().err
+        assert not list((tmp_path / "out").iterdir())
+        monkeypatch.setenv("HANDREFINER_LOGIN", "anna:secret")
+        assert run_refine(tmp_path, url) == cli.DONE
+    assert run_refine(tmp_path, "nowhere://") == cli.WRONG_USAGE
 
 
 def test_a_picture_without_hands_is_the_very_object_that_was_sent(address):
