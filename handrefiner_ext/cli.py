@@ -7,13 +7,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import Field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
-from handrefiner_ext.params import CLI, Knob, RefineParams, fields_of
+from handrefiner_ext.params import CLI, WEBUI, Knob, RefineParams, fields_of
 
 # What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
 WILDCARDS = frozenset("*?[")
 DRAWN_MASKS = ("drawn", "union")
+NOT_OVER_URL = frozenset({"enabled", "skip_img2img", "extra_images"})
+"""What only the WebUI's own tabs have."""
 SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
@@ -115,6 +118,9 @@ def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
     )
     refine.set_defaults(run=_run_refine)
     _add_parameters(refine)
+    group = refine.add_argument_group("parameters of the WebUI's painting, for --url")
+    for f in _fields_for_a_webui():
+        _add_parameter(group, f)
 
 
 def _add_weights(commands: argparse._SubParsersAction[SentenceParser]) -> None:
@@ -133,18 +139,28 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("parameters")
     for f in fields_of(CLI):
-        knob: Knob = f.metadata["knob"]
-        allowed = knob.describe_allowed(type(f.default))
-        default = str(f.default).lower() if isinstance(f.default, bool) else f.default
-        shown = f"{knob.help_on(CLI)} ({allowed}; {default if default != '' else 'empty'})"
-        is_switch = {"nargs": "?", "const": "true"} if isinstance(f.default, bool) else {}
-        group.add_argument(
-            f"--{f.name}",
-            default=argparse.SUPPRESS,
-            metavar="V",
-            help=shown.replace("%", "%%"),
-            **is_switch,  # type: ignore[arg-type]
-        )
+        _add_parameter(group, f)
+
+
+def _add_parameter(group: argparse._ArgumentGroup, f: Field[Any]) -> None:
+    knob: Knob = f.metadata["knob"]
+    allowed = knob.describe_allowed(type(f.default))
+    default = str(f.default).lower() if isinstance(f.default, bool) else f.default
+    shown = f"{knob.help_on(CLI)} ({allowed}; {default if default != '' else 'empty'})"
+    is_switch = {"nargs": "?", "const": "true"} if isinstance(f.default, bool) else {}
+    group.add_argument(
+        f"--{f.name}",
+        default=argparse.SUPPRESS,
+        metavar="V",
+        help=shown.replace("%", "%%"),
+        **is_switch,  # type: ignore[arg-type]
+    )
+
+
+def _fields_for_a_webui() -> list[Field[Any]]:
+    """Parameters that only a WebUI's own painting has."""
+    here = {f.name for f in fields_of(CLI)} | NOT_OVER_URL
+    return [f for f in fields_of(WEBUI) if f.name not in here]
 
 
 def _read_parameters(options: argparse.Namespace) -> RefineParams:
@@ -174,6 +190,7 @@ def _run_hints(options: argparse.Namespace) -> int:
 
 def _run_refine(options: argparse.Namespace) -> int:
     params = _read_parameters(options)
+    values = _read_values_for_a_webui(options)
     from handrefiner_ext.batch import RefineFolders, refine_picture, refine_remotely
     from handrefiner_ext.naming import plan
 
@@ -184,7 +201,7 @@ def _run_refine(options: argparse.Namespace) -> int:
         _open_optional_folder(options.mask_dir),
     )
     if options.url:
-        work = partial(refine_remotely, request=_prepare_remote(options), folders=folders)
+        work = partial(refine_remotely, request=_prepare_remote(options, values), folders=folders)
     else:
         work = partial(refine_picture, request=_prepare(params, options), folders=folders)
     return _work(plan(sources, folders.targets()), work)
@@ -197,15 +214,28 @@ def _prepare(params: RefineParams, options: argparse.Namespace) -> Request:
     return Request(params, build_stages(params), _find_drawn_mask(options))
 
 
-def _prepare_remote(options: argparse.Namespace) -> RemoteRequest:
+def _read_values_for_a_webui(options: argparse.Namespace) -> dict[str, object]:
     """The parameters that were given; for the others the WebUI has its own defaults."""
+    from handrefiner_ext.pipeline import check_values
+
+    given = vars(options)
+    remote = {f.name: given[f.name] for f in _fields_for_a_webui() if f.name in given}
+    if remote and not options.url:
+        raise UsageError(
+            f"--{next(iter(remote))} is a parameter of the WebUI's painting; give --url too, with "
+            "the address of a running WebUI."
+        )
+    values = remote | {f.name: given[f.name] for f in fields_of(CLI) if f.name in given}
+    check_values(RefineParams(**values))
+    return values
+
+
+def _prepare_remote(options: argparse.Namespace, values: dict[str, object]) -> RemoteRequest:
     from handrefiner_ext.batch import RemoteRequest
     from handrefiner_ext.remote import Server
 
-    given = vars(options)
     server = Server(options.url, options.login)
     server.check()
-    values = {f.name: given[f.name] for f in fields_of(CLI) if f.name in given}
     return RemoteRequest(server, values, _find_drawn_mask(options))
 
 

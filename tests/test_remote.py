@@ -145,6 +145,25 @@ def test_the_command_ends_before_any_picture_where_the_webui_refuses(tmp_path, c
     assert run_refine(tmp_path, "nowhere://") == cli.WRONG_USAGE
 
 
+def test_parameters_of_the_webuis_painting_reach_it_and_are_refused_without_it(
+    tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture_with(BOTH)).save(tmp_path / "in" / "a.png")
+    seen = []
+    app = FastAPI()
+    add_routes(app, Services(refine=lambda image, params, mask: seen.append(params)))
+    with serving(app) as url:
+        run_refine(tmp_path, url, "--steps", "12", "--prompt", "a hand", "--strength", "0.7")
+    assert seen == [RefineParams(steps=12, prompt="a hand", strength=0.7)]
+    capsys.readouterr()
+    options = ["--input_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "out")]
+    assert cli.main(["refine", *options, "--steps", "12"]) == cli.WRONG_USAGE
+    assert "give --url too" in capsys.readouterr().err
+    assert run_refine(tmp_path, "127.0.0.1:1", "--steps", "many") == cli.WRONG_USAGE
+    assert "steps = 'many' is not possible" in capsys.readouterr().err
+
+
 def test_a_picture_without_hands_is_the_very_object_that_was_sent(address):
     image = np.zeros((80, 120, 3), dtype=np.uint8)
     assert Server(address).refine(image, {}).image is image

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import small_files
+
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
 ARGUMENTS = [
@@ -131,7 +133,11 @@ def start_host(
     data = make_data_folder(folder / "data", webui)
     port = port or _free_port()
     command = [str(python), "launch.py", *ARGUMENTS, "--port", str(port), "--data-dir", str(data)]
-    command += ["--ckpt", str(webui / "models" / "Stable-diffusion" / model), *arguments]
+    checkpoint = webui / "models" / "Stable-diffusion" / model
+    small_files.write_lora(folder / "lora")
+    small_files.write_vae(folder / "vae", checkpoint)
+    command += ["--lora-dir", str(folder / "lora"), "--vae-dir", str(folder / "vae")]
+    command += ["--ckpt", str(checkpoint), *arguments]
     log = folder / "host.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,30 @@ def test_a_hand_photograph_is_repainted_at_each_strength_of_a_sweep(webui, photo
         assert f"HandRefiner strength: {strength}," in text
     pictures = _gallery_pictures(webui, "img2img")[-3:]
     assert len({picture.tobytes() for picture in pictures}) == 3
+
+
+def test_the_batch_tab_repaints_every_picture_of_a_folder(webui, photographs, tmp_path):
+    given, made = tmp_path / "given", tmp_path / "made"
+    given.mkdir()
+    names = ("1", "2")
+    for name in names:
+        shutil.copy(photographs / f"{name}.jpg", given)
+    prepare_gentle_img2img(webui, photographs)
+    webui.unfold("img2img")
+    webui.press_tab("#mode_img2img", "Batch")
+    webui.press_tab("#img2img_batch_source", "From directory")
+    for part, folder in (("input", given), ("output", made)):
+        webui.page.locator(f"#img2img_batch_{part}_dir textarea").fill(str(folder))
+    webui.page.locator("#img2img_generate").click()
+    files = [made / f"{name}.png" for name in names]
+    for _ in range(LONG_MS // 500):
+        if all(file.exists() for file in files):
+            break
+        webui.page.wait_for_timeout(500)
+    webui.page.wait_for_timeout(1000)
+    for file in files:
+        with Image.open(file) as picture:
+            assert "HandRefiner hands: 1 right refined" in picture.text["parameters"]
 
 
 def _gallery_pictures(webui: WebuiPage, tab: str) -> list[Image.Image]:

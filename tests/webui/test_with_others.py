@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from generation import BASE, GENTLE, alike, changed, decode, encode, img2img, load, read, txt2img
+from PIL import Image
+
+from handrefiner_ext.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +85,22 @@ def test_our_route_repaints_a_picture_in_the_webui(host, woman):
 
 def test_generating_after_all_that_is_as_before(host, woman):
     assert alike(img2img(host, woman).image, img2img(host, woman).image)
+
+
+def test_the_command_line_has_a_folder_repainted_by_the_webui(host, woman, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(woman).save(tmp_path / "in" / f"{name}.png")
+    options = ["--input_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "out")]
+    options += ["--mask_dir", str(tmp_path / "mask"), "--url", host.url, "--steps", "4"]
+    values = [word for name in ("denoising_strength", "region_size") for word in option(name)]
+    assert main(["refine", *options, *values]) == 0
+    for name in ("a", "b"):
+        made = np.asarray(Image.open(tmp_path / "out" / f"{name}_0.png").convert("RGB"))
+        mask = np.asarray(Image.open(tmp_path / "mask" / f"{name}_mask.png")) > 0
+        assert changed(made, woman)[mask].any()
+        assert not changed(made, woman)[~mask].any()
+
+
+def option(name):
+    return [f"--{name}", str(GENTLE[name])]

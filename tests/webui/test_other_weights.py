@@ -1,0 +1,54 @@
+"""LoRA, another VAE and token merging: in force where they belong, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+from generation import GENTLE, alike, as_mask, changed, hands_of, img2img
+from small_files import LORA, VAE
+
+ABOVE_THE_HAND = 150
+WITH_LORA = f"a hand <lora:{LORA}:1>"
+STRONGER = {**GENTLE, "denoising_strength": 0.3}
+
+
+def test_the_outer_runs_lora_is_in_force_in_both_passes_and_gone_afterwards(host, woman, plain):
+    more = {"n_iter": 2, "do_not_save_grid": True, "denoising_strength": 0.05}
+    bare = img2img(host, woman, **more)
+    off = img2img(host, woman, prompt=WITH_LORA, **more)
+    on = img2img(host, woman, GENTLE, prompt=WITH_LORA, **more)
+    for number in (-2, -1):
+        outside = np.s_[:ABOVE_THE_HAND]
+        assert alike(on.images[number][outside], off.images[number][outside])
+        assert not alike(off.images[number][outside], bare.images[number][outside])
+        assert hands_of(on.texts[number]) == "1 right refined"
+    skipping = {**STRONGER, "skip_img2img": True}
+    inner = img2img(host, woman, skipping, prompt=WITH_LORA)
+    assert not alike(inner.image, img2img(host, woman, skipping).image), "in the second pass, too"
+    assert alike(img2img(host, woman).image, plain.image)
+
+
+def test_another_vae_paints_the_hands_only(host, woman, plain):
+    own = img2img(host, woman, {**GENTLE, "extra_images": True})
+    other = img2img(host, woman, {**GENTLE, "vae": f"{VAE}.safetensors"}, n_iter=2)
+    mask = as_mask(own.images[-2])
+    for image in other.images[-2:]:
+        assert image[mask].mean() < own.image[mask].mean() - 5, "paler means nearer to grey"
+    assert not changed(other.images[-2], plain.image)[~mask].any()
+    assert hands_of(other.texts[-1]) == "1 right refined"
+    assert alike(img2img(host, woman).image, plain.image)
+    assert host.get("/sdapi/v1/options")["sd_vae"] == "Automatic"
+
+
+def test_token_merging_stays_that_of_the_outer_run(host, woman, plain):
+    merging = {"token_merging_ratio": 0.7, "token_merging_ratio_img2img": 0.7}
+    more = {"n_iter": 2, "do_not_save_grid": True, "override_settings": merging}
+    more["denoising_strength"] = 0.3
+    bare = img2img(host, woman, denoising_strength=0.3)
+    off = img2img(host, woman, **more)
+    on = img2img(host, woman, GENTLE, **more)
+    assert not alike(off.images[-2], bare.image), "it was in force"
+    for number in (-2, -1):
+        outside = np.s_[:ABOVE_THE_HAND]
+        assert alike(on.images[number][outside], off.images[number][outside])
+    assert "Token merging ratio: 0.7" in on.texts[-1]
+    assert alike(img2img(host, woman).image, plain.image)
