@@ -29,7 +29,7 @@ LEVELS = [
     ("search",),
     ("pipeline",),
     ("naming", "overlay", "arguments"),
-    ("hint_files",),
+    ("hint_files", "weights_commands"),
     ("api",),
     ("remote",),
     ("batch",),
@@ -42,7 +42,8 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 EVERYWHERE = {"numpy", "cv2", *sys.stdlib_module_names}
 ONLY_IN = {
     "PIL": ("pictures", "api", "host"),
-    "tqdm": ("cli", "batch", "weights"),
+    "tqdm": ("cli", "batch", "weights_commands"),
+    "requests": ("weights",),
     "mediapipe": ("detect",),
     "ai_edge_litert": ("detect",),
     "pyrender": ("render",),
@@ -61,7 +62,7 @@ ONLY_IN = {
 """Package from outside -> rooms that may name it; one that stands nowhere is named by none."""
 AT_FIRST_USE = {
     *("mediapipe", "ai_edge_litert", "pyrender", "OpenGL", "trimesh"),
-    *("torch", "diffusers", "transformers", "ray"),
+    *("torch", "diffusers", "transformers", "ray", "requests"),
 }
 """Packages too heavy, or too often missing, to be imported with a module outside its backend."""
 

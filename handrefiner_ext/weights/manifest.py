@@ -1,0 +1,153 @@
+"""Every file of weights: what for, from where, under which licence.
+
+Size and sha256 stand here only where a public source states them, which is named beside them. For
+other files of the hub, the hub's own answer at download time is believed; failing that, the first
+download is pinned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from handrefiner_ext.errors import UsageError
+
+HUB = "https://huggingface.co"
+RAW = "https://raw.githubusercontent.com"
+
+HAND_REPOSITORY = f"{HUB}/hr16/ControlNet-HandRefiner-pruned/resolve/main"
+INPAINTING_REPOSITORY = (
+    f"{HUB}/stable-diffusion-v1-5/stable-diffusion-inpainting/resolve/"
+    "8a4288a76071f7280aedbdb3253bdb9e9d5d84bb"
+)
+MESH_DATA = (
+    f"{RAW}/microsoft/MeshGraphormer/27f7cdb33d2ce9e77969352e71a4e84eb5d9a522/src/modeling/data"
+)
+"""Commits are named where they are known, so that what is downloaded cannot change."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One file. url: None where it is never downloaded, and `how` says how to get it.
+
+    size, sha256: as a public source states them; None where none does.
+    webui: folders under a WebUI's root in which its users have the file already.
+    """
+
+    name: str
+    url: str | None
+    size: int | None = None
+    sha256: str | None = None
+    how: str = ""
+    webui: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Files that are of use together, under the name by which they are downloaded."""
+
+    name: str
+    purpose: str
+    licence: str
+    files: tuple[WeightsFile, ...]
+
+
+HAND_CONTROLNET = WeightsFile(
+    "control_sd15_inpaint_depth_hand_fp16.safetensors",
+    f"{HAND_REPOSITORY}/control_sd15_inpaint_depth_hand_fp16.safetensors",
+    webui=("models/ControlNet", "extensions/sd-webui-controlnet/models"),
+)
+GRAPHORMER = WeightsFile(
+    "graphormer_hand_state_dict.bin",
+    f"{HAND_REPOSITORY}/graphormer_hand_state_dict.bin",
+    # The hub's tag of the file, as the partial download in sd-webui-controlnet's issue 3040 is
+    # named after it; for a file of this size that tag is its sha256.
+    sha256="b78081d105dc730c179eb0e2366bea999ceb4363070bb3aa1ae31fcf878a8a41",
+    webui=(
+        "extensions/sd-webui-controlnet/annotator/downloads/hand_refiner",
+        "extensions/sd-webui-controlnet/annotator/downloads/hand_refiner/hr16/"
+        "ControlNet-HandRefiner-pruned",
+    ),
+)
+# Size and sha256 of these four are those of the files in the public repository at that commit.
+DOWNSAMPLING = WeightsFile(
+    "mano_downsampling.npz",
+    f"{MESH_DATA}/mano_downsampling.npz",
+    176509,
+    "db2b23b0ede7c34039f1d8960e2e839552e0f58d4b34a8612b4065d8a47f9c80",
+)
+ADJACENCY_INDICES = WeightsFile(
+    "mano_195_adjmat_indices.pt",
+    f"{MESH_DATA}/mano_195_adjmat_indices.pt",
+    21639,
+    "f99d80a96bbced27df6b6dee4fbdc01ee326e7e2691a79ca596ad03f57db8a6a",
+)
+ADJACENCY_VALUES = WeightsFile(
+    "mano_195_adjmat_values.pt",
+    f"{MESH_DATA}/mano_195_adjmat_values.pt",
+    5663,
+    "29945bf3dce6ce679fc6b35ed9007aa531f68e6e2e44a59d5ab69a643862f8f9",
+)
+ADJACENCY_SIZE = WeightsFile(
+    "mano_195_adjmat_size.pt",
+    f"{MESH_DATA}/mano_195_adjmat_size.pt",
+    173,
+    "cd137f9f2b1b8827251934784326a5b05f1415333101c13c849ed6b5eba6c3a4",
+)
+MANO = WeightsFile(
+    "MANO_RIGHT.pkl",
+    None,
+    how=(
+        "Register at https://mano.is.tue.mpg.de, accept its licence, download 'Models & Code', and "
+        "put models/MANO_RIGHT.pkl from it into the models folder."
+    ),
+)
+INPAINTING = WeightsFile(
+    "sd-v1-5-inpainting.ckpt",
+    f"{INPAINTING_REPOSITORY}/sd-v1-5-inpainting.ckpt",
+    # Both as stated by many public lists of models (InvokeAI's and civitai's among them).
+    4_265_437_280,
+    "c6bbc15e3224e6973459ba78de4998b80b50112b0ae5b5c67113d56b4e366b19",
+    webui=("models/Stable-diffusion",),
+)
+
+MANIFEST = (
+    Weights(
+        "controlnet",
+        "the hand ControlNet of the paper for SD1.5, half precision",
+        "see the page of hr16/ControlNet-HandRefiner-pruned; derived from Stable Diffusion 1.5 "
+        "(CreativeML Open RAIL-M)",
+        (HAND_CONTROLNET,),
+    ),
+    Weights(
+        "graphormer",
+        "MeshGraphormer's hand network and the mesh tables it needs (with MANO: the mesh backend "
+        "graphormer)",
+        "MIT (microsoft/MeshGraphormer); its use depends on MANO, whose licence is non-commercial",
+        (GRAPHORMER, DOWNSAMPLING, ADJACENCY_INDICES, ADJACENCY_VALUES, ADJACENCY_SIZE),
+    ),
+    Weights(
+        "mano",
+        "the hand model that MeshGraphormer speaks of",
+        "MANO's own: non-commercial research only, no redistribution",
+        (MANO,),
+    ),
+    Weights(
+        "inpainting",
+        "the Stable Diffusion 1.5 inpainting checkpoint, optional",
+        "CreativeML Open RAIL-M",
+        (INPAINTING,),
+    ),
+)
+
+
+def choose(name: str) -> Weights:
+    """The weights of that name; UsageError names the others."""
+    for weights in MANIFEST:
+        if weights.name == name:
+            return weights
+    names = ", ".join(weights.name for weights in MANIFEST)
+    raise UsageError(f"There are no weights {name!r}; choose one of {names}.")
+
+
+def all_files() -> tuple[WeightsFile, ...]:
+    return tuple(file for weights in MANIFEST for file in weights.files)
