@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from handrefiner_ext.errors import BackendUnavailable, UnknownBackend
 
 AUTO = "auto"
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+logger = logging.getLogger(__name__)
 
 
 class Registry:
-    """The backends of one stage, in the order in which `auto` tries them."""
+    """The backends of one stage, in the order in which `auto` tries them.
 
-    def __init__(self, kind: str, **where: str) -> None:
+    where: name -> "module:attribute". plugins: group of entry points under which other packages
+    offer backends; these come last.
+    """
+
+    def __init__(self, kind: str, plugins: str | None = None, **where: str) -> None:
         self.kind = kind
-        self.where = dict(where)
+        self.offered = {} if plugins is None else _read_plugins(plugins, {AUTO, *where})
+        self.where = {**where, **self.offered}
 
     def names(self) -> tuple[str, ...]:
         return tuple(self.where)
@@ -36,8 +47,20 @@ class Registry:
             raise UnknownBackend(
                 f"{self.kind} {name!r} does not exist; choose one of {', '.join(self.choices())}."
             )
+        return self._find(name)(**options)
+
+    def _find(self, name: str) -> Any:
+        """The class or function behind the name; what a broken plugin raises becomes a sentence."""
         module, _, attribute = self.where[name].partition(":")
-        return getattr(import_module(module), attribute)(**options)
+        try:
+            return getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            if name not in self.offered:
+                raise
+            raise BackendUnavailable(
+                f"The {self.kind} {name!r}, which another package offers as {self.where[name]}, "
+                f"cannot be imported ({error}); update or uninstall that package."
+            ) from error
 
     def _build_first_available(self, options: dict[str, Any]) -> Any:
         reasons = []
@@ -49,6 +72,18 @@ class Registry:
         raise BackendUnavailable(f"No {self.kind} can be used here. " + " ".join(reasons))
 
 
+def _read_plugins(group: str, taken: set[str]) -> dict[str, str]:
+    """Name -> place of every backend that installed packages offer; none of them is imported."""
+    found: dict[str, str] = {}
+    for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
+        if point.name in taken | set(found) or not NAME.fullmatch(point.name):
+            reason = "%s is not used: its name %r in %s is taken or is no plain word."
+            logger.warning(reason, point.value, point.name, group)
+        else:
+            found[point.name] = point.value.partition("[")[0].strip()
+    return found
+
+
 DETECTORS = Registry(
     "detector",
     litert="handrefiner_ext.detect.litert:LitertDetector",
@@ -56,6 +91,7 @@ DETECTORS = Registry(
 )
 RECONSTRUCTORS = Registry(
     "mesh",
+    plugins="handrefiner.reconstructors",
     open_hand="handrefiner_ext.mesh.open_hand:OpenHandReconstructor",
 )
 RENDERERS = Registry(
