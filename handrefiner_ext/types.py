@@ -17,9 +17,10 @@ One convention each, everywhere in the package:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -250,6 +251,19 @@ class RefineResult:
     notes: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class ModelHome:
+    """Where a backend finds its files and computes.
+
+    models_dir: a folder searched before the standard ones. device: as torch names it; None = the
+    best there is. keep_on_device: leave weights there between pictures, not only while they work.
+    """
+
+    models_dir: Path | None = None
+    device: str | None = None
+    keep_on_device: bool = False
+
+
 class Detector(Protocol):
     """Finds hands; handedness is the subject's."""
 
@@ -274,6 +288,20 @@ class Reconstructor(Protocol):
     name: str
 
     def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal: ...
+
+
+@runtime_checkable
+class BatchReconstructor(Reconstructor, Protocol):
+    """A reconstructor that is faster with many hands at once, of one picture or of several.
+
+    It looks at the picture itself, so that other readings of the landmarks would not help it.
+    """
+
+    def reconstruct_all(
+        self, hands: Sequence[tuple[Image, Hand]], params: RefineParams
+    ) -> tuple[HandMesh | Refusal, ...]:
+        """One answer for each hand and the picture it is in."""
+        ...
 
 
 class Renderer(Protocol):

@@ -1,0 +1,70 @@
+"""Where the network computes, and where it lies between pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
+
+from handrefiner_ext.mesh.graphormer.network import HandEstimate, HandNetwork
+from handrefiner_ext.types import ModelHome
+
+HALF = frozenset({"cuda"})
+"""Kinds of device on which the network computes in fp16."""
+
+
+def choose_device(home: ModelHome) -> torch.device:
+    """The device that was asked for, or the best one that torch finds."""
+    if home.device is not None:
+        return torch.device(home.device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+class NetworkRunner:
+    """The network, computing on a device; its own weights never leave the CPU.
+
+    On another device copies of them are used, in fp16 where that is fast, and given back after
+    every call unless `stay` is set. No setting of torch is changed, no random number drawn, and a
+    surrounding autocast or inference mode does not reach inside.
+    """
+
+    def __init__(self, network: HandNetwork, device: torch.device, stay: bool = False) -> None:
+        self.network = network
+        self.device = device
+        self.dtype = torch.float16 if device.type in HALF else torch.float32
+        self.stay = stay
+        self.copies: dict[str, Tensor] | None = None
+
+    def run(self, batches: Iterable[NDArray[np.float32]]) -> list[HandEstimate]:
+        """The estimate of every batch (n, 3, 224, 224), on the CPU in fp32."""
+        try:
+            with torch.autocast(self.device.type, enabled=False), torch.inference_mode():
+                return [self._run_one(torch.from_numpy(batch)) for batch in batches]
+        finally:
+            if not self.stay:
+                self.copies = None
+
+    def _run_one(self, batch: Tensor) -> HandEstimate:
+        if self.device.type == "cpu":
+            estimate: HandEstimate = self.network(batch)
+        else:
+            self.copies = self.copies or self._copy()
+            crops = (batch.to(self.device, self.dtype),)
+            estimate = functional_call(self.network, self.copies, crops)
+        return HandEstimate(*(part.float().cpu() for part in estimate))
+
+    def _copy(self) -> dict[str, Tensor]:
+        """Every parameter and buffer on the device."""
+        own = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        return {
+            name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
+            for name, tensor in own.items()
+        }
