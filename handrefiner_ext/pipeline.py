@@ -17,6 +17,7 @@ from handrefiner_ext.search.choosing import choose_hands, parse_hands
 from handrefiner_ext.search.one_pass import paint_once
 from handrefiner_ext.search.rereading import reconstruct_well
 from handrefiner_ext.types import (
+    BatchReconstructor,
     ControlMaps,
     Detector,
     Hand,
@@ -93,7 +94,7 @@ def hints(
     """Everything known before painting: hands, meshes, depth and mask."""
     _check_picture(image, drawn_mask)
     detection = choose_hands(stages.detector.detect(image, params), params.hands)
-    found = [_reconstruct(stages, image, hand, params) for hand in detection.hands]
+    found = _reconstruct_all(stages, image, detection.hands, params)
     meshes = tuple(mesh for mesh in found if isinstance(mesh, HandMesh))
     refused = tuple(refusal for refusal in found if isinstance(refusal, Refusal))
     size = (image.shape[0], image.shape[1])
@@ -116,6 +117,15 @@ def refine(
         measure=lambda picture: stages.judge(stages.detector, picture, seen.meshes, params),
     )
     return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes)
+
+
+def _reconstruct_all(
+    stages: Stages, image: Image, hands: tuple[Hand, ...], params: RefineParams
+) -> list[HandMesh | Refusal]:
+    """All hands at once where the backend can, else one by one with other readings if in doubt."""
+    if isinstance(stages.reconstructor, BatchReconstructor):
+        return list(stages.reconstructor.reconstruct_all([(image, h) for h in hands], params))
+    return [_reconstruct(stages, image, hand, params) for hand in hands]
 
 
 def _reconstruct(

@@ -6,6 +6,7 @@ import logging
 import re
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any
 
 from handrefiner_ext.errors import BackendUnavailable, UnknownBackend
@@ -38,6 +39,7 @@ class Registry:
     def build(self, name: str, **options: Any) -> Any:
         """Import the backend `name` (or the first available one for `auto`) and construct it.
 
+        Each backend gets those of the options that its constructor knows.
         Raises UnknownBackend for a name that is not listed, BackendUnavailable where what the
         backend needs is missing.
         """
@@ -47,7 +49,8 @@ class Registry:
             raise UnknownBackend(
                 f"{self.kind} {name!r} does not exist; choose one of {', '.join(self.choices())}."
             )
-        return self._find(name)(**options)
+        factory = self._find(name)
+        return factory(**_select_known(factory, options))
 
     def _find(self, name: str) -> Any:
         """The class or function behind the name; what a broken plugin raises becomes a sentence."""
@@ -72,6 +75,12 @@ class Registry:
         raise BackendUnavailable(f"No {self.kind} can be used here. " + " ".join(reasons))
 
 
+def _select_known(factory: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """What concerns the backend: one that needs no files does not ask where files lie."""
+    known = signature(factory).parameters if options else {}
+    return {name: value for name, value in options.items() if name in known}
+
+
 def _read_plugins(group: str, taken: set[str]) -> dict[str, str]:
     """Name -> place of every backend that installed packages offer; none of them is imported."""
     found: dict[str, str] = {}
@@ -92,6 +101,7 @@ DETECTORS = Registry(
 RECONSTRUCTORS = Registry(
     "mesh",
     plugins="handrefiner.reconstructors",
+    graphormer="handrefiner_ext.mesh.graphormer.backend:GraphormerReconstructor",
     open_hand="handrefiner_ext.mesh.open_hand:OpenHandReconstructor",
 )
 RENDERERS = Registry(

@@ -61,7 +61,7 @@ def test_the_example_in_python_runs(text, monkeypatch, tmp_path):
 
     tiny = make_stages()
     kinds = {"detector": tiny.detector, "mesh": tiny.reconstructor, "renderer": tiny.renderer}
-    monkeypatch.setattr(Registry, "build", lambda registry, name: kinds[registry.kind])
+    monkeypatch.setattr(Registry, "build", lambda registry, name, **options: kinds[registry.kind])
 
     def refine(image, params, mask):
         return pipeline.refine(image, params, tiny, mask)

@@ -84,7 +84,8 @@ def test_models_are_those_that_the_host_lists():
     ]
     assert (said["checkpoint_family"], said["chosen"], said["reason"]) == ("SD1.x", "hand", "Best.")
     assert said["backends"]["renderer"]["raster"] is None
-    assert said["backends"]["mesh"] == {"open_hand": None}
+    assert said["backends"]["mesh"]["open_hand"] is None
+    assert "MANO_RIGHT.pkl" in said["backends"]["mesh"]["graphormer"]
 
 
 def test_hints_are_those_of_the_pipeline(client, picture):
@@ -320,7 +321,7 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_unpacked(client)
 
 
 def test_a_missing_package_is_told_in_a_sentence(picture, monkeypatch):
-    def build(registry, name):
+    def build(registry, name, **options):
         raise BackendUnavailable("No detector can be used here. Install ai-edge-litert.")
 
     monkeypatch.setattr(Registry, "build", build)
@@ -333,7 +334,7 @@ def test_every_backend_is_built_once_however_often_it_is_asked_for(picture, monk
     built = []
     tiny = make_stages()
 
-    def build(registry, name):
+    def build(registry, name, **options):
         built.append((registry.kind, name))
         return {"detector": tiny.detector, "mesh": tiny.reconstructor}.get(
             registry.kind, tiny.renderer

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Image, Mask, RefineResult
+from handrefiner_ext.types import Image, Mask, ModelHome, RefineResult
 
 Refine = Callable[[Image, RefineParams, Mask | None], RefineResult]
 
@@ -36,12 +36,14 @@ class Services:
     """users: name -> password of the API; empty = open. refine: the second pass of the WebUI.
 
     heavy: whether the routes that compute are added. lock: held while the graphics card works.
+    home: where the user keeps files of models, and where they compute.
     check: raises InvalidParameter for what only the program can know to be wrong.
     """
 
     host: str = "none"
     users: Mapping[str, str] = field(default_factory=dict)
     heavy: bool = True
+    home: Callable[[], ModelHome] = ModelHome
     list_models: Callable[[], ModelList] = ModelList
     check: Callable[[RefineParams], None] = lambda params: None
     refine: Refine | None = None

@@ -8,11 +8,11 @@ from typing import Any
 from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import Problem, Request
 from handrefiner_ext.api.services import Services
-from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.errors import BackendUnavailable, WeightsError
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import LazyInpainter, Stages
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS, Registry
-from handrefiner_ext.types import Hints, RefineResult
+from handrefiner_ext.types import Hints, ModelHome, RefineResult
 
 NO_PAINTER = (
     "No WebUI with a loaded model paints here. Start the WebUI with --api, or name a backend in "
@@ -26,7 +26,7 @@ class Worker:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = Lock()
-        self._built: dict[tuple[str, str], Any] = {}
+        self._built: dict[tuple[str, str, ModelHome], Any] = {}
 
     def hints(self, request: Request) -> Hints:
         with self._lock:
@@ -64,14 +64,15 @@ class Worker:
         )
 
     def _build(self, registry: Registry, name: str) -> Any:
-        key = (registry.kind, name)
+        home = self._services.home()
+        key = (registry.kind, name, home)
         if key not in self._built:
-            self._built[key] = registry.build(name)
+            self._built[key] = registry.build(name, home=home)
         return self._built[key]
 
     def _obstacle(self, registry: Registry, name: str) -> str | None:
         try:
             self._build(registry, name)
-        except BackendUnavailable as error:
+        except (BackendUnavailable, WeightsError) as error:
             return str(error)
         return None

@@ -5,27 +5,29 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from handrefiner_ext.host.model_home import read_model_home
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, RENDERERS, Registry
-from handrefiner_ext.types import Inpainter, Renderer
+from handrefiner_ext.types import Inpainter, ModelHome, Renderer
 
 
 @lru_cache(maxsize=16)
-def _build(registry: Registry, name: str) -> Any:
-    return registry.build(name)
+def _build(registry: Registry, name: str, home: ModelHome) -> Any:
+    return registry.build(name, home=home)
 
 
 def renderer_of(params: RefineParams) -> Renderer:
-    renderer: Renderer = _build(RENDERERS, params.renderer)
+    renderer: Renderer = _build(RENDERERS, params.renderer, ModelHome())
     return renderer
 
 
 def stages_with(inpainter: Inpainter, params: RefineParams) -> Stages:
     """What `params` names, with an inpainter that belongs to one picture."""
+    home = read_model_home()
     return Stages(
-        detector=_build(DETECTORS, params.detector),
-        reconstructor=_build(RECONSTRUCTORS, params.mesh),
+        detector=_build(DETECTORS, params.detector, ModelHome()),
+        reconstructor=_build(RECONSTRUCTORS, params.mesh, home),
         renderer=renderer_of(params),
         inpainter=inpainter,
     )

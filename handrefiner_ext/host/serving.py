@@ -14,6 +14,7 @@ from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.host import controlnet
 from handrefiner_ext.host.given_picture import refine_picture
 from handrefiner_ext.host.lists import LISTS
+from handrefiner_ext.host.model_home import read_model_home
 from handrefiner_ext.params import RefineParams
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def build_services() -> Services:
         host=describe_host(),
         users=read_users(flags.api_auth),
         heavy=bool(flags.api or flags.nowebui),
+        home=read_model_home,
         list_models=list_models,
         check=check_names,
         refine=refine_picture,

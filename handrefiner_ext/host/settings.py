@@ -62,11 +62,12 @@ def _options() -> dict[str, OptionInfo]:
     """By their names without the prefix; read_settings names each, too."""
     return {
         "models_dir": OptionInfo("", "Models folder").info(
-            "for hand models that you add yourself, of which this version needs none; empty = "
+            "for hand models that you add yourself, such as MeshGraphormer's and MANO's; empty = "
             "--handrefiner-models-dir, else the extension's own models folder"
         ),
         "keep_on_cpu": OptionInfo(True, "Keep hand models on the CPU between pictures").info(
-            "saves GPU memory; the models that this version brings never leave the CPU"
+            "saves GPU memory; only MeshGraphormer ever computes on the GPU, and with --lowvram "
+            "it does not"
         ),
         "save_copies": OptionInfo(
             [],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,12 +16,17 @@ from handrefiner_ext.types import ModelHome
 
 HALF = frozenset({"cuda"})
 """Kinds of device on which the network computes in fp16."""
+KNOWN = frozenset({"cpu", "cuda", "mps", "xpu"})
+"""Kinds of device on which it computes at all; for others, the CPU does."""
+
+logger = logging.getLogger(__name__)
 
 
 def choose_device(home: ModelHome) -> torch.device:
     """The device that was asked for, or the best one that torch finds."""
     if home.device is not None:
-        return torch.device(home.device)
+        wanted = torch.device(home.device)
+        return wanted if wanted.type in KNOWN else torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -43,17 +49,28 @@ class NetworkRunner:
         self.stay = stay
         self.copies: dict[str, Tensor] | None = None
 
-    def run(self, batches: Iterable[NDArray[np.float32]]) -> list[HandEstimate]:
-        """The estimate of every batch (n, 3, 224, 224), on the CPU in fp32."""
+    def run(self, batches: Sequence[NDArray[np.float32]]) -> list[HandEstimate]:
+        """The estimate of every batch (n, 3, 224, 224), on the CPU in fp32.
+
+        Where the graphics card has no room, the CPU computes instead.
+        """
         try:
-            with torch.autocast(self.device.type, enabled=False), torch.inference_mode():
-                return [self._run_one(torch.from_numpy(batch)) for batch in batches]
+            return self._run_on(self.device, batches)
+        except torch.cuda.OutOfMemoryError:
+            logger.warning("The graphics card has no room for MeshGraphormer; the CPU computes it.")
+            return self._run_on(torch.device("cpu"), batches)
         finally:
             if not self.stay:
                 self.copies = None
 
-    def _run_one(self, batch: Tensor) -> HandEstimate:
-        if self.device.type == "cpu":
+    def _run_on(
+        self, device: torch.device, batches: Sequence[NDArray[np.float32]]
+    ) -> list[HandEstimate]:
+        with torch.autocast(device.type, enabled=False), torch.inference_mode():
+            return [self._run_one(torch.from_numpy(batch), device) for batch in batches]
+
+    def _run_one(self, batch: Tensor, device: torch.device) -> HandEstimate:
+        if device.type == "cpu":
             estimate: HandEstimate = self.network(batch)
         else:
             self.copies = self.copies or self._copy()
