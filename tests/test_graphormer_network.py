@@ -132,37 +132,40 @@ def test_half_precision_on_a_gpu_moves_joints_less_than_half_a_pixel(network):
         pytest.skip("no GPU here")
     crops = make_crops()
     exact = NetworkRunner(network, torch.device("cpu")).run([crops])[0]
-    half = NetworkRunner(network, torch.device("cuda")).run([crops])[0]
+    runner = NetworkRunner(network, torch.device("cuda"))
+    half = runner.run([crops])[0]
+    assert runner.copies is None
     span = (exact.vertices[..., :2].amax(1) - exact.vertices[..., :2].amin(1)).amax()
     misses = (exact.vertices - half.vertices)[..., :2].norm(dim=-1)
     assert misses.max() / span * 140.0 < 0.5  # a hand of 140 pixels in a crop of 224
 
 
-class TestWrongState:
-    needed = {"a": (2, 3), "b": (4,), "c": (1,), "d": (1,), "e": (1,)}
+NEEDED = {"a": (2, 3), "b": (4,), "c": (1,), "d": (1,), "e": (1,)}
 
+
+class TestWrongState:
     def test_a_missing_name_is_told(self):
-        fault = find_fault(self.needed, {n: s for n, s in self.needed.items() if n != "b"})
+        fault = find_fault(NEEDED, {n: s for n, s in NEEDED.items() if n != "b"})
         assert fault is not None
         assert "lacks b of the 5 arrays" in fault
 
     def test_many_missing_names_are_counted(self):
-        fault = find_fault(self.needed, {"unrelated": (1,)})
+        fault = find_fault(NEEDED, {"unrelated": (1,)})
         assert fault is not None
         assert "a, b, c and 2 more" in fault
 
     def test_a_strange_name_is_told(self):
-        fault = find_fault(self.needed, {**self.needed, "optimizer": (1,)})
+        fault = find_fault(NEEDED, {**NEEDED, "optimizer": (1,)})
         assert fault is not None
         assert "optimizer" in fault
 
     def test_another_shape_is_told(self):
-        fault = find_fault(self.needed, {**self.needed, "a": (3, 2)})
+        fault = find_fault(NEEDED, {**NEEDED, "a": (3, 2)})
         assert fault is not None
         assert "(3, 2) where (2, 3)" in fault
 
     def test_what_the_published_file_has_beyond_is_accepted(self):
-        assert find_fault(self.needed, {**self.needed, **UNUSED}) is None
+        assert find_fault(NEEDED, {**NEEDED, **UNUSED}) is None
 
     def test_half_a_state_is_refused_and_the_network_stays_as_it_was(self, network):
         before = network.upsampling.weight.clone()
