@@ -102,6 +102,9 @@ class HandRefinerScript:
         except Exception as fault:  # whatever fails, the picture comes back
             logger.exception("HandRefiner could not work on this picture.")
             report = fail(explain(fault))
+        if p.batch_index + 1 >= p.batch_size:
+            # Before the WebUI does it itself for the next iteration, and drops our checkpoint.
+            checkpoint.restore(p)
         run.reports[p.iteration, p.batch_index] = report
         log = logger.warning if report.problems else logger.info
         log("HandRefiner: hands: %s", report.words)
