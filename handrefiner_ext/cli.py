@@ -28,6 +28,16 @@ WILDCARDS = frozenset("*?[")
 DRAWN_MASKS = ("drawn", "union")
 NOT_OVER_URL = frozenset({"enabled", "skip_img2img", "extra_images"})
 """What only the WebUI's own tabs have."""
+PAINTED_HERE = {
+    "diffusers": frozenset(
+        {
+            *("checkpoint", "control_model", "prompt", "negative_prompt", "steps", "sampler"),
+            *("cfg_scale", "denoising_strength", "guidance_start", "guidance_end"),
+            *("region_size", "seed_step"),
+        }
+    )
+}
+"""Backend -> which of the WebUI's parameters it knows, too."""
 SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
@@ -118,7 +128,9 @@ def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
     )
     refine.set_defaults(run=_run_refine)
     _add_parameters(refine)
-    group = refine.add_argument_group("parameters of the WebUI's painting, for --url")
+    group = refine.add_argument_group(
+        "parameters of Stable Diffusion, for --url and (but for a few) --backend diffusers"
+    )
     for f in _fields_for_a_webui():
         _add_parameter(group, f)
 
@@ -189,7 +201,7 @@ def _run_hints(options: argparse.Namespace) -> int:
 
 
 def _run_refine(options: argparse.Namespace) -> int:
-    params = _read_parameters(options)
+    _read_parameters(options)
     values = _read_values_for_a_webui(options)
     from handrefiner_ext.batch import RefineFolders, refine_picture, refine_remotely
     from handrefiner_ext.naming import plan
@@ -203,6 +215,7 @@ def _run_refine(options: argparse.Namespace) -> int:
     if options.url:
         work = partial(refine_remotely, request=_prepare_remote(options, values), folders=folders)
     else:
+        params = RefineParams(**values)  # type: ignore[arg-type]  # the schema reads any value
         work = partial(refine_picture, request=_prepare(params, options), folders=folders)
     return _work(plan(sources, folders.targets()), work)
 
@@ -220,14 +233,21 @@ def _read_values_for_a_webui(options: argparse.Namespace) -> dict[str, object]:
 
     given = vars(options)
     remote = {f.name: given[f.name] for f in _fields_for_a_webui() if f.name in given}
-    if remote and not options.url:
+    known = PAINTED_HERE.get(given.get("backend", ""), frozenset())
+    foreign = [name for name in remote if name not in known]
+    if foreign and not options.url:
         raise UsageError(
-            f"--{next(iter(remote))} is a parameter of the WebUI's painting; give --url too, with "
-            "the address of a running WebUI."
+            f"--{foreign[0]} is a parameter of the WebUI's painting; give --url too, with the "
+            f"address of a running WebUI{_name_backends(foreign[0])}."
         )
     values = remote | {f.name: given[f.name] for f in fields_of(CLI) if f.name in given}
     check_values(RefineParams(**values))
     return values
+
+
+def _name_backends(parameter: str) -> str:
+    names = [f", or --backend {name}" for name, known in PAINTED_HERE.items() if parameter in known]
+    return "".join(names)
 
 
 def _prepare_remote(options: argparse.Namespace, values: dict[str, object]) -> RemoteRequest:

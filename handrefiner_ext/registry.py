@@ -112,4 +112,5 @@ RENDERERS = Registry(
 INPAINTERS = Registry(
     "backend",
     draft="handrefiner_ext.inpaint.draft:DraftInpainter",
+    diffusers="handrefiner_ext.regionwise:build_diffusers",
 )

@@ -115,7 +115,10 @@ def test_a_path_that_does_not_serve_is_exit_code_1_and_a_sentence(
             ["refine", "--input_img", "a", "--out_dir", "o", "--keep_best", "maybe"],
             "true or false.",
         ),
-        (["refine", "--input_img", "a", "--out_dir", "o", "--backend", "magic"], "one of draft."),
+        (
+            ["refine", "--input_img", "a", "--out_dir", "o", "--backend", "magic"],
+            "one of draft, diffusers.",
+        ),
         (["refine", "--input_img", "a", "--out_dir", "o", "--boxes", "1,2,3"], "boxes = '1,2,3'"),
         (["hints", "a", "--out_dir", "o", "--occlusion_order", "1,1"], "occlusion_order = '1,1'"),
         (["hints", "a", "--out_dir", "o", "--mask", "drawn"], "needs --drawn_mask"),

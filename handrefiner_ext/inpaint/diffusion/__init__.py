@@ -1,0 +1,1 @@
+"""Stable Diffusion through the library diffusers, outside any WebUI."""

@@ -1,0 +1,123 @@
+"""Repainting region by region: what every diffusion backend needs around its model.
+
+Hands whose masks overlap are one region. Each is cropped with context, enlarged to the resolution
+at which the model paints best, given depth and mask rendered at that resolution, painted, scaled
+back and laid over the picture with a feather. Pixels outside the mask stay bit-identical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from handrefiner_ext.geometry.compositing import lay_over
+from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.registry import RENDERERS
+from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.render.masks import unite
+from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask, Renderer
+
+MOST_PADDING = 512
+MOST_SEED = 2**32
+
+
+@dataclass(frozen=True)
+class RegionTask:
+    """One region at the model's resolution.
+
+    image: (h, w, 3). control: (h, w) uint8, near is bright. mask: (h, w) bool, what may change.
+    """
+
+    image: Image
+    control: Image
+    mask: Mask
+    seed: int
+
+
+class RegionPainter(Protocol):
+    """A model that paints one region; `native_side` is the long side it paints best, pixels."""
+
+    name: str
+
+    def native_side(self, params: RefineParams) -> int: ...
+
+    def paint_region(self, task: RegionTask, params: RefineParams) -> Image:
+        """(h, w, 3); outside the mask it may differ, that is not used."""
+        ...
+
+
+class RegionwiseInpainter:
+    """An inpainting backend made of a painter of regions."""
+
+    def __init__(
+        self,
+        painter: RegionPainter,
+        build_renderer: Callable[..., Renderer] = RENDERERS.build,
+    ) -> None:
+        self.painter = painter
+        self.name = painter.name
+        self.build_renderer = build_renderer
+
+    def paint(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image:
+        for count, numbers in enumerate(group_overlapping(maps.hand_masks)):
+            seed = (params.seed + count * params.seed_step) % MOST_SEED
+            image = self._paint_one(image, meshes, maps, replace(params, seed=seed), numbers)
+        return image
+
+    def _paint_one(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        numbers: tuple[int, ...],
+    ) -> Image:
+        box, inside = unite([maps.hand_masks[number] for number in numbers])
+        height, width = image.shape[:2]
+        mask = np.zeros((height, width), dtype=bool)
+        mask[box.slices] = inside
+        side = params.region_size or self.painter.native_side(params)
+        crop = choose_crop(box, (height, width), side)
+        seen = self._render(crop, image, meshes, mask, (numbers, params))
+        allowed = seen.mask | crop.take_mask(mask)
+        task = RegionTask(crop.take(image), seen.control, allowed, params.seed)
+        painted = crop.give_back(self.painter.paint_region(task, params))
+        return lay_over(image, painted, crop.box, mask, params.mask_blur)
+
+    def _render(
+        self,
+        crop: Crop,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        mask: Mask,
+        request: tuple[tuple[int, ...], RefineParams],
+    ) -> ControlMaps:
+        """Depth and mask of these hands at the region's own resolution."""
+        numbers, params = request
+        order = [n for n in parse_order(params.occlusion_order, len(meshes)) if n in numbers]
+        local = replace(
+            params,
+            padding_bbox=min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING),
+            occlusion_order=",".join(str(numbers.index(n) + 1) for n in order),
+        )
+        return build_maps(
+            [crop.move_mesh(meshes[n]) for n in numbers],
+            (crop.height, crop.width),
+            self.build_renderer(params.renderer),
+            local,
+            drawn_mask=crop.take_mask(mask),
+            image=crop.take(image),
+        )
+
+
+def build_diffusers(**options: Any) -> RegionwiseInpainter:
+    """The backend `diffusers`."""
+    from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
+
+    return RegionwiseInpainter(DiffusersPainter(**options))
