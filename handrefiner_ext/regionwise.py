@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import RENDERERS
 from handrefiner_ext.render.maps import build_maps, parse_order
 from handrefiner_ext.render.masks import unite
-from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask, Renderer
+from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask, ModelHome, Renderer
 
 MOST_PADDING = 512
 MOST_SEED = 2**32
@@ -116,8 +116,8 @@ class RegionwiseInpainter:
         )
 
 
-def build_diffusers(**options: Any) -> RegionwiseInpainter:
+def build_diffusers(home: ModelHome | None = None) -> RegionwiseInpainter:
     """The backend `diffusers`."""
     from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
 
-    return RegionwiseInpainter(DiffusersPainter(**options))
+    return RegionwiseInpainter(DiffusersPainter(home))

@@ -14,7 +14,7 @@ from handrefiner_ext import weights
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, InvalidParameter
 from handrefiner_ext.inpaint.diffusion.loading import Loader
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Image, Mask
+from handrefiner_ext.types import Image, Mask, ModelHome
 from handrefiner_ext.weights.manifest import HAND_CONTROLNET, INPAINTING, WeightsFile
 
 if TYPE_CHECKING:
@@ -51,21 +51,21 @@ class Region(Protocol):
 class DiffusersPainter:
     """Paints regions; the checkpoint is loaded at the first and kept until another is wanted.
 
-    Raises BackendUnavailable where a package or a file is missing. models_dir: searched before the
-    standard places. loader: None = of Stable Diffusion 1.x, on the best device there is.
+    Raises BackendUnavailable where a package or a file is missing. loader: None = of Stable
+    Diffusion 1.x, on the device that `home` names or the best there is.
     """
 
     name = "diffusers"
 
-    def __init__(self, models_dir: Path | None = None, loader: Loader | None = None) -> None:
+    def __init__(self, home: ModelHome | None = None, loader: Loader | None = None) -> None:
         missing = [name for name in ("torch", "diffusers", "transformers") if not find_spec(name)]
         if missing:
             raise BackendUnavailable(
                 f"The backend diffusers needs {', '.join(missing)}; install it with: "
                 'pip install "handrefiner[diffusion]".'
             )
-        self.models_dir = models_dir
-        self.loader = loader or Loader(_best_device())
+        self.home = home or ModelHome()
+        self.loader = loader or Loader(self.home.device or _best_device())
         self._loaded: tuple[tuple[str, str], Any] | None = None
 
     def native_side(self, params: RefineParams) -> int:
@@ -115,7 +115,7 @@ class DiffusersPainter:
                     f"{option} = {given!r} does not exist; give a file or folder."
                 )
             return path
-        found = weights.find(standard.name, self.models_dir)
+        found = weights.find(standard.name, self.home.models_dir)
         if found is None:
             raise BackendUnavailable(
                 f"The backend diffusers has no {standard.name}; run: handrefiner weights download "
