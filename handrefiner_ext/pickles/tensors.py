@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -51,9 +51,10 @@ Storages = Callable[[str, int], NDArray[np.uint8]]
 """The bytes of a storage, by its key and its length in bytes."""
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, without: Container[str] = ()) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint by name: those of its `state_dict` if it has one.
 
+    without: names that are passed over, so that they take no memory.
     Nothing else in the file is looked at, and nothing is called. Raises WeightsError.
     """
     try:
@@ -61,19 +62,20 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             content, storages = _open_archive(path)
         else:
             content, storages = _open_legacy(path)
-        return _gather(content, storages)
+        return _gather(content, storages, without)
     except WeightsError as error:
         raise WeightsError(f"{path} is refused. {error}") from error
     except (*BAD_CONTENT, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise WeightsError(f"{path} is no intact checkpoint ({error}); get it anew.") from error
 
 
-def _gather(content: Any, storages: Storages) -> dict[str, torch.Tensor]:
+def _gather(content: Any, storages: Storages, without: Container[str]) -> dict[str, torch.Tensor]:
     entries = _entries(content)
     inner = entries.get("state_dict")
     entries = entries if inner is None else _entries(inner)
     reader = TensorReader(storages)
-    read = {key: reader.read(value) for key, value in entries.items() if isinstance(key, str)}
+    wanted = {k: v for k, v in entries.items() if isinstance(k, str) and k not in without}
+    read = {key: reader.read(value) for key, value in wanted.items()}
     tensors = {key: tensor for key, tensor in read.items() if tensor is not None}
     if not tensors:
         raise WeightsError("It holds no tensors; it is another kind of file.")
@@ -174,8 +176,9 @@ def _map(path: Path, offset: int, length: int) -> NDArray[np.uint8]:
         raise WeightsError("It is shorter than its own list of contents says.")
     if not length:
         return np.zeros(0, dtype=np.uint8)
-    mapped = np.memmap(path, dtype=np.uint8, mode="c", offset=offset, shape=(length,))
-    return mapped if offset % ALIGNED == 0 else np.array(mapped)
+    if offset % ALIGNED:
+        return np.fromfile(path, dtype=np.uint8, count=length, offset=offset)
+    return np.memmap(path, dtype=np.uint8, mode="c", offset=offset, shape=(length,))
 
 
 def _open_legacy(path: Path) -> tuple[Any, Storages]:

@@ -21,6 +21,8 @@ SAFETENSORS = ".safetensors"
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Name -> tensor, mapped from the file where its format allows it; nothing in it is run.
 
+    What inference never uses may be left out.
+
     Reads .safetensors, torch's archives (1.6 and later), and torch's older format, which the
     published file has and torch itself cannot map. Raises WeightsError.
     """
@@ -28,7 +30,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         if path.suffix == SAFETENSORS:
             return _read_safetensors(path)
         if not zipfile.is_zipfile(path):
-            return read_tensors(path)
+            return read_tensors(path, without=UNUSED)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except WeightsError:
         raise
