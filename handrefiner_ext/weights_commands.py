@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handrefiner_ext.errors import WeightsError
-from handrefiner_ext.weights.manifest import MANIFEST, Weights, WeightsFile, choose
+from handrefiner_ext.errors import BackendUnavailable, WeightsError
+from handrefiner_ext.weights.manifest import GRAPHORMER, MANIFEST, Weights, WeightsFile, choose
 from handrefiner_ext.weights.network import Network, read_network
 from handrefiner_ext.weights.places import Places, find, standard_places
 
@@ -44,6 +45,10 @@ def add_weights(commands: argparse._SubParsersAction[Any]) -> None:
     checking = actions.add_parser("verify", help="compare files with the checksums known for them")
     checking.add_argument("names", nargs="*", metavar="NAME", help="empty = all that are here")
     checking.set_defaults(run=_verify)
+    converting = actions.add_parser(
+        "convert", help="write graphormer's weights as .safetensors, which load faster"
+    )
+    converting.set_defaults(run=_convert)
 
 
 def _places(options: argparse.Namespace) -> Places:
@@ -126,6 +131,25 @@ def _compare(file: WeightsFile, places: Places) -> str:
             "handrefiner weights download"
         )
     return f"{place}: as it must be ({found.sha256})."
+
+
+def _convert(options: argparse.Namespace) -> int:
+    """MeshGraphormer's weights, beside the file they come from."""
+    source = find(GRAPHORMER.name, _places(options))
+    if source is None:
+        raise WeightsError(
+            f"{GRAPHORMER.name} is not here; run: handrefiner weights download graphormer"
+        )
+    if find_spec("torch") is None or find_spec("safetensors") is None:
+        raise BackendUnavailable(
+            'Converting needs torch; install it with: pip install "handrefiner[torch]".'
+        )
+    from handrefiner_ext.mesh.graphormer.convert import convert_to_safetensors
+
+    target = source.with_suffix(".safetensors")
+    convert_to_safetensors(source, target)
+    print(f"{source} -> {target}; the mesh graphormer takes the new file from now on.")
+    return DONE
 
 
 def _known_pin(file: WeightsFile, place: Path) -> str | None:

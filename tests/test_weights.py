@@ -168,3 +168,14 @@ def test_mano_and_offline_are_answered_with_sentences(alone, capsys):
     assert main([*command, "controlnet", "--offline"]) == 1
     assert "--offline was given" in capsys.readouterr().err
     assert main([*command, "sdxl"]) == 2
+
+
+def test_convert_refuses_what_is_no_network_and_writes_nothing(alone, capsys):
+    command = ["weights", "--models_dir", str(alone), "convert"]
+    assert main(command) == 1
+    assert "weights download graphormer" in capsys.readouterr().err
+    put(alone / GRAPHORMER)
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "is no intact checkpoint" in said or "handrefiner[torch]" in said
+    assert [path.name for path in alone.iterdir()] == [GRAPHORMER]
