@@ -10,6 +10,7 @@ from graphormer_cases import make_parts
 from mano_model import write_downsampling, write_mano
 
 from handrefiner_ext.mesh.graphormer.network import HandNetwork, build_empty
+from handrefiner_ext.mesh.graphormer.published_keys import UNUSED
 from handrefiner_ext.mesh.graphormer.template import make_tokens
 
 FILLING = 1.0 / 1.6
@@ -44,9 +45,15 @@ def see_with(network: HandNetwork, scale: float, shift: np.ndarray) -> None:
     network.cam_param_fc3.bias.copy_(torch.tensor([scale, *shift]))
 
 
-def write_models(folder: Path) -> None:
-    """The three files, the weights in the published file's old format."""
+def write_models(folder: Path, with_unused: bool = False) -> None:
+    """The three files, the weights in the published file's old format.
+
+    with_unused: also what inference does not use, so that the file has its published size.
+    """
+    state = make_steady_state()
+    if with_unused:
+        state |= {name: torch.zeros(shape) for name, shape in UNUSED.items()}
     weights = folder / "graphormer_hand_state_dict.bin"
-    torch.save(make_steady_state(), weights, _use_new_zipfile_serialization=False)
+    torch.save(state, weights, _use_new_zipfile_serialization=False)
     write_downsampling(folder / "mano_downsampling.npz")
     write_mano(folder / "MANO_RIGHT.pkl")

@@ -85,6 +85,7 @@ def write_downsampling(path: Path) -> None:
     arrays = {
         "F": [_faces(), make_coarse_faces()],
         "D": [sparse.csc_matrix(make_downsampling())],
+        "U": [sparse.csc_matrix(make_downsampling().T)],
         "A": [sparse.csc_matrix(np.eye(778)), sparse.csc_matrix(_joined(make_coarse_faces()))],
     }
     held = {}
