@@ -148,14 +148,15 @@ def refine(image, params, painter):
 
 
 def test_only_pixels_inside_the_mask_change(painter, files):
-    image = picture_with(BOTH)
+    image, params = picture_with(BOTH), params_for(*files)
     before = image.copy()
-    result = refine(image, params_for(*files), painter)
-    mask = result.hints.maps.mask
+    seen = refine(image, params, painter).hints
+    # Asked directly: the pipeline would give back what a backend changes outside the mask.
+    painted = RegionwiseInpainter(painter).paint(image, seen.meshes, seen.maps, params)
     assert np.array_equal(image, before)
-    assert np.array_equal(result.image[~mask], image[~mask])
-    for box, inside in result.hints.maps.hand_masks:
-        here = (result.image != image).any(axis=2)[box.slices]
+    assert np.array_equal(painted[~seen.maps.mask], image[~seen.maps.mask])
+    for box, inside in seen.maps.hand_masks:
+        here = (painted != image).any(axis=2)[box.slices]
         assert (here & inside).any(), "a hand was not painted"
 
 

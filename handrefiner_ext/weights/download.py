@@ -202,7 +202,7 @@ class Download:
                 stream.write(block)
                 done += len(block)
                 self.report(done, length)
-        if length is not None and done < length:
+        if length is not None and done < length:  # urllib3 before 2 does not notice
             raise Interrupted(f"the connection ended {length - done:,} bytes too early")
         if length is not None and done > length:
             self.part.unlink()
