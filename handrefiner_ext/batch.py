@@ -229,6 +229,7 @@ def _describe_remote(result: RemoteResult) -> list[str]:
     for said in result.decisions:
         hand = f"hand {said['number']} ({sides[said['number']]})"
         distances = said["distance_before"], said["distance_after"]
+        hand += _say_strength(said["strength"])
         lines.append(_say_decision(hand, said["refined"], said["reason"], distances))
     lines += [f"left alone: {said['box']}: {said['reason']}" for said in result.skipped]
     return [*lines, *(f"note: {note}" for note in result.notes)]
@@ -236,8 +237,13 @@ def _describe_remote(result: RemoteResult) -> list[str]:
 
 def _describe_decision(decision: Decision, result: RefineResult) -> str:
     hand = f"hand {decision.number + 1} ({result.hints.meshes[decision.number].handedness})"
+    hand += _say_strength(decision.strength)
     after = None if decision.after is None else decision.after.mpjpe
     return _say_decision(hand, decision.refined, decision.reason, (decision.before.mpjpe, after))
+
+
+def _say_strength(strength: float | None) -> str:
+    return "" if strength is None else f" at strength {strength:g}"
 
 
 def _say_decision(

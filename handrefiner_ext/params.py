@@ -12,6 +12,8 @@ TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
+OFF = "off"
+
 CLI, WEBUI = "cli", "webui"
 """Surfaces: the command line, and everything inside the WebUI (panel, API, infotext, XYZ)."""
 
@@ -260,6 +262,15 @@ class RefineParams:
         "Extra images",
         "Put depth, mask and the picture before into the results, too.",
         surfaces=(WEBUI,),
+    )
+
+    adaptive_strength: str = knob(
+        OFF,
+        "Adaptive strength",
+        "Search each region's least strength that is enough, instead of using Strength: paper "
+        "tries 0.4 to 0.9 in turn (2 to 7 paintings), fast halves the range (3 or 4).",
+        cli_note="The draft backend has none.",
+        choices=(OFF, "paper", "fast"),
     )
 
     def __post_init__(self) -> None:

@@ -14,7 +14,8 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps, parse_order
 from handrefiner_ext.search.choosing import choose_hands, parse_hands
-from handrefiner_ext.search.one_pass import paint_once
+from handrefiner_ext.search.one_pass import Task
+from handrefiner_ext.search.policies import choose_policy
 from handrefiner_ext.search.rereading import reconstruct_well
 from handrefiner_ext.types import (
     BatchReconstructor,
@@ -109,13 +110,14 @@ def refine(
     seen = hints(image, params, stages, drawn_mask)
     if not seen.meshes:
         return RefineResult(image, seen)
-    outcome = paint_once(
+    task = Task(
         image,
         seen,
         params,
         stages.inpainter,
         measure=lambda picture: stages.judge(stages.detector, picture, seen.meshes, params),
     )
+    outcome = choose_policy(params, stages.inpainter.name)(task)
     return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes)
 
 

@@ -222,13 +222,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Decision:
-    """What happened to one hand: `number` counts the meshes from 0."""
+    """What happened to one hand: `number` counts the meshes from 0.
+
+    strength: the one that was searched for it, None where none was.
+    """
 
     number: int
     refined: bool
     reason: str
     before: Agreement
     after: Agreement | None
+    strength: float | None = None
 
 
 @dataclass(frozen=True)

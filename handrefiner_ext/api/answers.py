@@ -49,6 +49,7 @@ def _describe_decision(decision: Decision) -> dict[str, Any]:
         "reason": decision.reason,
         "distance_before": _distance(decision.before),
         "distance_after": _distance(decision.after),
+        "strength": decision.strength,
     }
 
 

@@ -140,6 +140,7 @@ Decision = record(
     reason=(str, "Why, or why not."),
     distance_before=(Number, "Mean distance from its mesh in hand sizes; null: not found."),
     distance_after=(Number, "The same afterwards."),
+    strength=(Number, "What adaptive_strength found; null where it is off."),
 )
 RefineAnswer = record(
     "HandRefinerRefined",

@@ -47,6 +47,7 @@ class WebuiInpainter:
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image:
         """The picture with every region that could be repainted; PassFailed where none can."""
+        self.reports = []  # of the last time, where a search paints several times
         numbers = [n for n in range(len(meshes)) if self._may_change(n, maps)]
         groups = group_overlapping([maps.hand_masks[n] for n in numbers])
         regions = [tuple(numbers[i] for i in group) for group in groups]

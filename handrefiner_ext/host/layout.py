@@ -25,7 +25,11 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("mesh", "renderer"),
         ("outline", "occlusion_order"),
     ),
-    "ControlNet": (("control_model", "control_mode"), ("guidance_start", "guidance_end")),
+    "ControlNet": (
+        ("control_model", "control_mode"),
+        ("guidance_start", "guidance_end"),
+        ("adaptive_strength",),
+    ),
     "Painting": (
         ("skip_img2img", "keep_best", "extra_images"),
         ("denoising_strength", "steps"),

@@ -39,7 +39,8 @@ def describe(result: RefineResult, regions: tuple[RegionReport, ...]) -> Picture
         problem = problems.get(decision.number)
         gone_well = decision.refined and problem is None
         refined += gone_well
-        outcome = "refined" if gone_well else f"kept ({_fragment(problem or decision.reason)})"
+        at = "" if decision.strength is None else f" at {decision.strength:g}"
+        outcome = f"refined{at}" if gone_well else f"kept ({_fragment(problem or decision.reason)})"
         words.append(f"{decision.number + 1} {side} {outcome}")
     refusals = (*result.hints.refused, *result.hints.detection.refused)
     words += [f"left alone ({_fragment(refusal.reason)})" for refusal in _distinct(refusals)]

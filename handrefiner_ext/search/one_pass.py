@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.search import guard
 from handrefiner_ext.types import (
     Agreement,
@@ -33,20 +33,45 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-def paint_once(
-    image: Image, hints: Hints, params: RefineParams, inpainter: Inpainter, measure: Measure
-) -> Outcome:
-    """Paint all hands of `hints` once and measure them before and after."""
-    before = measure(image)
-    painted = _paint_inside_mask(image, hints, params, inpainter)
+@dataclass(frozen=True)
+class Task:
+    """What a policy has to work on. measure: agreement of every mesh with a picture."""
+
+    image: Image
+    hints: Hints
+    params: RefineParams
+    inpainter: Inpainter
+    measure: Measure
+
+    def paint(self, params: RefineParams) -> Image:
+        """All hands painted once; whatever a backend does, pixels outside the mask stay."""
+        if not self.hints.maps.mask.any():
+            return self.image
+        maps = self.hints.maps
+        painted = self.inpainter.paint(self.image, self.hints.meshes, maps, params)
+        return np.where(maps.mask[..., None], painted, self.image)
+
+
+def paint_once(task: Task) -> Outcome:
+    """Paint all hands once and measure them before and after."""
+    return settle(task, task.paint(task.params), {})
+
+
+def settle(task: Task, painted: Image, strengths: Mapping[int, float]) -> Outcome:
+    """What becomes of `painted`, hand by hand. strengths: by hand, where they were searched."""
+    image, hints, params = task.image, task.hints, task.params
+    before = task.measure(image)
     if np.array_equal(painted, image):
         painted = image
-    after = before if painted is image else measure(painted)
+    after = before if painted is image else task.measure(painted)
     decisions = tuple(
-        _decide(number, image, painted, hints, (before[number], after[number]))
+        replace(
+            _decide(number, image, painted, hints, (before[number], after[number])),
+            strength=strengths.get(number),
+        )
         for number in range(len(hints.meshes))
     )
-    outcome = Outcome(painted, decisions, _notes(params, inpainter))
+    outcome = Outcome(painted, decisions, _notes(params, task.inpainter))
     if not params.keep_best or painted is image:
         return outcome
     return _hold_back(outcome, image, after, hints)
@@ -67,16 +92,6 @@ def _hold_back(
     return replace(outcome, image=kept, decisions=decisions)
 
 
-def _paint_inside_mask(
-    image: Image, hints: Hints, params: RefineParams, inpainter: Inpainter
-) -> Image:
-    """Whatever a backend does, pixels outside the mask stay those of `image`."""
-    if not hints.maps.mask.any():
-        return image
-    painted = inpainter.paint(image, hints.meshes, hints.maps, params)
-    return np.where(hints.maps.mask[..., None], painted, image)
-
-
 def _decide(
     number: int, image: Image, painted: Image, hints: Hints, agreement: tuple[Agreement, Agreement]
 ) -> Decision:
@@ -95,4 +110,6 @@ def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
     default = {f.name: f.default for f in fields(params)}
     if inpainter.name == "draft" and params.strength != default["strength"]:
         notes.append(f"strength: the draft backend ignores it ({params.strength:g} was given).")
+    if inpainter.name == "draft" and params.adaptive_strength != OFF:
+        notes.append("adaptive_strength: the draft backend has no strength to search for.")
     return tuple(notes)
