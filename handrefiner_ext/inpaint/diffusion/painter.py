@@ -51,8 +51,8 @@ class Region(Protocol):
 class DiffusersPainter:
     """Paints regions; the checkpoint is loaded at the first and kept until another is wanted.
 
-    Raises BackendUnavailable where a package or a file is missing. loader: None = of Stable
-    Diffusion 1.x, on the device that `home` names or the best there is.
+    Raises BackendUnavailable where a package is missing and, at the first region, where a file is.
+    loader: None = of Stable Diffusion 1.x, on the device that `home` names or the best there is.
     """
 
     name = "diffusers"
