@@ -1,7 +1,7 @@
 """The network against the authors' own code: its outputs, its names, its files.
 
-`golden/graphormer_reference.npz` holds what microsoft/MeshGraphormer (run unchanged, on the CPU)
-gives for the same weights, template and crops; it names the versions that made it.
+`golden/graphormer_reference.npz` holds what microsoft/MeshGraphormer (its calls for CUDA led to the
+CPU) gives for the same weights, template and crops; it names the versions that made it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from handrefiner_ext.mesh.graphormer.convert import convert_to_safetensors  # no
 from handrefiner_ext.mesh.graphormer.device import NetworkRunner  # noqa: E402
 from handrefiner_ext.mesh.graphormer.network import build_empty  # noqa: E402
 
-TOLERANCE = 1e-4
-"""Relative to the largest number of an output; the crops differ from one another by 3e-2."""
+TOLERANCE = 1e-5
+"""Relative to the largest number of an output. Measured: 8e-7; the crops differ from one another by
+2e-2; GELU by its usual approximation would differ by 2.5e-5."""
 PUBLISHED_BYTES = 855_658_184
 """Size of the published file."""
 
@@ -60,7 +61,7 @@ def test_eight_crops_give_what_the_authors_network_gives(network):
             # Were the crops ignored, the mean crop's answer would pass.
             assert (
                 np.abs(expected - expected.mean(axis=0)).max()
-                > 50 * TOLERANCE * np.abs(expected).max()
+                > 500 * TOLERANCE * np.abs(expected).max()
             )
 
 
@@ -206,6 +207,7 @@ def test_the_template_may_be_a_pair_or_one_array_fine_or_coarse():
         pair, make_tokens(tuple(map(torch.from_numpy, (joints, vertices))), [sparse])
     )
     assert np.array_equal(pair[0], np.zeros(3))
+    assert np.allclose(pair, make_tokens((joints + 0.1, vertices + 0.1), downsampling))
 
 
 def test_a_template_of_another_mesh_is_refused():
