@@ -15,6 +15,7 @@ from handrefiner_ext.mesh.graphormer.published_keys import UNUSED, find_fault
 from handrefiner_ext.mesh.graphormer.template import make_adjacency, make_tokens
 
 torch = pytest.importorskip("torch", reason="MeshGraphormer needs torch")
+pytest.importorskip("safetensors", reason="the extra torch brings it")
 
 from handrefiner_ext.mesh.graphormer import build_network  # noqa: E402
 from handrefiner_ext.mesh.graphormer.checkpoint import load_network, read_checkpoint  # noqa: E402
