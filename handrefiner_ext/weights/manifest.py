@@ -68,30 +68,12 @@ GRAPHORMER = WeightsFile(
         "ControlNet-HandRefiner-pruned",
     ),
 )
-# Size and sha256 of these four are those of the files in the public repository at that commit.
+# Size and sha256 are those of the file in the public repository at that commit.
 DOWNSAMPLING = WeightsFile(
     "mano_downsampling.npz",
     f"{MESH_DATA}/mano_downsampling.npz",
     176509,
     "db2b23b0ede7c34039f1d8960e2e839552e0f58d4b34a8612b4065d8a47f9c80",
-)
-ADJACENCY_INDICES = WeightsFile(
-    "mano_195_adjmat_indices.pt",
-    f"{MESH_DATA}/mano_195_adjmat_indices.pt",
-    21639,
-    "f99d80a96bbced27df6b6dee4fbdc01ee326e7e2691a79ca596ad03f57db8a6a",
-)
-ADJACENCY_VALUES = WeightsFile(
-    "mano_195_adjmat_values.pt",
-    f"{MESH_DATA}/mano_195_adjmat_values.pt",
-    5663,
-    "29945bf3dce6ce679fc6b35ed9007aa531f68e6e2e44a59d5ab69a643862f8f9",
-)
-ADJACENCY_SIZE = WeightsFile(
-    "mano_195_adjmat_size.pt",
-    f"{MESH_DATA}/mano_195_adjmat_size.pt",
-    173,
-    "cd137f9f2b1b8827251934784326a5b05f1415333101c13c849ed6b5eba6c3a4",
 )
 MANO = WeightsFile(
     "MANO_RIGHT.pkl",
@@ -120,10 +102,10 @@ MANIFEST = (
     ),
     Weights(
         "graphormer",
-        "MeshGraphormer's hand network and the mesh tables it needs (with MANO: the mesh backend "
+        "MeshGraphormer's hand network and the mesh table it needs (with MANO: the mesh backend "
         "graphormer)",
         "MIT (microsoft/MeshGraphormer); its use depends on MANO, whose licence is non-commercial",
-        (GRAPHORMER, DOWNSAMPLING, ADJACENCY_INDICES, ADJACENCY_VALUES, ADJACENCY_SIZE),
+        (GRAPHORMER, DOWNSAMPLING),
     ),
     Weights(
         "mano",
