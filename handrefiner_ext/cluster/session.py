@@ -1,0 +1,68 @@
+"""Ray, started on this machine or joined where it runs, quiet, and left again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from handrefiner_ext.errors import BackendUnavailable, ClusterError
+
+STORE_BYTES = 1 << 30
+"""Of the objects that travel between workers of this machine; more is spilled to disk."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS": "1"}
+"""Nothing is sent to Ray's makers; what workers die of is said once, in our words."""
+
+
+def import_ray() -> Any:
+    """The package with `ray.data`; BackendUnavailable where it is missing."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"--engine ray needs Ray ({error}); install it with: "
+            'pip install "handrefiner[cluster]".'
+        ) from error
+    return ray
+
+
+@contextmanager
+def open_session(address: str | None, jobs: int | None) -> Iterator[Any]:
+    """The package, connected; what was started here ends with the block.
+
+    address: of a running cluster; None starts Ray on this machine for the block, with `jobs`
+    processor cores (None = all). A connection that stands already is used and kept.
+    """
+    ray = import_ray()
+    mine = not ray.is_initialized()
+    if mine:
+        _connect(ray, address, jobs)
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield ray
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None, jobs: int | None) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        room = {"num_cpus": jobs, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        # An address in the environment would have Ray join that cluster instead.
+        ray.init("local", **room, **quiet)
+        return
+    try:
+        ray.init(address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        said = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ClusterError(
+            f"No Ray cluster can be joined at {address} ({said}); start one with: "
+            "ray start --head, or leave out --address to work on this machine."
+        ) from error
