@@ -82,6 +82,9 @@ class Run:
 
     def begin(self) -> dict[str, Job]:
         """What is left to do, by key; UsageError where other settings were left unfinished."""
+        for what, url in self.order.desk.urls.items():
+            if what != "source":
+                Store(url).make()
         self.order.journal.begin(describe_settings(self.order, self.place))
         finished = self.order.journal.finished()
         jobs = {key_of(job): job for job in self.jobs}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from handrefiner_ext.detect.quiet import hushed
 from handrefiner_ext.errors import BackendUnavailable, ClusterError
 
 STORE_BYTES = 1 << 30
@@ -56,10 +57,12 @@ def _connect(ray: Any, address: str | None, jobs: int | None) -> None:
     if address is None:
         room = {"num_cpus": jobs, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         # An address in the environment would have Ray join that cluster instead.
-        ray.init("local", **room, **quiet)
+        with hushed():
+            ray.init("local", **room, **quiet)
         return
     try:
-        ray.init(address, **quiet)
+        with hushed():
+            ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         said = str(error).strip().partition("\n")[0].rstrip(".")
         raise ClusterError(
