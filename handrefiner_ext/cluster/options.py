@@ -25,7 +25,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--address",
         metavar="A",
-        help="a running Ray cluster, as ray.init takes it: auto, host:port, ray://host:port; "
+        help="a running Ray cluster: auto for the one that this machine is part of, or host:port; "
         "without it, --engine ray works on this machine alone",
     )
     group.add_argument(

@@ -13,13 +13,15 @@ from handrefiner_ext.errors import BackendUnavailable, ClusterError
 
 STORE_BYTES = 1 << 30
 """Of the objects that travel between workers of this machine; more is spilled to disk."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS": "1"}
-"""Nothing is sent to Ray's makers; what workers die of is said once, in our words."""
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Nothing is sent to Ray's makers, and its own messages stay in its logs."""
+QUIETLY = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+START_TRIES = 3
 
 
 def import_ray() -> Any:
     """The package with `ray.data`; BackendUnavailable where it is missing."""
-    for name, value in QUIET.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -53,19 +55,36 @@ def open_session(address: str | None, jobs: int | None) -> Iterator[Any]:
 
 
 def _connect(ray: Any, address: str | None, jobs: int | None) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is None:
-        room = {"num_cpus": jobs, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-        # An address in the environment would have Ray join that cluster instead.
-        with hushed():
-            ray.init("local", **room, **quiet)
+        _start(ray, jobs)
         return
     try:
         with hushed():
-            ray.init(address, **quiet)
+            ray.init(address, **QUIETLY)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        said = str(error).strip().partition("\n")[0].rstrip(".")
         raise ClusterError(
-            f"No Ray cluster can be joined at {address} ({said}); start one with: "
+            f"No Ray cluster can be joined at {address} ({_first_line(error)}); start one with: "
             "ray start --head, or leave out --address to work on this machine."
         ) from error
+
+
+def _start(ray: Any, jobs: int | None) -> None:
+    """Ray on this machine; a busy one may be too slow for the 30 s that Ray gives itself."""
+    room = {"num_cpus": jobs, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    for left in reversed(range(START_TRIES)):
+        try:
+            with hushed():
+                # "local", since an address in the environment would have Ray join that cluster.
+                ray.init("local", **room, **QUIETLY)
+            return
+        except Exception as error:  # Ray raises nothing narrower
+            ray.shutdown()
+            if not left:
+                raise ClusterError(
+                    f"Ray cannot be started on this machine ({_first_line(error)}); try again when "
+                    "it has less to do, or leave out --engine ray."
+                ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
