@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 
 import numpy as np
 
 from handrefiner_ext.detect.user_boxes import parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.judge.agreement import measure_agreement
+from handrefiner_ext.judge.quality import HandQuality
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps, parse_order
 from handrefiner_ext.search.choosing import choose_hands, parse_hands
-from handrefiner_ext.search.one_pass import Task
-from handrefiner_ext.search.policies import choose_policy
+from handrefiner_ext.search.policies import carry_out
 from handrefiner_ext.search.rereading import reconstruct_well
+from handrefiner_ext.search.task import Task, paint_candidates
 from handrefiner_ext.types import (
     BatchReconstructor,
     ControlMaps,
@@ -28,11 +29,18 @@ from handrefiner_ext.types import (
     Inpainter,
     Judge,
     Mask,
+    QualityMeter,
     Reconstructor,
     RefineResult,
     Refusal,
     Renderer,
 )
+
+
+@cache
+def build_meter() -> QualityMeter:
+    """What measures quality: it fits the open hand, whatever reconstructs the meshes."""
+    return HandQuality(RECONSTRUCTORS.build("open_hand"))
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Stages:
     renderer: Renderer
     inpainter: Inpainter
     judge: Judge = measure_agreement
+    meter: QualityMeter = field(default_factory=build_meter)
 
 
 @dataclass
@@ -61,6 +70,16 @@ class LazyInpainter:
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image:
         return self.backend.paint(image, meshes, maps, params)
+
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> tuple[Image, ...]:
+        return paint_candidates(self.backend, image, meshes, maps, params, count)
 
 
 def build_stages(params: RefineParams) -> Stages:
@@ -110,15 +129,19 @@ def refine(
     seen = hints(image, params, stages, drawn_mask)
     if not seen.meshes:
         return RefineResult(image, seen)
+    places = tuple(mesh.hand for mesh in seen.meshes)
     task = Task(
         image,
         seen,
         params,
         stages.inpainter,
         measure=lambda picture: stages.judge(stages.detector, picture, seen.meshes, params),
+        rate=lambda picture, thorough: stages.meter.measure(
+            stages.detector, picture, places, params, thorough
+        ),
     )
-    outcome = choose_policy(params, stages.inpainter.name)(task)
-    return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes)
+    outcome = carry_out(task)
+    return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes, outcome.candidates)
 
 
 def _reconstruct_all(
