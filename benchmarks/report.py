@@ -94,7 +94,7 @@ def print_targets(targets: Sequence[Target]) -> None:
 
 
 def write_json(path: Path | None, figures: Mapping[str, Figure | Mapping[str, Figure]]) -> None:
-    """One object, of figures and groups of them; a figure that could not be measured (not a number) becomes null."""
+    """One object, of figures and groups of them; what could not be measured becomes null."""
     if path is None:
         return
     plain = {name: _plain(value) for name, value in figures.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from handrefiner_ext import __version__
+from handrefiner_ext.cluster.options import add_engine_options, find_urls, read_engine, read_jobs
 from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
 from handrefiner_ext.params import CLI, WEBUI, Knob, RefineParams, fields_of
 
@@ -126,6 +127,7 @@ def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
         default=os.environ.get("HANDREFINER_LOGIN", ""),
         help="login of that WebUI; better put into the environment as HANDREFINER_LOGIN",
     )
+    add_engine_options(refine)
     refine.set_defaults(run=_run_refine)
     _add_parameters(refine)
     group = refine.add_argument_group(
@@ -201,11 +203,14 @@ def _run_hints(options: argparse.Namespace) -> int:
 
 
 def _run_refine(options: argparse.Namespace) -> int:
+    on_ray = read_engine(options)
     _read_parameters(options)
     values = _read_values_for_a_webui(options)
     from handrefiner_ext.batch import RefineFolders, refine_picture, refine_remotely
     from handrefiner_ext.naming import plan
 
+    if on_ray:
+        return _run_on_ray(options, RefineParams(**values))  # type: ignore[arg-type]
     sources = _find_sources(options, (options.out_dir, options.depth_dir, options.mask_dir))
     folders = RefineFolders(
         _open_folder(options.out_dir),
@@ -218,6 +223,36 @@ def _run_refine(options: argparse.Namespace) -> int:
         params = RefineParams(**values)  # type: ignore[arg-type]  # the schema reads any value
         work = partial(refine_picture, request=_prepare(params, options), folders=folders)
     return _work(plan(sources, folders.targets()), work)
+
+
+def _run_on_ray(options: argparse.Namespace, params: RefineParams) -> int:
+    """A folder, on the workers of this machine or of a cluster."""
+    from handrefiner_ext.cluster.session import import_ray
+
+    jobs, urls = read_jobs(options), find_urls(options)
+    import_ray()
+    from handrefiner_ext.batch import RefineFolders
+    from handrefiner_ext.cluster.run import NOWHERE, Cluster, Run, list_pictures, make_order
+    from handrefiner_ext.naming import plan
+
+    outputs = {"out": options.out_dir, "depth": options.depth_dir, "mask": options.mask_dir}
+    listed = "source" in urls
+    sources = list_pictures(urls["source"]) if listed else _find_sources(options, outputs.values())
+    opened = {
+        what: NOWHERE / what if what in urls else _open_optional_folder(name)
+        for what, name in outputs.items()
+    }
+    out = opened["out"] or _open_folder(options.out_dir)
+    folders = RefineFolders(out, opened["depth"], opened["mask"])
+    order = make_order(params, folders, urls, _find_drawn_mask(options))
+    planned = plan(sources, folders.targets())
+    run = Run(planned, order, options.input_dir, Cluster(options.address, jobs))
+    left = run.begin()
+    if len(left) < len(planned):
+        print(
+            f"{len(planned) - len(left)} of {len(planned)} pictures were finished by earlier runs."
+        )
+    return _tell(run.work_through(left), len(left))
 
 
 def _prepare(params: RefineParams, options: argparse.Namespace) -> Request:
@@ -322,21 +357,26 @@ def _open_optional_folder(name: str | None) -> Path | None:
 
 
 def _work(jobs: Sequence[Job], work: Callable[[Job], Report]) -> int:
-    """Do every job; a line for each picture, a bar and a last line where there are several."""
+    """Do every job and say what became of it."""
     from handrefiner_ext.batch import work_through
 
     if not jobs:
         print("There are no pictures to work on.")
+    return _tell(work_through(jobs, work), len(jobs))
+
+
+def _tell(told: Iterable[Report], count: int) -> int:
+    """A line for each picture, a bar and a last line where there are several."""
     terminal = sys.stderr.isatty()
     reports = []
-    with _open_bar(len(jobs), terminal) as bar:
-        for report in work_through(jobs, work):
+    with _open_bar(count, terminal) as bar:
+        for report in told:
             reports.append(report)
             # On a terminal the bar makes way for the line; in a log there is none in its way.
             say = bar.write if terminal else print
             say(_describe(report), file=sys.stderr if report.error else sys.stdout)
             bar.update()
-    if len(jobs) > 1:
+    if count > 1:
         print(_summarise(reports))
     return FAILED if any(report.error for report in reports) else DONE
 

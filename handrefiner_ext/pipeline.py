@@ -114,7 +114,7 @@ def hints(
     """Everything known before painting: hands, meshes, depth and mask."""
     _check_picture(image, drawn_mask)
     detection = choose_hands(stages.detector.detect(image, params), params.hands)
-    found = _reconstruct_all(stages, image, detection.hands, params)
+    found = reconstruct_all(stages, image, detection.hands, params)
     meshes = tuple(mesh for mesh in found if isinstance(mesh, HandMesh))
     refused = tuple(refusal for refusal in found if isinstance(refusal, Refusal))
     size = (image.shape[0], image.shape[1])
@@ -144,7 +144,7 @@ def refine(
     return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes, outcome.candidates)
 
 
-def _reconstruct_all(
+def reconstruct_all(
     stages: Stages, image: Image, hands: tuple[Hand, ...], params: RefineParams
 ) -> list[HandMesh | Refusal]:
     """All hands at once where the backend can, else one by one with other readings if in doubt."""
