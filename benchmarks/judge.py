@@ -17,8 +17,8 @@ vanished, one that moved and one of the other side.
 - better_kept_rate: pairs in which keep_best kept the better picture (of equals, the original).
 - top_quarter_lost: well-formed hands of the best quarter by quality that a worse one replaced.
 
-ms_per_hand is the thorough quality, guard_ms_per_hand what keep_best costs a hand and candidate. The
-JSON holds the validation split.
+ms_per_hand is the thorough quality, guard_ms_per_hand what keep_best costs a hand and candidate.
+The JSON holds the validation split.
 """
 
 from __future__ import annotations
