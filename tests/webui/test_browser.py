@@ -55,6 +55,15 @@ def test_the_panel_is_closed_and_off_and_opens_with_the_strength_first(webui, ta
     assert webui.panel(tab, "skip_img2img").is_visible() == (tab == "img2img")
 
 
+@pytest.mark.parametrize("tab", TABS)
+def test_the_strength_alone_has_its_best_range_marked(webui, tab):
+    webui.go_to(tab)
+    webui.unfold(tab)
+    green = "x => getComputedStyle(x, '::after').backgroundColor === 'rgb(58, 157, 93)'"
+    ids = f"e => [...e.querySelectorAll('*')].filter({green}).map(x => x.id)"
+    assert webui.panel(tab).evaluate(ids) == [f"handrefiner_{tab}_strength"]
+
+
 def test_a_warning_stands_beside_a_strength_above_0_8_only(webui):
     webui.unfold("txt2img")
     advice = webui.panel("txt2img", "advice")

@@ -137,19 +137,15 @@ def test_an_sd1_checkpoint_paints_the_hands_of_an_sdxl_picture(sdxl, woman, plai
 
 
 def test_an_sdxl_checkpoint_paints_the_hands_of_an_sd1_picture(sdxl, woman):
-    settings = {"sd_model_checkpoint": SD1_CHECKPOINT}
+    """The request itself names the picture's checkpoint."""
+    more = {"override_settings": {"sd_model_checkpoint": SD1_CHECKPOINT}}
     hands = {**GENTLE, "checkpoint": make_tiny_sdxl.CHECKPOINT, "extra_images": True}
-    sdxl.post("/sdapi/v1/options", settings)
-    try:
-        img2img(sdxl, woman)
-        off = img2img(sdxl, woman)
-        on = img2img(sdxl, woman, hands)
-        again = img2img(sdxl, woman)
-    finally:
-        sdxl.post("/sdapi/v1/options", {"sd_model_checkpoint": make_tiny_sdxl.CHECKPOINT})
-    mask = as_mask(on.images[2])
+    off = img2img(sdxl, woman, **more)
+    on = img2img(sdxl, woman, hands, **more)
+    result, _, mask, before = on.images
     assert on.hands == "1 right refined"
     assert f"HandRefiner control model: {make_tiny_sdxl.CONTROL}" in on.texts[0]
-    assert changed(on.image, off.image)[mask].any()
-    assert not changed(on.image, off.image)[~mask].any()
-    assert alike(again.image, off.image)
+    assert f"Model: {SD1_CHECKPOINT}," in on.texts[0]
+    assert alike(before, off.image)
+    assert changed(result, before)[as_mask(mask)].any()
+    assert not changed(result, before)[~as_mask(mask)].any()
