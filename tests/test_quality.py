@@ -1,4 +1,4 @@
-"""The quality of a hand: what it is made from, and that it knows well-formed from malformed hands."""
+"""The quality of a hand: what it is made from, and that malformed hands have less of it."""
 
 from __future__ import annotations
 
