@@ -97,6 +97,7 @@ class RefineParams:
         "Seed",
         "Seed of whatever is random in the backend.",
         surfaces=(CLI,),
+        cli_note="refine takes -1 for one drawn by lot.",
         ge=0,
         le=2**32 - 1,
         step=1,
@@ -292,6 +293,14 @@ def coerce(f: Field[Any], value: object) -> bool | int | float | str:
         raise InvalidParameter(
             f"{f.name} = {value!r} is not possible; it must be {knob_.describe_allowed(kind)}."
         )
+    return result
+
+
+def parse_switch(name: str, value: object) -> bool:
+    """A switch that is no parameter, as text or already typed; InvalidParameter names it."""
+    result = _parse_bool(value)
+    if result is None:
+        raise InvalidParameter(f"{name} = {value!r} is not possible; it must be true or false.")
     return result
 
 

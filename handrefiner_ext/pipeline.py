@@ -28,6 +28,8 @@ from handrefiner_ext.types import (
     Inpainter,
     Judge,
     Mask,
+    ModelHome,
+    Preparing,
     Reconstructor,
     RefineResult,
     Refusal,
@@ -51,11 +53,17 @@ class LazyInpainter:
     """Builds the inpainting backend `name` when it first paints: hints need none."""
 
     name: str
+    home: ModelHome | None = None
 
     @cached_property
     def backend(self) -> Inpainter:
-        backend: Inpainter = INPAINTERS.build(self.name)
+        backend: Inpainter = INPAINTERS.build(self.name, home=self.home)
         return backend
+
+    def prepare(self, params: RefineParams) -> None:
+        """Load what the backend needs, so that what is missing or wrong is said at once."""
+        if isinstance(self.backend, Preparing):
+            self.backend.prepare(params)
 
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
@@ -63,13 +71,16 @@ class LazyInpainter:
         return self.backend.paint(image, meshes, maps, params)
 
 
-def build_stages(params: RefineParams) -> Stages:
-    """The backends that `params` names; BackendUnavailable where what one needs is missing."""
+def build_stages(params: RefineParams, home: ModelHome | None = None) -> Stages:
+    """The backends that `params` names; BackendUnavailable where what one needs is missing.
+
+    home: where they find their files and compute; None = the standard places, the best device.
+    """
     return Stages(
         detector=DETECTORS.build(params.detector),
-        reconstructor=RECONSTRUCTORS.build(params.mesh),
+        reconstructor=RECONSTRUCTORS.build(params.mesh, home=home),
         renderer=RENDERERS.build(params.renderer),
-        inpainter=LazyInpainter(params.backend),
+        inpainter=LazyInpainter(params.backend, home),
     )
 
 
@@ -107,7 +118,11 @@ def refine(
     image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
 ) -> RefineResult:
     """`image` with well-formed hands; the very same object where nothing was to fix."""
-    seen = hints(image, params, stages, drawn_mask)
+    return repaint(image, hints(image, params, stages, drawn_mask), params, stages)
+
+
+def repaint(image: Image, seen: Hints, params: RefineParams, stages: Stages) -> RefineResult:
+    """`image` with the hands of `seen` painted anew; those hints serve any number of paintings."""
     if not seen.meshes:
         return RefineResult(image, seen)
     task = Task(

@@ -29,11 +29,12 @@ LEVELS = [
     ("regionwise",),
     ("search",),
     ("pipeline",),
-    ("naming", "overlay", "arguments"),
-    ("hint_files", "weights_commands"),
+    ("naming", "overlay", "arguments", "prompt_file"),
+    ("hint_files", "weights_commands", "run_log", "outputs", "refine_options"),
     ("api",),
     ("remote",),
     ("batch",),
+    ("parallel", "progress"),
     ("cli", "host"),
     ("__main__",),
 ]
@@ -43,7 +44,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 EVERYWHERE = {"numpy", "cv2", *sys.stdlib_module_names}
 ONLY_IN = {
     "PIL": ("pictures", "api", "host"),
-    "tqdm": ("cli", "batch", "weights_commands"),
+    "tqdm": ("cli", "batch", "progress", "weights_commands"),
     "requests": ("weights",),
     "mediapipe": ("detect",),
     "ai_edge_litert": ("detect",),
