@@ -13,6 +13,8 @@ FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
 OFF = "off"
+REGIONS, PAPER = "regions", "paper"
+PICTURE, DRAFT = "picture", "draft"
 
 CLI, WEBUI = "cli", "webui"
 """Surfaces: the command line, and everything inside the WebUI (panel, API, infotext, XYZ)."""
@@ -272,6 +274,25 @@ class RefineParams:
         "tries 0.4 to 0.9 in turn (2 to 7 paintings), fast halves the range (3 or 4).",
         cli_note="The draft backend has none.",
         choices=(OFF, "paper", "fast"),
+    )
+
+    sampling: str = knob(
+        REGIONS,
+        "Sampling",
+        "Paint each region enlarged to the checkpoint's own resolution, or sample the whole "
+        "picture as the paper did (for comparison).",
+        surfaces=(CLI,),
+        cli_note="Of the backend diffusers.",
+        choices=(REGIONS, PAPER),
+    )
+    start: str = knob(
+        PICTURE,
+        "Start",
+        "What denoising starts from: the picture with its old hand, or a draft of the new one, so "
+        "that a low denoising strength has the right shape already.",
+        surfaces=(CLI,),
+        cli_note="Of the backend diffusers.",
+        choices=(PICTURE, DRAFT),
     )
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from handrefiner_ext.search.one_pass import Task
 from handrefiner_ext.search.policies import choose_policy
 from handrefiner_ext.search.rereading import reconstruct_well
 from handrefiner_ext.types import (
+    Advising,
     BatchReconstructor,
     ControlMaps,
     Detector,
@@ -64,6 +65,10 @@ class LazyInpainter:
         """Load what the backend needs, so that what is missing or wrong is said at once."""
         if isinstance(self.backend, Preparing):
             self.backend.prepare(params)
+
+    def advise(self, params: RefineParams) -> tuple[str, ...]:
+        """What the backend has to say about `params`."""
+        return self.backend.advise(params) if isinstance(self.backend, Advising) else ()
 
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams

@@ -331,6 +331,15 @@ class Inpainter(Protocol):
 
 
 @runtime_checkable
+class Advising(Protocol):
+    """An inpainter that knows what suits it."""
+
+    def advise(self, params: RefineParams) -> tuple[str, ...]:
+        """Sentences, after a picture was painted with `params`."""
+        ...
+
+
+@runtime_checkable
 class Preparing(Protocol):
     """An inpainter that needs files."""
 

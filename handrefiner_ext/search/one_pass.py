@@ -10,6 +10,7 @@ import numpy as np
 from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.search import guard
 from handrefiner_ext.types import (
+    Advising,
     Agreement,
     Decision,
     Hints,
@@ -110,6 +111,10 @@ def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
     default = {f.name: f.default for f in fields(params)}
     if inpainter.name == "draft" and params.strength != default["strength"]:
         notes.append(f"strength: the draft backend ignores it ({params.strength:g} was given).")
+    for name in ("sampling", "start"):
+        if inpainter.name == "draft" and getattr(params, name) != default[name]:
+            notes.append(f"{name}: the draft backend ignores it.")
     if inpainter.name == "draft" and params.adaptive_strength != OFF:
         notes.append("adaptive_strength: the draft backend has no strength to search for.")
-    return tuple(notes)
+    advice = inpainter.advise(params) if isinstance(inpainter, Advising) else ()
+    return (*notes, *advice)
