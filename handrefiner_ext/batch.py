@@ -125,7 +125,7 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
     params = request.params
     if job.prompt is not None:
         params = replace(params, prompt=job.prompt)
-    variants = [replace(params, seed=vary_seed(params.seed, n)) for n in range(folders.count)]
+    variants = [vary(params, number) for number in range(folders.count)]
     if is_done(job, folders, [settings_code(variant) for variant in variants]):
         return Report(job.source, lines=(FINISHED,))
     picture = load_picture(job.source)
@@ -150,9 +150,9 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
     return report
 
 
-def vary_seed(seed: int, number: int) -> int:
-    """Of the picture's output `number`: what that output has when it is made alone."""
-    return (seed + number) % SEEDS
+def vary(params: RefineParams, number: int) -> RefineParams:
+    """For output `number` of a picture: a seed that no candidate of another output has."""
+    return replace(params, seed=(params.seed + number * params.candidates) % SEEDS)
 
 
 def _add(report: Report, one: Report) -> Report:

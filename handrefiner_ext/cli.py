@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import Field
+from dataclasses import Field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from handrefiner_ext import __version__
-from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
+from handrefiner_ext.cluster.options import add_engine_options, find_urls, read_engine, read_jobs
+from handrefiner_ext.errors import HandRefinerError, UsageError
 from handrefiner_ext.params import CLI, WEBUI, Knob, RefineParams, fields_of
-from handrefiner_ext.prompt_file import Prompted
 from handrefiner_ext.refine_options import (
     RunOptions,
     add_home_options,
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from handrefiner_ext.outputs import RefineFolders
 
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
-WILDCARDS = frozenset("*?[")
 DRAWN_MASKS = ("drawn", "union")
 NOT_OVER_URL = frozenset({"enabled", "skip_img2img", "extra_images"})
 """What only the WebUI's own tabs have."""
@@ -132,6 +129,7 @@ def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
         default=os.environ.get("HANDREFINER_LOGIN", ""),
         help="login of that WebUI; better put into the environment as HANDREFINER_LOGIN",
     )
+    add_engine_options(refine)
     refine.set_defaults(run=_run_refine)
     add_paper_options(refine)
     add_run_options(refine)
@@ -201,12 +199,13 @@ def _run_hints(options: argparse.Namespace) -> int:
     params = _read_parameters(options)
     from handrefiner_ext.batch import HintFolders, Request, write_hints
     from handrefiner_ext.naming import plan
+    from handrefiner_ext.paths import expand, find_drawn_mask, open_folder, open_optional_folder
     from handrefiner_ext.pipeline import build_stages
 
-    sources = _expand(options.images, (options.out_dir, options.mesh_dir))
-    folders = HintFolders(_open_folder(options.out_dir), _open_optional_folder(options.mesh_dir))
+    sources = expand(options.images, (options.out_dir, options.mesh_dir))
+    folders = HintFolders(open_folder(options.out_dir), open_optional_folder(options.mesh_dir))
     stages = build_stages(params, read_home(options))
-    request = Request(params, stages, _find_drawn_mask(options))
+    request = Request(params, stages, find_drawn_mask(options))
     jobs = plan(sources, folders.targets())
     return _work(jobs, partial(write_hints, request=request, folders=folders))
 
@@ -215,29 +214,39 @@ def _work(jobs: Sequence[Job], work: Callable[[Job], Report], run: RunOptions | 
     """Do every job, in one process or in several, and say what became of it."""
     from handrefiner_ext.batch import work_through
     from handrefiner_ext.parallel import work_in_parallel
-    from handrefiner_ext.progress import show_progress
-    from handrefiner_ext.run_log import keep_log
 
     run = run or RunOptions()
     parallel = run.workers > 1 and len(jobs) > 0
     reports = work_in_parallel(jobs, work, run.workers) if parallel else work_through(jobs, work)
+    return _tell(reports, len(jobs), run)
+
+
+def _tell(reports: Iterable[Report], count: int, run: RunOptions) -> int:
+    """Say what became of every picture, as it is done."""
+    from handrefiner_ext.progress import show_progress
+    from handrefiner_ext.run_log import keep_log
+
     with keep_log(run.log_json, run.resumes) as log:
-        done = show_progress(reports, len(jobs), lambda report: log(report.records))
+        done = show_progress(reports, count, lambda report: log(report.records))
     return DONE if done else FAILED
 
 
 def _run_refine(options: argparse.Namespace) -> int:
     _need_one_source(options)
+    on_ray = read_engine(options)
     run = read_run_options(options)
     _read_parameters(options)
     values = _read_values_for_a_webui(options)
+    if on_ray:
+        return _run_on_ray(options, run, RefineParams(**values))  # type: ignore[arg-type]
     from handrefiner_ext.outputs import RefineFolders, plan_refine
+    from handrefiner_ext.paths import find_sources, open_folder, open_optional_folder
 
-    sources = _find_sources(options, run, (options.out_dir, options.depth_dir, options.mask_dir))
+    sources = find_sources(options, run, (options.out_dir, options.depth_dir, options.mask_dir))
     folders = RefineFolders(
-        _open_folder(options.out_dir),
-        _open_optional_folder(options.depth_dir),
-        _open_optional_folder(options.mask_dir),
+        open_folder(options.out_dir),
+        open_optional_folder(options.depth_dir),
+        open_optional_folder(options.mask_dir),
         run.count,
         run.resumes,
     )
@@ -246,18 +255,58 @@ def _run_refine(options: argparse.Namespace) -> int:
     return _work(plan_refine(sources, folders), work, run)
 
 
+def _run_on_ray(options: argparse.Namespace, run: RunOptions, params: RefineParams) -> int:
+    """A folder, on the workers of this machine or of a cluster."""
+    from handrefiner_ext.cluster.session import import_ray
+
+    jobs, urls = read_jobs(options), find_urls(options)
+    import_ray()
+    from handrefiner_ext.cluster.run import NOWHERE, Cluster, Run, list_sources, make_order
+    from handrefiner_ext.outputs import RefineFolders, plan_refine
+    from handrefiner_ext.paths import (
+        find_drawn_mask,
+        find_sources,
+        open_folder,
+        open_optional_folder,
+    )
+
+    outputs = {"out": options.out_dir, "depth": options.depth_dir, "mask": options.mask_dir}
+    if "source" in urls:
+        sources = list_sources(urls["source"], run.prompts)
+    else:
+        sources = find_sources(options, run, outputs.values())
+    opened = {
+        what: NOWHERE / what if what in urls else open_optional_folder(name)
+        for what, name in outputs.items()
+    }
+    out = opened["out"] or open_folder(options.out_dir)
+    folders = RefineFolders(out, opened["depth"], opened["mask"], run.count)
+    order = make_order(params, folders, urls, find_drawn_mask(options))
+    order = replace(order, home=read_home(options), evaluates=run.evaluates)
+    planned = plan_refine(sources, folders)
+    work = Run(planned, order, options.input_dir, Cluster(options.address, jobs))
+    left = work.begin()
+    _say_seed(options)
+    before = len(planned) - len(left)
+    if before:
+        print(f"{before} of {len(planned)} pictures were finished by earlier runs.")
+    run = replace(run, resumes=run.resumes or before > 0)
+    return _tell(work.work_through(left), len(left), run)
+
+
 def _choose_work(
     options: argparse.Namespace, run: RunOptions, values: dict[str, object], folders: RefineFolders
 ) -> Callable[[Job], Report]:
     """What is done to every picture."""
     from handrefiner_ext.batch import refine_picture, refine_remotely
     from handrefiner_ext.parallel import Order, prepare, refine_by_order
+    from handrefiner_ext.paths import find_drawn_mask
 
     if options.url:
         remote = _prepare_remote(options, values)
         return partial(refine_remotely, request=remote, folders=folders)
     params = RefineParams(**values)  # type: ignore[arg-type]  # the schema reads any value
-    order = Order(params, read_home(options), _find_drawn_mask(options), run.evaluates)
+    order = Order(params, read_home(options), find_drawn_mask(options), run.evaluates)
     if run.workers > 1:
         return partial(refine_by_order, order=order, folders=folders)
     return partial(refine_picture, request=prepare(order), folders=folders)
@@ -302,77 +351,12 @@ def _name_backends(parameter: str) -> str:
 
 def _prepare_remote(options: argparse.Namespace, values: dict[str, object]) -> RemoteRequest:
     from handrefiner_ext.batch import RemoteRequest
+    from handrefiner_ext.paths import find_drawn_mask
     from handrefiner_ext.remote import Server
 
     server = Server(options.url, options.login)
     server.check()
-    return RemoteRequest(server, values, _find_drawn_mask(options))
-
-
-def _find_drawn_mask(options: argparse.Namespace) -> Path | None:
-    drawn_mask = Path(options.drawn_mask) if options.drawn_mask else None
-    if drawn_mask and not drawn_mask.exists():
-        raise PictureError(f"{drawn_mask} does not exist.")
-    return drawn_mask
-
-
-def _expand(names: Iterable[str], outputs: Iterable[str | None]) -> list[Path]:
-    """The pictures meant by files, folders and, where the shell left them, wildcards."""
-    sources: dict[str, Path] = {}
-    for name in names:
-        path = Path(name)
-        found = [path]
-        if path.is_dir():
-            found = _list_fresh(path, outputs)
-        elif WILDCARDS & set(path.name) and path.parent.is_dir() and not path.exists():
-            found = sorted(path.parent.glob(path.name)) or [path]
-        for each in found:
-            sources.setdefault(os.path.realpath(each), each)
-    return list(sources.values())
-
-
-def _find_sources(
-    options: argparse.Namespace, run: RunOptions, outputs: Iterable[str | None]
-) -> list[Prompted]:
-    """The picture, or those of the folder, or those of it that the prompt file names."""
-    source = Path(options.input_img or options.input_dir)
-    if not source.exists():
-        raise PictureError(f"{source} does not exist.")
-    if options.input_img:
-        return [Prompted(source)]
-    if not source.is_dir():
-        raise PictureError(f"{source} is not a folder; use --input_img for a single picture.")
-    if run.prompts is not None:
-        return list(run.prompts)
-    return [Prompted(path) for path in _list_fresh(source, outputs)]
-
-
-def _list_fresh(folder: Path, outputs: Iterable[str | None]) -> list[Path]:
-    """The folder's pictures, without what earlier runs have written there if it is an output."""
-    from handrefiner_ext.naming import list_pictures, read_mark
-
-    pictures = list_pictures(folder)
-    if os.path.realpath(folder) not in {os.path.realpath(name) for name in outputs if name}:
-        return pictures
-    fresh = [path for path in pictures if read_mark(path) is None]
-    if len(fresh) < len(pictures):
-        print(f"{len(pictures) - len(fresh)} outputs of earlier runs are passed over.")
-    return fresh
-
-
-def _open_folder(name: str) -> Path:
-    """An output folder that exists and can be written to."""
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise PictureError(f"{folder} cannot be written to: {error.strerror or error}.") from error
-
-
-def _open_optional_folder(name: str | None) -> Path | None:
-    return _open_folder(name) if name else None
+    return RemoteRequest(server, values, find_drawn_mask(options))
 
 
 def _complain(error: Exception | str, code: int) -> int:

@@ -19,7 +19,8 @@ from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.naming import Job
 from handrefiner_ext.outputs import RefineFolders
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import ModelHome, Preparing
+from handrefiner_ext.search.asking import Preparing
+from handrefiner_ext.types import ModelHome
 
 Work = Callable[[Job], Report]
 

@@ -84,8 +84,8 @@ class RefineParams:
     keep_best: bool = knob(
         False,
         "Keep best",
-        "Keep the original hand where no such hand is seen in the new picture. Which of two hands "
-        "is the better drawn one is not judged yet.",
+        "Keep the original hand where the new one is not better drawn by Keep margin, or is not "
+        "the hand of the mesh.",
     )
     backend: str = knob(
         "draft",
@@ -274,6 +274,32 @@ class RefineParams:
         "tries 0.4 to 0.9 in turn (2 to 7 paintings), fast halves the range (3 or 4).",
         cli_note="The draft backend has none.",
         choices=(OFF, "paper", "fast"),
+    )
+    candidates: int = knob(
+        1,
+        "Candidates",
+        "How often each region is painted, each time with the next seed; the best drawn hand is "
+        "kept.",
+        cli_note="The draft backend paints the same each time.",
+        ge=1,
+        le=8,
+        step=1,
+    )
+    skip_good: float = knob(
+        0.0,
+        "Skip good hands",
+        "Hands of at least this quality (0 to 1) are left alone; 0 = none.",
+        ge=0.0,
+        le=1.0,
+        step=0.05,
+    )
+    keep_margin: float = knob(
+        0.05,
+        "Keep margin",
+        "By how much a new hand's quality must exceed the old one's to be kept under Keep best.",
+        ge=0.0,
+        le=1.0,
+        step=0.01,
     )
 
     sampling: str = knob(

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 
 import numpy as np
 
 from handrefiner_ext.detect.user_boxes import parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.judge.agreement import measure_agreement
+from handrefiner_ext.judge.quality import HandQuality
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.search.asking import Advising, Preparing
 from handrefiner_ext.search.choosing import choose_hands, parse_hands
-from handrefiner_ext.search.one_pass import Task
-from handrefiner_ext.search.policies import choose_policy
+from handrefiner_ext.search.policies import carry_out
 from handrefiner_ext.search.rereading import reconstruct_well
+from handrefiner_ext.search.task import Task, paint_candidates
 from handrefiner_ext.types import (
-    Advising,
     BatchReconstructor,
     ControlMaps,
     Detector,
@@ -30,12 +31,18 @@ from handrefiner_ext.types import (
     Judge,
     Mask,
     ModelHome,
-    Preparing,
+    QualityMeter,
     Reconstructor,
     RefineResult,
     Refusal,
     Renderer,
 )
+
+
+@cache
+def build_meter() -> QualityMeter:
+    """What measures quality: it fits the open hand, whatever reconstructs the meshes."""
+    return HandQuality(RECONSTRUCTORS.build("open_hand"))
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Stages:
     renderer: Renderer
     inpainter: Inpainter
     judge: Judge = measure_agreement
+    meter: QualityMeter = field(default_factory=build_meter)
 
 
 @dataclass
@@ -74,6 +82,16 @@ class LazyInpainter:
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image:
         return self.backend.paint(image, meshes, maps, params)
+
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> tuple[Image, ...]:
+        return paint_candidates(self.backend, image, meshes, maps, params, count)
 
 
 def build_stages(params: RefineParams, home: ModelHome | None = None) -> Stages:
@@ -111,7 +129,7 @@ def hints(
     """Everything known before painting: hands, meshes, depth and mask."""
     _check_picture(image, drawn_mask)
     detection = choose_hands(stages.detector.detect(image, params), params.hands)
-    found = _reconstruct_all(stages, image, detection.hands, params)
+    found = reconstruct_all(stages, image, detection.hands, params)
     meshes = tuple(mesh for mesh in found if isinstance(mesh, HandMesh))
     refused = tuple(refusal for refusal in found if isinstance(refusal, Refusal))
     size = (image.shape[0], image.shape[1])
@@ -130,18 +148,22 @@ def repaint(image: Image, seen: Hints, params: RefineParams, stages: Stages) -> 
     """`image` with the hands of `seen` painted anew; those hints serve any number of paintings."""
     if not seen.meshes:
         return RefineResult(image, seen)
+    places = tuple(mesh.hand for mesh in seen.meshes)
     task = Task(
         image,
         seen,
         params,
         stages.inpainter,
         measure=lambda picture: stages.judge(stages.detector, picture, seen.meshes, params),
+        rate=lambda picture, thorough: stages.meter.measure(
+            stages.detector, picture, places, params, thorough
+        ),
     )
-    outcome = choose_policy(params, stages.inpainter.name)(task)
-    return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes)
+    outcome = carry_out(task)
+    return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes, outcome.candidates)
 
 
-def _reconstruct_all(
+def reconstruct_all(
     stages: Stages, image: Image, hands: tuple[Hand, ...], params: RefineParams
 ) -> list[HandMesh | Refusal]:
     """All hands at once where the backend can, else one by one with other readings if in doubt."""

@@ -71,12 +71,6 @@ def add_paper_options(refine: argparse.ArgumentParser) -> None:
 def add_run_options(refine: argparse.ArgumentParser) -> None:
     """What a long run over a folder needs."""
     group = refine.add_argument_group("long runs")
-    group.add_argument(
-        "--jobs",
-        metavar="N",
-        default="1",
-        help="pictures to work on at a time, each in a process with models of its own (1)",
-    )
     _add_switch(
         group,
         "resume",
@@ -153,7 +147,7 @@ def read_run_options(options: argparse.Namespace) -> RunOptions:
         count=count,
         evaluates=bool(switches["eval"]),
         resumes=bool(switches["resume"]),
-        workers=_read_count(options, "jobs"),
+        workers=1 if options.jobs is None else _read_count(options, "jobs"),
         log_json=Path(options.log_json) if options.log_json else None,
         prompts=_read_prompt_file(options),
     )

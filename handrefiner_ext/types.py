@@ -205,6 +205,15 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class View:
+    """Another look at a hand: its window turned (radians), enlarged (factor), seen in a mirror."""
+
+    turn: float = 0.0
+    size: float = 1.0
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
 class Assessment:
     """One hand of one picture as the judge sees it; quality is None where it was not measured."""
 
@@ -213,18 +222,12 @@ class Assessment:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether a new hand replaces the one before, and why (one sentence)."""
-
-    better: bool
-    reason: str
-
-
-@dataclass(frozen=True)
 class Decision:
     """What happened to one hand: `number` counts the meshes from 0.
 
-    strength: the one that was searched for it, None where none was.
+    strength: the one that was searched for it, None where none was. candidate: number of the one
+    that was judged the best, from 0; None where there was no choice. Qualities are None where they
+    were not measured.
     """
 
     number: int
@@ -233,6 +236,9 @@ class Decision:
     before: Agreement
     after: Agreement | None
     strength: float | None = None
+    candidate: int | None = None
+    quality_before: Quality | None = None
+    quality_after: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -247,12 +253,16 @@ class Hints:
 
 @dataclass(frozen=True)
 class RefineResult:
-    """The picture kept, and why. `image` is the input object itself where nothing changed."""
+    """The picture kept, and why. `image` is the input object itself where nothing changed.
+
+    candidates: every picture that was painted to choose from, where there was a choice.
+    """
 
     image: Image
     hints: Hints
     decisions: tuple[Decision, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    candidates: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -285,6 +295,12 @@ class Detector(Protocol):
 
     def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
         """Other readings of a hand seen before, for a retry; none where the backend has none."""
+        ...
+
+    def examine(
+        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        """The hand as each view shows it, in the picture's pixels; None where it is not seen."""
         ...
 
 
@@ -331,20 +347,33 @@ class Inpainter(Protocol):
 
 
 @runtime_checkable
-class Advising(Protocol):
-    """An inpainter that knows what suits it."""
+class CandidatePainter(Inpainter, Protocol):
+    """An inpainter that is faster with several candidates at once."""
 
-    def advise(self, params: RefineParams) -> tuple[str, ...]:
-        """Sentences, after a picture was painted with `params`."""
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> tuple[Image, ...]:
+        """Pictures of the seeds seed, seed + 1, …; at least one, fewer than `count` if stopped."""
         ...
 
 
-@runtime_checkable
-class Preparing(Protocol):
-    """An inpainter that needs files."""
+class QualityMeter(Protocol):
+    """Says how well formed hands look, whatever mesh is wanted there."""
 
-    def prepare(self, params: RefineParams) -> None:
-        """Load them, or raise what is wrong with them or with `params`."""
+    def measure(
+        self,
+        detector: Detector,
+        image: Image,
+        hands: tuple[Hand, ...],
+        params: RefineParams,
+        thorough: bool,
+    ) -> tuple[Quality, ...]:
+        """Quality of what is seen in the place of each hand; thorough: slower and surer."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
 errors, topology ← registry ← params ← types ← geometry ← stages ← search ← pipeline ← api ←
-remote ← batch ← cli:
+remote ← batch ← cluster ← cli:
 right may import left. The stages never import one another.
 """
 
@@ -34,7 +34,8 @@ LEVELS = [
     ("api",),
     ("remote",),
     ("batch", "simple"),
-    ("parallel", "progress"),
+    ("parallel", "progress", "paths"),
+    ("cluster",),
     ("cli", "host"),
     ("__main__",),
 ]
@@ -55,7 +56,9 @@ ONLY_IN = {
     "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights"),
     "diffusers": ("inpaint.diffusion",),
     "transformers": ("inpaint.diffusion",),
-    "ray": ("batch",),
+    "ray": ("cluster",),
+    "pyarrow": ("cluster",),
+    "fsspec": ("cluster",),
     "fastapi": ("api", "host"),
     "pydantic": ("api", "host"),
     "gradio": ("host",),
@@ -65,7 +68,7 @@ ONLY_IN = {
 """Package from outside -> rooms that may name it; one that stands nowhere is named by none."""
 AT_FIRST_USE = {
     *("mediapipe", "ai_edge_litert", "pyrender", "OpenGL", "trimesh"),
-    *("torch", "diffusers", "transformers", "ray", "requests"),
+    *("torch", "diffusers", "transformers", "ray", "pyarrow", "fsspec", "requests"),
 }
 """Packages too heavy, or too often missing, to be imported with a module outside its backend."""
 
