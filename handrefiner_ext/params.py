@@ -13,6 +13,8 @@ FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
 OFF = "off"
+REGIONS, PAPER = "regions", "paper"
+PICTURE, DRAFT = "picture", "draft"
 
 CLI, WEBUI = "cli", "webui"
 """Surfaces: the command line, and everything inside the WebUI (panel, API, infotext, XYZ)."""
@@ -97,6 +99,7 @@ class RefineParams:
         "Seed",
         "Seed of whatever is random in the backend.",
         surfaces=(CLI,),
+        cli_note="refine takes -1 for one drawn by lot.",
         ge=0,
         le=2**32 - 1,
         step=1,
@@ -299,6 +302,25 @@ class RefineParams:
         step=0.01,
     )
 
+    sampling: str = knob(
+        REGIONS,
+        "Sampling",
+        "Paint each region enlarged to the checkpoint's own resolution, or sample the whole "
+        "picture as the paper did (for comparison).",
+        surfaces=(CLI,),
+        cli_note="Of the backend diffusers.",
+        choices=(REGIONS, PAPER),
+    )
+    start: str = knob(
+        PICTURE,
+        "Start",
+        "What denoising starts from: the picture with its old hand, or a draft of the new one, so "
+        "that a low denoising strength has the right shape already.",
+        surfaces=(CLI,),
+        cli_note="Of the backend diffusers.",
+        choices=(PICTURE, DRAFT),
+    )
+
     def __post_init__(self) -> None:
         for f in fields(self):
             object.__setattr__(self, f.name, coerce(f, getattr(self, f.name)))
@@ -318,6 +340,14 @@ def coerce(f: Field[Any], value: object) -> bool | int | float | str:
         raise InvalidParameter(
             f"{f.name} = {value!r} is not possible; it must be {knob_.describe_allowed(kind)}."
         )
+    return result
+
+
+def parse_switch(name: str, value: object) -> bool:
+    """A switch that is no parameter, as text or already typed; InvalidParameter names it."""
+    result = _parse_bool(value)
+    if result is None:
+        raise InvalidParameter(f"{name} = {value!r} is not possible; it must be true or false.")
     return result
 
 

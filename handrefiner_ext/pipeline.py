@@ -14,6 +14,7 @@ from handrefiner_ext.judge.quality import HandQuality
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.search.asking import Advising, Preparing
 from handrefiner_ext.search.choosing import choose_hands, parse_hands
 from handrefiner_ext.search.policies import carry_out
 from handrefiner_ext.search.rereading import reconstruct_well
@@ -29,6 +30,7 @@ from handrefiner_ext.types import (
     Inpainter,
     Judge,
     Mask,
+    ModelHome,
     QualityMeter,
     Reconstructor,
     RefineResult,
@@ -60,11 +62,21 @@ class LazyInpainter:
     """Builds the inpainting backend `name` when it first paints: hints need none."""
 
     name: str
+    home: ModelHome | None = None
 
     @cached_property
     def backend(self) -> Inpainter:
-        backend: Inpainter = INPAINTERS.build(self.name)
+        backend: Inpainter = INPAINTERS.build(self.name, home=self.home)
         return backend
+
+    def prepare(self, params: RefineParams) -> None:
+        """Load what the backend needs, so that what is missing or wrong is said at once."""
+        if isinstance(self.backend, Preparing):
+            self.backend.prepare(params)
+
+    def advise(self, params: RefineParams) -> tuple[str, ...]:
+        """What the backend has to say about `params`."""
+        return self.backend.advise(params) if isinstance(self.backend, Advising) else ()
 
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
@@ -82,13 +94,16 @@ class LazyInpainter:
         return paint_candidates(self.backend, image, meshes, maps, params, count)
 
 
-def build_stages(params: RefineParams) -> Stages:
-    """The backends that `params` names; BackendUnavailable where what one needs is missing."""
+def build_stages(params: RefineParams, home: ModelHome | None = None) -> Stages:
+    """The backends that `params` names; BackendUnavailable where what one needs is missing.
+
+    home: where they find their files and compute; None = the standard places, the best device.
+    """
     return Stages(
         detector=DETECTORS.build(params.detector),
-        reconstructor=RECONSTRUCTORS.build(params.mesh),
+        reconstructor=RECONSTRUCTORS.build(params.mesh, home=home),
         renderer=RENDERERS.build(params.renderer),
-        inpainter=LazyInpainter(params.backend),
+        inpainter=LazyInpainter(params.backend, home),
     )
 
 
@@ -126,7 +141,11 @@ def refine(
     image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
 ) -> RefineResult:
     """`image` with well-formed hands; the very same object where nothing was to fix."""
-    seen = hints(image, params, stages, drawn_mask)
+    return repaint(image, hints(image, params, stages, drawn_mask), params, stages)
+
+
+def repaint(image: Image, seen: Hints, params: RefineParams, stages: Stages) -> RefineResult:
+    """`image` with the hands of `seen` painted anew; those hints serve any number of paintings."""
     if not seen.meshes:
         return RefineResult(image, seen)
     places = tuple(mesh.hand for mesh in seen.meshes)

@@ -271,11 +271,13 @@ class ModelHome:
 
     models_dir: a folder searched before the standard ones. device: as torch names it; None = the
     best there is. keep_on_device: leave weights there between pictures, not only while they work.
+    dtype: of Stable Diffusion's weights, as torch names it; None = half precision on a CUDA GPU.
     """
 
     models_dir: Path | None = None
     device: str | None = None
     keep_on_device: bool = False
+    dtype: str | None = None
 
 
 class Detector(Protocol):

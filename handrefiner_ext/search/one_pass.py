@@ -9,6 +9,7 @@ import numpy as np
 
 from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.search import guard
+from handrefiner_ext.search.asking import Advising
 from handrefiner_ext.search.task import WITHOUT_CHANCE, Outcome, Task
 from handrefiner_ext.types import Assessment, Decision, Hints, Image, Inpainter
 
@@ -98,12 +99,15 @@ def _decide(
 
 def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
     if inpainter.name not in WITHOUT_CHANCE:
-        return ()
+        return inpainter.advise(params) if isinstance(inpainter, Advising) else ()
     notes = []
     default = {f.name: f.default for f in fields(params)}
     name = inpainter.name
     if params.strength != default["strength"]:
         notes.append(f"strength: the {name} backend ignores it ({params.strength:g} was given).")
+    for other in ("sampling", "start"):
+        if getattr(params, other) != default[other]:
+            notes.append(f"{other}: the {name} backend ignores it.")
     if params.adaptive_strength != OFF:
         notes.append(f"adaptive_strength: the {name} backend has no strength to search for.")
     if params.candidates > 1:
