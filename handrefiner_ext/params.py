@@ -13,6 +13,8 @@ FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
 OFF = "off"
+REGIONS, PAPER = "regions", "paper"
+PICTURE, DRAFT = "picture", "draft"
 
 CLI, WEBUI = "cli", "webui"
 """Surfaces: the command line, and everything inside the WebUI (panel, API, infotext, XYZ)."""
@@ -82,8 +84,8 @@ class RefineParams:
     keep_best: bool = knob(
         False,
         "Keep best",
-        "Keep the original hand where no such hand is seen in the new picture. Which of two hands "
-        "is the better drawn one is not judged yet.",
+        "Keep the original hand where the new one is not better drawn by Keep margin, or is not "
+        "the hand of the mesh.",
     )
     backend: str = knob(
         "draft",
@@ -97,6 +99,7 @@ class RefineParams:
         "Seed",
         "Seed of whatever is random in the backend.",
         surfaces=(CLI,),
+        cli_note="refine takes -1 for one drawn by lot.",
         ge=0,
         le=2**32 - 1,
         step=1,
@@ -272,6 +275,51 @@ class RefineParams:
         cli_note="The draft backend has none.",
         choices=(OFF, "paper", "fast"),
     )
+    candidates: int = knob(
+        1,
+        "Candidates",
+        "How often each region is painted, each time with the next seed; the best drawn hand is "
+        "kept.",
+        cli_note="The draft backend paints the same each time.",
+        ge=1,
+        le=8,
+        step=1,
+    )
+    skip_good: float = knob(
+        0.0,
+        "Skip good hands",
+        "Hands of at least this quality (0 to 1) are left alone; 0 = none.",
+        ge=0.0,
+        le=1.0,
+        step=0.05,
+    )
+    keep_margin: float = knob(
+        0.05,
+        "Keep margin",
+        "By how much a new hand's quality must exceed the old one's to be kept under Keep best.",
+        ge=0.0,
+        le=1.0,
+        step=0.01,
+    )
+
+    sampling: str = knob(
+        REGIONS,
+        "Sampling",
+        "Paint each region enlarged to the checkpoint's own resolution, or sample the whole "
+        "picture as the paper did (for comparison).",
+        surfaces=(CLI,),
+        cli_note="Of the backend diffusers.",
+        choices=(REGIONS, PAPER),
+    )
+    start: str = knob(
+        PICTURE,
+        "Start",
+        "What denoising starts from: the picture with its old hand, or a draft of the new one, so "
+        "that a low denoising strength has the right shape already.",
+        surfaces=(CLI,),
+        cli_note="Of the backend diffusers.",
+        choices=(PICTURE, DRAFT),
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -292,6 +340,14 @@ def coerce(f: Field[Any], value: object) -> bool | int | float | str:
         raise InvalidParameter(
             f"{f.name} = {value!r} is not possible; it must be {knob_.describe_allowed(kind)}."
         )
+    return result
+
+
+def parse_switch(name: str, value: object) -> bool:
+    """A switch that is no parameter, as text or already typed; InvalidParameter names it."""
+    result = _parse_bool(value)
+    if result is None:
+        raise InvalidParameter(f"{name} = {value!r} is not possible; it must be true or false.")
     return result
 
 

@@ -16,7 +16,7 @@ from hand_scenes import BOTH, PlateReconstructor, make_stages, picture_with
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.batch import RefineFolders
-from handrefiner_ext.cli import FAILED, WRONG_USAGE
+from handrefiner_ext.cli import DONE, FAILED, WRONG_USAGE
 from handrefiner_ext.errors import PictureError, UsageError
 from handrefiner_ext.naming import Job, plan, read_mark
 from handrefiner_ext.params import RefineParams
@@ -41,7 +41,7 @@ def test_without_ray_a_sentence_says_how_to_get_it(pictures, tmp_path, monkeypat
     ("options", "said"),
     [
         (("--address", "auto"), "--address is for --engine ray"),
-        (("--jobs", "2"), "--jobs is for --engine ray"),
+        (("--jobs", "two"), "--jobs = 'two' is not possible"),
         (("--engine", "ray", "--jobs", "0"), "--jobs = '0' is not possible"),
         (("--engine", "ray", "--jobs", "two"), "--jobs = 'two' is not possible"),
         (("--engine", "ray", "--url", "http://127.0.0.1:1"), "leave out it or --engine ray"),
@@ -123,7 +123,7 @@ def workers(monkeypatch):
     pytest.importorskip("fsspec", reason=f"needs {INSTALL}")
     from handrefiner_ext.cluster import workers
 
-    monkeypatch.setattr(workers, "build_stages", lambda params: make_stages())
+    monkeypatch.setattr(workers, "build_stages", lambda params, home=None: make_stages())
     return workers
 
 
@@ -168,6 +168,17 @@ def test_the_outputs_are_those_of_the_local_engine(pictures, tmp_path, workers, 
     assert [r.source.name for r in reports if r.error] == ["broken.png"]
 
 
+def test_several_outputs_of_a_picture_are_those_of_the_local_engine(pictures, tmp_path, workers):
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    reports = settle(workers, make_run(pictures, out, {"out": f"file://{out}"}, count=2))
+    assert refine_folder(pictures, alone, "--n_iter", "2") == DONE
+    assert [path for path in names(out) if path.endswith(".png")] == names(alone)
+    for name in names(alone):
+        assert (out / name).read_bytes() == (alone / name).read_bytes()
+    assert reports[0].output == f"file://{out}/both_0.png, file://{out}/both_1.png"
+    assert [len(report.records) for report in reports] == [2, 2, 2]
+
+
 def test_every_picture_has_a_row_and_the_journal_gives_way_to_the_manifest(
     pictures, tmp_path, workers
 ):
@@ -196,7 +207,7 @@ def test_every_picture_has_a_row_and_the_journal_gives_way_to_the_manifest(
     assert len(rows[0]["said"]) == 2
     assert set(rows[0]) == {
         *("picture", "output", "hands", "repainted", "said", "error"),
-        *("worker", "finished", "seconds"),
+        *("worker", "finished", "seconds", "log"),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from handrefiner_ext.hint_files import describe_hands
 from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.pictures import Picture, encode_picture, encode_png
-from handrefiner_ext.types import Agreement, Decision, Hints, Image, RefineResult
+from handrefiner_ext.types import Agreement, Decision, Hints, Image, Quality, RefineResult
 
 
 def describe_hints(image: Image, hints: Hints) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def describe_result(picture: Picture, result: RefineResult) -> dict[str, Any]:
         "image": to_text(encode_picture(picture, result.image)),
         "decisions": [_describe_decision(decision) for decision in result.decisions],
         "notes": [*picture.notes, *result.notes],
+        "candidates": [to_text(encode_png(candidate)) for candidate in result.candidates],
     }
 
 
@@ -50,7 +51,18 @@ def _describe_decision(decision: Decision) -> dict[str, Any]:
         "distance_before": _distance(decision.before),
         "distance_after": _distance(decision.after),
         "strength": decision.strength,
+        "candidate": None if decision.candidate is None else decision.candidate + 1,
+        "quality_before": _describe_quality(decision.quality_before),
+        "quality_after": _describe_quality(decision.quality_after),
     }
+
+
+def _describe_quality(quality: Quality | None) -> dict[str, Any] | None:
+    """The score, and the parts that it was made from by name."""
+    if quality is None:
+        return None
+    parts = {name: round(value, 4) for name, value in quality.parts.items()}
+    return {"score": round(quality.score, 4), "parts": parts}
 
 
 def _distance(agreement: Agreement | None) -> float | None:

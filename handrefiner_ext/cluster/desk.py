@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from handrefiner_ext.batch import RefineFolders
 from handrefiner_ext.cluster.store import Store
 from handrefiner_ext.naming import Job
+from handrefiner_ext.outputs import RefineFolders
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Desk:
             yield self.folders
             return
         with TemporaryDirectory(prefix="handrefiner-") as folder:
-            local = {name: Path(folder, name) for name in names}
+            local: dict[str, Any] = {name: Path(folder, name) for name in names}
             for path in local.values():
                 path.mkdir()
             yield replace(self.folders, **local)
@@ -52,8 +53,10 @@ class Desk:
 
     def describe_output(self, output: str) -> str:
         """A temporary file by its address; another path as it is."""
-        name = output.replace("\\", "/").rpartition("/")[2]
-        return f"{self.urls['out']}/{name}" if "out" in self.urls and output else output
+        if "out" not in self.urls or not output:
+            return output
+        names = (path.replace("\\", "/").rpartition("/")[2] for path in output.split(", "))
+        return ", ".join(f"{self.urls['out']}/{name}" for name in names)
 
     def _deliver(self, folder: Path, store: Store) -> None:
         for file in sorted(folder.iterdir()):

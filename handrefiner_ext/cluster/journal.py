@@ -43,9 +43,11 @@ SCHEMA = pa.schema(
         ("worker", pa.string()),
         ("finished", pa.timestamp("us", tz="UTC")),
         ("seconds", pa.float64()),
+        ("log", pa.list_(pa.string())),
     ]
 )
-"""error: the sentence where the picture failed, else null. said: a line for every hand."""
+"""error: the sentence where the picture failed, else null. said: a line for every hand. log: a line
+for every output, as --log_json writes them."""
 
 KEY_FIELD = pa.field(KEY, pa.string())
 Row = dict[str, Any]

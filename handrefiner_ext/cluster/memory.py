@@ -22,6 +22,7 @@ from handrefiner_ext.types import (
     HandMesh,
     Image,
     Refusal,
+    View,
 )
 
 
@@ -75,6 +76,11 @@ class RecallingDetector:
 
     def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
         return self.detector.reread(image, hand, params)
+
+    def examine(
+        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        return self.detector.examine(image, hand, views, params)
 
 
 @dataclass

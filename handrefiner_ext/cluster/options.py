@@ -31,16 +31,16 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--jobs",
         metavar="N",
-        help="pictures to work on at a time with --engine ray, one processor core each (all cores)",
+        help="pictures to work on at a time, each in a process with models of its own; with "
+        "--engine ray one processor core each (1, with --engine ray all cores)",
     )
 
 
 def read_engine(options: argparse.Namespace) -> bool:
     """Whether Ray does the work; UsageError for what does not fit together."""
     if options.engine != RAY:
-        for name in ("address", "jobs"):
-            if getattr(options, name) is not None:
-                raise UsageError(f"--{name} is for --engine ray; add that, or leave it out.")
+        if options.address is not None:
+            raise UsageError("--address is for --engine ray; add that, or leave it out.")
         for name in FOLDERS.values():
             if is_url(getattr(options, name)):
                 raise UsageError(f"--{name} takes an address with :// only with --engine ray.")

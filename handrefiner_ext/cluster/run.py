@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.batch import RefineFolders, Report
+from handrefiner_ext.batch import Report
 from handrefiner_ext.cluster.desk import Desk
 from handrefiner_ext.cluster.journal import Journal, key_of
 from handrefiner_ext.cluster.options import is_url
@@ -18,7 +18,9 @@ from handrefiner_ext.cluster.store import Store, store_of
 from handrefiner_ext.cluster.workers import Order, Refiner, Seer, make_row, pack, unpack
 from handrefiner_ext.errors import ClusterError, PictureError
 from handrefiner_ext.naming import EXTENSIONS, Job
+from handrefiner_ext.outputs import RefineFolders
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.prompt_file import Prompted
 
 NOWHERE = Path(os.devnull, "elsewhere")
 """Stands for a folder that is no local path, where outputs are named."""
@@ -53,6 +55,13 @@ def list_pictures(url: str) -> list[Path]:
     return found
 
 
+def list_sources(url: str, prompts: Sequence[Prompted] | None) -> list[Prompted]:
+    """The pictures of that folder, or those that a prompt file names."""
+    if prompts is None:
+        return [Prompted(path) for path in list_pictures(url)]
+    return [replace(each, source=NOWHERE / each.source.name) for each in prompts]
+
+
 def make_order(
     params: RefineParams,
     folders: RefineFolders,
@@ -60,7 +69,7 @@ def make_order(
     drawn_mask: Path | None = None,
 ) -> Order:
     """What the workers are told. urls: see `Desk`; `folders` has anything in their places."""
-    local = {
+    local: dict[str, Any] = {
         name: Path(os.path.abspath(path))
         for name, path in (("out", folders.out), ("depth", folders.depth), ("mask", folders.mask))
         if path is not None
@@ -179,6 +188,7 @@ def describe_settings(order: Order, place: str) -> dict[str, str]:
         **folders,
         "input_dir": store_of(place if is_url(place) else Path(place)).url,
         "drawn_mask": str(order.drawn_mask),
+        "outputs": str(order.desk.folders.count),
     }
 
 

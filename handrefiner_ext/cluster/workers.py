@@ -6,6 +6,7 @@ block that it was at.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import platform
@@ -29,7 +30,7 @@ from handrefiner_ext.naming import Job, plain_name
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import load_picture
 from handrefiner_ext.pipeline import Stages, build_stages
-from handrefiner_ext.types import Image
+from handrefiner_ext.types import Image, ModelHome
 
 MOST_TRIES = 3
 """A picture at which so many workers have died is left alone."""
@@ -43,9 +44,11 @@ class Order:
     desk: Desk
     journal: Journal
     drawn_mask: Path | None = None
+    home: ModelHome | None = None
+    evaluates: bool = False
 
     def build_stages(self) -> Stages:
-        return build_stages(self.params)
+        return build_stages(self.params, self.home)
 
 
 class Seer:
@@ -123,7 +126,8 @@ class Refiner:
         desk = self.order.desk
         with desk.fetch(job) as local, desk.lay_out() as folders:
             stages = self.stages if seen is None else recall(seen, self.stages)
-            request = Request(self.order.params, stages, self.order.drawn_mask)
+            order = self.order
+            request = Request(order.params, stages, order.drawn_mask, order.evaluates)
             report = refine_picture(local, request, folders)
         return replace(report, source=job.source, output=desk.describe_output(report.output))
 
@@ -140,13 +144,21 @@ def make_row(report: Report, seconds: float) -> Row:
         "worker": f"{platform.node()}:{os.getpid()}",
         "finished": datetime.now(timezone.utc),
         "seconds": seconds,
+        "log": [json.dumps(record) for record in report.records],
     }
 
 
 def read_row(job: Job, row: Row) -> Report:
     """The report that was recorded."""
-    said = tuple(row["said"])
-    return Report(job.source, row["output"], row["hands"], row["repainted"], said, row["error"])
+    return Report(
+        job.source,
+        row["output"],
+        row["hands"],
+        row["repainted"],
+        lines=tuple(row["said"]),
+        error=row["error"],
+        records=tuple(json.loads(line) for line in row["log"]),
+    )
 
 
 def pack(**columns: Sequence[Any]) -> pa.Table:
