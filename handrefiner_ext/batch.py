@@ -134,9 +134,13 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
     _write_maps(job, folders, (seen.maps.control, seen.maps.mask))
     report = Report(job.source, hands=len(seen.meshes), lines=picture.notes)
     for number, variant in enumerate(variants):
-        result = pipeline.repaint(picture.image, seen, variant, request.stages)
+        result = pipeline.repaint(picture.image, seen, variant, request.stages, request.evaluates)
         target = folders.output(job, number)
         _write_refined(job, picture, result.image, (target, settings_code(variant)))
+        for tried, image in enumerate(result.candidates):
+            beside = folders.candidate(job, number, tried)
+            if beside is not None:
+                save_picture(picture, image, beside, make_mark(job.source))
         report = _add(
             report,
             Report(
@@ -174,7 +178,12 @@ def _evaluate(request: Request, result: RefineResult) -> tuple[str, ...]:
         return ()
     mpjpe_px = average_mpjpe_px(result)
     said = "unknown (no hand is seen)" if mpjpe_px is None else f"{mpjpe_px:.2f} px"
-    return (f"MPJPE {said}",)
+    return (f"MPJPE {said}", *map(_say_quality, result.decisions))
+
+
+def _say_quality(decision: Decision) -> str:
+    scores = [q.score for q in (decision.quality_before, decision.quality_after) if q is not None]
+    return f"hand {decision.number + 1} quality " + " -> ".join(f"{score:.2f}" for score in scores)
 
 
 def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) -> Report:
@@ -289,6 +298,8 @@ def _describe_remote(result: RemoteResult) -> list[str]:
 def _describe_decision(decision: Decision, result: RefineResult) -> str:
     hand = f"hand {decision.number + 1} ({result.hints.meshes[decision.number].handedness})"
     hand += _say_strength(decision.strength)
+    if decision.candidate is not None:
+        hand += f", candidate {decision.candidate + 1}"
     after = None if decision.after is None else decision.after.mpjpe
     return _say_decision(hand, decision.refined, decision.reason, (decision.before.mpjpe, after))
 

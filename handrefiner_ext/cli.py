@@ -119,6 +119,11 @@ def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
     refine.add_argument("--depth_dir", metavar="D", help="write name_depth.png to this folder")
     refine.add_argument("--mask_dir", metavar="D", help="write name_mask.png to this folder")
     refine.add_argument(
+        "--candidates_dir",
+        metavar="D",
+        help="write every candidate to this folder: name_0_candidate1.png and so on",
+    )
+    refine.add_argument(
         "--url",
         metavar="U",
         help="have a running WebUI with HandRefiner do the work, such as http://127.0.0.1:7860",
@@ -237,6 +242,8 @@ def _run_refine(options: argparse.Namespace) -> int:
     run = read_run_options(options)
     _read_parameters(options)
     values = _read_values_for_a_webui(options)
+    if options.candidates_dir and (on_ray or options.url):
+        raise UsageError("--candidates_dir works neither with --engine ray nor with --url.")
     if on_ray:
         return _run_on_ray(options, run, RefineParams(**values))  # type: ignore[arg-type]
     from handrefiner_ext.outputs import RefineFolders, plan_refine
@@ -249,6 +256,7 @@ def _run_refine(options: argparse.Namespace) -> int:
         open_optional_folder(options.mask_dir),
         run.count,
         run.resumes,
+        open_optional_folder(options.candidates_dir),
     )
     _say_seed(options)
     work = _choose_work(options, run, values, folders)

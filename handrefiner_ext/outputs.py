@@ -15,7 +15,7 @@ from handrefiner_ext.prompt_file import Prompted
 
 @dataclass(frozen=True)
 class RefineFolders:
-    """Where `refine` writes; no depth or mask where those are None.
+    """Where `refine` writes; no depth, mask or candidates where those are None.
 
     count: outputs of each picture. resumes: leave alone what is there already.
     """
@@ -25,6 +25,7 @@ class RefineFolders:
     mask: Path | None = None
     count: int = 1
     resumes: bool = False
+    candidates: Path | None = None
 
     def targets(self, prompts: int = 1) -> list[Target]:
         """Everything that a picture with so many prompts gives."""
@@ -35,6 +36,13 @@ class RefineFolders:
     def output(self, job: Job, number: int) -> Path:
         """The file of the job's output `number`, counted from 0."""
         return self.out / f"{job.stem}_{job.first + number}.png"
+
+    def candidate(self, job: Job, number: int, candidate: int) -> Path | None:
+        """The file of a candidate (counted from 0) of output `number`."""
+        if self.candidates is None:
+            return None
+        output = self.output(job, number)
+        return self.candidates / f"{output.stem}_candidate{candidate + 1}.png"
 
     def maps(self, job: Job) -> list[Path]:
         """The files of depth and mask that are wanted."""

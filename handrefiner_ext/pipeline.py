@@ -144,8 +144,13 @@ def refine(
     return repaint(image, hints(image, params, stages, drawn_mask), params, stages)
 
 
-def repaint(image: Image, seen: Hints, params: RefineParams, stages: Stages) -> RefineResult:
-    """`image` with the hands of `seen` painted anew; those hints serve any number of paintings."""
+def repaint(
+    image: Image, seen: Hints, params: RefineParams, stages: Stages, evaluates: bool = False
+) -> RefineResult:
+    """`image` with the hands of `seen` painted anew; those hints serve any number of paintings.
+
+    evaluates: also measure the hands' quality where nothing is decided by it.
+    """
     if not seen.meshes:
         return RefineResult(image, seen)
     places = tuple(mesh.hand for mesh in seen.meshes)
@@ -158,6 +163,7 @@ def repaint(image: Image, seen: Hints, params: RefineParams, stages: Stages) -> 
         rate=lambda picture, thorough: stages.meter.measure(
             stages.detector, picture, places, params, thorough
         ),
+        evaluates=evaluates,
     )
     outcome = carry_out(task)
     return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes, outcome.candidates)

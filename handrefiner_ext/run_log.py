@@ -11,7 +11,7 @@ from typing import Any
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.naming import plain_name
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Decision, RefineResult
+from handrefiner_ext.types import Decision, Quality, RefineResult
 
 Record = Mapping[str, Any]
 
@@ -49,6 +49,7 @@ def describe_run(source: Path, output: Path, params: RefineParams, result: Refin
     strength: of the ControlNet, the searched one where it was searched (the greatest of the
     hands'). mpjpe_px: mean over the hands of the distance between re-detected landmarks and the
     mesh's joints, pixels; null where no hand is seen (with the paper's name for it, MPJPE).
+    Qualities are null where they were not measured (`--eval`, `--keep_best`, `--candidates`).
     """
     searched = [d.strength for d in result.decisions if d.strength is not None]
     return {
@@ -83,7 +84,14 @@ def _describe_hand(decision: Decision, result: RefineResult) -> Record:
         "strength": decision.strength,
         "mpjpe_px": _round(agreement.mpjpe_px),
         "mpjpe": _round(agreement.mpjpe),
+        "candidate": None if decision.candidate is None else decision.candidate + 1,
+        "quality_before": _score(decision.quality_before),
+        "quality_after": _score(decision.quality_after),
     }
+
+
+def _score(quality: Quality | None) -> float | None:
+    return None if quality is None else round(quality.score, 4)
 
 
 def _round(value: float | None) -> float | None:

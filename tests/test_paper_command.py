@@ -113,7 +113,36 @@ def test_the_log_has_a_line_for_every_output(pictures, tmp_path):
     assert [s["mpjpe_px"] for s in said] == [0.0, 0.0, None, None, 0.0, 0.0]
     assert [len(s["hands"]) for s in said] == [2, 2, 0, 0, 1, 1]
     keys = ("number", "handedness", "refined", "reason", "strength", "mpjpe_px", "mpjpe")
-    assert tuple(said[0]["hands"][0]) == keys
+    more_keys = ("candidate", "quality_before", "quality_after")
+    assert tuple(said[0]["hands"][0]) == (*keys, *more_keys)
+    assert all(said[0]["hands"][0][key] is None for key in more_keys), "nothing asked for them"
+
+
+def test_eval_measures_quality_before_and_after(pictures, tmp_path, capsys):
+    log = tmp_path / "run.json"
+    assert refine_folder(pictures, tmp_path / "out", "--eval", "--log_json", log) == DONE
+    said = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    hands = [hand for line in said for hand in line["hands"]]
+    assert len(hands) == 3
+    assert all((hand["quality_before"], hand["quality_after"]) == (0.5, 1.0) for hand in hands)
+    assert "hand 1 quality 0.50 -> 1.00" in capsys.readouterr().out
+
+
+def test_every_candidate_is_there_on_request(pictures, tmp_path):
+    out, beside = tmp_path / "out", tmp_path / "beside"
+    source = ("--input_img", pictures / "both.png", "--seed", 40, "--candidates", 3)
+    assert run("refine", *source, "--out_dir", out, "--candidates_dir", beside) == DONE
+    assert colours(beside) == {f"both_0_candidate{k + 1}.png": (40 + k, 0, 55) for k in range(3)}
+    kept = read(out / "both_0.png")
+    assert any(np.array_equal(kept, read(path)) for path in beside.iterdir())
+
+
+@pytest.mark.parametrize("more", [("--engine", "ray"), ("--url", "http://127.0.0.1:9")])
+def test_candidates_are_written_where_the_work_is_done(pictures, tmp_path, more, capsys):
+    source = ("--input_dir", pictures, "--out_dir", tmp_path / "out")
+    beside = ("--candidates_dir", tmp_path / "beside")
+    assert run("refine", *source, *beside, *more) == WRONG_USAGE
+    assert "--candidates_dir" in capsys.readouterr().err
 
 
 # --- several outputs

@@ -54,9 +54,9 @@ def settle(task: Task, chosen: Chosen) -> Outcome:
 
 
 def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
-    """Every hand of a picture; qualities only where a decision hangs on them."""
+    """Every hand of a picture; qualities only where asked for or where a decision hangs on them."""
     agreements = task.measure(picture)
-    if not guard.needs_quality(task.params):
+    if not (task.evaluates or guard.needs_quality(task.params)):
         return tuple(Assessment(agreement) for agreement in agreements)
     qualities = task.rate(picture, False)
     return tuple(Assessment(a, q) for a, q in zip(agreements, qualities, strict=True))

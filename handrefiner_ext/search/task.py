@@ -44,7 +44,8 @@ class Outcome:
 class Task:
     """What a policy has to work on.
 
-    left_alone: hands that are not to be painted, number -> why.
+    left_alone: hands that are not to be painted, number -> why. evaluates: whether qualities are to
+    be measured, also where nothing hangs on them.
     """
 
     image: Image
@@ -54,6 +55,7 @@ class Task:
     measure: Measure
     rate: Rate
     left_alone: Mapping[int, str] = field(default_factory=dict)
+    evaluates: bool = False
 
     def paint(self, params: RefineParams) -> Image:
         """All hands painted once; whatever a backend does, pixels outside the mask stay."""
