@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from handrefiner_ext import pipeline
 from handrefiner_ext.batch import RefineFolders
 from handrefiner_ext.cli import DONE, FAILED, WRONG_USAGE
 from handrefiner_ext.errors import PictureError, UsageError
-from handrefiner_ext.naming import Job, plan
+from handrefiner_ext.naming import Job, plan, read_mark
 from handrefiner_ext.params import RefineParams
 
 pytestmark = pytest.mark.usefixtures("tiny_stages")
@@ -132,7 +133,10 @@ def make_run(pictures, out, urls=(), **folders):
 
     urls = dict(urls)
     local = RefineFolders(out, **folders)
-    sources = list_pictures(urls["source"]) if "source" in urls else list_local(pictures)
+    if "source" in urls:
+        sources = list_pictures(urls["source"])
+    else:
+        sources = [path for path in list_local(pictures) if read_mark(path) is None]
     order = make_order(PARAMS, local, urls)
     place = urls.get("source", str(pictures))
     return Run(plan(sources, local.targets()), order, place, Cluster())
@@ -215,8 +219,27 @@ def test_what_is_recorded_is_not_done_again_and_what_failed_is(pictures, tmp_pat
     stamps = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
     again = make_run(pictures, out)
     assert [job.source.name for job in again.begin().values()] == ["broken.png"]
-    settle(workers, again)
-    assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")} == stamps
+    shutil.copy(pictures / "none.png", pictures / "broken.png")
+    (report,) = settle(workers, again)
+    assert report.error is None
+    now = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    assert now.pop("broken_0.png")
+    assert now == stamps
+    assert make_run(pictures, out).begin() == {}
+
+
+def test_pictures_of_one_name_keep_their_outputs_when_a_run_goes_on(pictures, tmp_path, workers):
+    shutil.copy(pictures / "one.jpg", pictures / "both.jpg")
+    out = tmp_path / "out"
+    out.mkdir()
+    outputs = [report.output for report in settle(workers, make_run(pictures, out))]
+    assert len(set(outputs)) == 4
+    assert make_run(pictures, out).begin() == {}
+
+
+def test_pictures_beside_their_outputs_can_go_on_too(pictures, workers):
+    assert len(settle(workers, make_run(pictures, pictures))) == 3
+    assert make_run(pictures, pictures).begin() == {}
 
 
 def test_a_block_that_comes_twice_is_done_once(pictures, tmp_path, workers):
@@ -235,9 +258,8 @@ class Death(BaseException):
     """Ends a worker as a signal would: nothing catches it."""
 
 
-@pytest.mark.parametrize("seers", [False, True])
 def test_a_picture_that_kills_its_workers_is_left_alone_after_three(
-    pictures, tmp_path, workers, monkeypatch, seers
+    pictures, tmp_path, workers, monkeypatch
 ):
     out = tmp_path / "out"
     out.mkdir()
@@ -262,6 +284,27 @@ def test_a_picture_that_kills_its_workers_is_left_alone_after_three(
     assert left_alone.error.startswith("one.jpg was left alone: 3 workers have died over it")
     (next_run,) = make_run(pictures, out).begin().values()
     assert next_run.source.name == "one.jpg"
+
+
+def test_a_picture_that_kills_those_who_see_is_left_to_the_painter(
+    pictures, tmp_path, workers, monkeypatch
+):
+    def die(images, params, stages):
+        if images:
+            raise Death
+        return []
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(workers, "see", die)
+    a_run = make_run(pictures, tmp_path / "out")
+    block = workers.pack(job=list(a_run.begin().values()))
+    for _ in range(workers.MOST_TRIES):
+        with pytest.raises(Death):
+            workers.Seer(a_run.order)(block)
+    passed_on = workers.Seer(a_run.order)(block)
+    assert workers.unpack(passed_on, "seen") == [None] * 3
+    reports = workers.unpack(workers.Refiner(a_run.order)(passed_on), "report")
+    assert [(r.hands, r.error) for r in reports] == [(2, None), (0, None), (1, None)]
 
 
 def test_another_run_counts_its_own_tries(pictures, tmp_path, workers):
@@ -297,6 +340,16 @@ def test_a_job_has_the_same_key_wherever_its_folder_is():
     ]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
+
+
+def test_blocks_are_small_enough_to_keep_every_worker_busy(workers):
+    from handrefiner_ext.cluster.run import choose_block
+
+    assert [choose_block(n, 2) for n in (1, 100, 1000, 10**6)] == [1, 1, 7, 16]
+    for count in (1, 7, 1000, 10**6):
+        for number in (1, 2, 64):
+            size = choose_block(count, number)
+            assert size == 1 or count / size >= number * 16
 
 
 # --- folders anywhere

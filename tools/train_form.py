@@ -1,6 +1,6 @@
 """Train the network that tells well-formed from malformed hands (assets/hand_form.npz).
 
-    python tools/train_form.py make CROPS --first 0 --last 1500    # can be split over processes
+    python tools/train_form.py make CROPS --first 0 --last 1900    # can be split over processes
     python tools/train_form.py train CROPS [--epochs N]            # needs torch
 
 Hands are the open hand in the training split of benchmarks/twins.py, setting `plain`; validation
@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-from scenes import open_hand_model
+from scenes import HandModel, open_hand_model
 from twins import SETTINGS, all_pictures, make_twins
 
 from handrefiner_ext.detect.litert import LitertDetector
@@ -33,6 +33,7 @@ ASSET = Path(__file__).parent.parent / "handrefiner_ext" / "assets" / "hand_form
 CROP_SIDE, CROP_SCALE = 144, 1.5
 """Crops are kept larger than the window, so that training can turn and move them."""
 FAULTS_EACH = 3
+ODD_FROM, ODD_SPREAD = 1500, 2.2
 LAYERS = ((16, 5, 2), (24, 3, 2), (32, 3, 1), (48, 3, 2), (64, 3, 1), (96, 3, 2))
 """Channels, size and stride of each convolution."""
 PARAMS = RefineParams(tiles="off", outline=False)
@@ -48,7 +49,7 @@ def make(folder: Path, first: int, last: int) -> None:
             continue
         rng = np.random.default_rng([number, 99])
         faults = tuple(str(f) for f in rng.choice(KINDS[1:], FAULTS_EACH, replace=False))
-        hand = replace(open_hand_model(), has_cap=bool(rng.uniform() < 0.7))
+        hand = choose_hand(rng, number)
         twins = make_twins("train", number, hand, SETTINGS["plain"], faults)
         crops = []
         for kind, picture in all_pictures(twins):
@@ -59,6 +60,20 @@ def make(folder: Path, first: int, last: int) -> None:
                 crops.append((KINDS.index(kind), np.rint(planes * 255).astype(np.uint8)))
         kinds = np.array([kind for kind, _ in crops], dtype=np.int64)
         np.savez(target, kinds=kinds, planes=np.array([planes for _, planes in crops]))
+
+
+def choose_hand(rng: np.random.Generator, number: int) -> HandModel:
+    """The open hand, with or without an arm; from ODD_FROM on with a wide spread of shapes."""
+    hand = replace(open_hand_model(), has_cap=bool(rng.uniform() < 0.7))
+    if number < ODD_FROM:
+        return hand
+    model = hand.model
+    wide = replace(
+        model,
+        shape_vertices=model.shape_vertices * ODD_SPREAD,
+        shape_joints=model.shape_joints * ODD_SPREAD,
+    )
+    return replace(hand, model=wide)
 
 
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,7 +117,9 @@ def augment(crops, generator):
     theta[:, 0, 0], theta[:, 0, 1] = size * stretch * turn.cos(), -size * turn.sin()
     theta[:, 1, 0], theta[:, 1, 1] = size * turn.sin(), size * turn.cos() / stretch
     theta[:, :, 2] = uniform(-0.05, 0.05, n, 2)
-    bright, likely, depth = resample(crops, theta).unbind(1)
+    bright, likely, depth = bend(resample(crops, theta), generator).unbind(1)
+    depth = misplace(depth, generator)
+    likely = thicken(likely, uniform(-1.0, 1.0, n, 1, 1))
     bright = bright * uniform(0.7, 1.3, n, 1, 1) + uniform(-0.2, 0.2, n, 1, 1)
     bright = bright + torch.randn(bright.shape, generator=generator) * uniform(0, 0.04, n, 1, 1)
     negative = (torch.rand(n, 1, 1, generator=generator) < 0.15).float()
@@ -110,6 +127,58 @@ def augment(crops, generator):
     blots = F.avg_pool2d(torch.randn(likely.shape, generator=generator), 5, 1, 2)
     likely = (likely + blots * uniform(0, 0.5, n, 1, 1)).clamp(0, 1)
     return normalised(torch.stack([bright, likely, depth], 1))
+
+
+def smooth_noise(n, strength, generator):
+    """(n, SIDE, SIDE, 2) displacements, smooth over the window."""
+    import torch
+    import torch.nn.functional as F
+
+    coarse = torch.randn(n, 2, 5, 5, generator=generator) * strength[:, None, None, None]
+    fine = F.interpolate(coarse, (SIDE, SIDE), mode="bicubic", align_corners=True)
+    return fine.permute(0, 2, 3, 1)
+
+
+def bend(planes, generator):
+    """All planes bent alike: hands of other proportions."""
+    import torch
+    import torch.nn.functional as F
+
+    n = len(planes)
+    strength = 0.035 * torch.rand(n, generator=generator)
+    grid = F.affine_grid(torch.eye(2, 3).repeat(n, 1, 1), planes.shape, align_corners=False)
+    grid = grid + smooth_noise(n, strength, generator)
+    return F.grid_sample(planes, grid, align_corners=False, padding_mode="border")
+
+
+def misplace(depth, generator):
+    """The mesh a little beside the hand, as one of other proportions is fitted."""
+    import torch
+    import torch.nn.functional as F
+
+    n = len(depth)
+    turn = 0.05 * torch.randn(n, generator=generator)
+    size = 1.0 + 0.03 * torch.randn(n, generator=generator)
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 1] = size * turn.cos(), -size * turn.sin()
+    theta[:, 1, 0], theta[:, 1, 1] = size * turn.sin(), size * turn.cos()
+    theta[:, :, 2] = 0.012 * torch.randn(n, 2, generator=generator)
+    grid = F.affine_grid(theta, (n, 1, SIDE, SIDE), align_corners=False)
+    strength = 0.02 * torch.rand(n, generator=generator)
+    grid = grid + smooth_noise(n, strength, generator)
+    return F.grid_sample(depth[:, None], grid, align_corners=False)[:, 0]
+
+
+def thicken(likely, amount):
+    """Fingers thicker (1) or thinner (-1) by a pixel than the mesh's."""
+    import torch
+    import torch.nn.functional as F
+
+    thick = F.max_pool2d(likely[:, None], 3, 1, 1)[:, 0]
+    thin = -F.max_pool2d(-likely[:, None], 3, 1, 1)[:, 0]
+    return torch.where(
+        amount > 0, torch.lerp(likely, thick, amount), torch.lerp(likely, thin, -amount)
+    )
 
 
 def resample(crops, theta):
@@ -213,7 +282,7 @@ def main() -> None:
     parser.add_argument("work", choices=("make", "train"))
     parser.add_argument("crops", type=Path)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--last", type=int, default=1500)
+    parser.add_argument("--last", type=int, default=1900)
     parser.add_argument("--epochs", type=int, default=40)
     options = parser.parse_args()
     if options.work == "make":

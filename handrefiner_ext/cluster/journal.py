@@ -99,11 +99,13 @@ class Journal:
         rows = self.read()
         return {key for key, row in rows.items() if row["error"] is None}
 
-    def holds(self, key: str) -> bool:
-        return self.rows.holds(key + ENDING)
-
-    def find(self, key: str) -> Row:
-        return _from_parquet(self.rows.read(key + ENDING))
+    def find(self, key: str) -> Row | None:
+        """A picture's row; None where it has none yet."""
+        if not self.rows.holds(key + ENDING):
+            return None
+        table = parquet.read_table(io.BytesIO(self.rows.read(key + ENDING)))
+        row: Row = table.to_pylist()[0]
+        return row
 
     def write(self, key: str, row: Row) -> None:
         self.rows.write(key + ENDING, _to_parquet([row | {KEY: key}], SCHEMA.append(KEY_FIELD)))
@@ -137,8 +139,3 @@ def _to_parquet(rows: list[Row], schema: pa.Schema) -> bytes:
     buffer = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
     return buffer.getvalue()
-
-
-def _from_parquet(data: bytes) -> Row:
-    row: Row = parquet.read_table(io.BytesIO(data)).to_pylist()[0]
-    return row

@@ -26,6 +26,8 @@ NOWHERE = Path(os.devnull, "elsewhere")
 """Stands for a folder that is no local path, where outputs are named."""
 AT_A_TIME = 4
 """Pictures to a block where a GPU paints: so many are seen, and travel, together."""
+LARGEST_BLOCK, BLOCKS_EACH = 16, 64
+"""Pictures to a block where nobody paints for others, and how many blocks each worker gets."""
 WITHOUT_GPU = ("draft",)
 """Backends that paint on the processor, and so where the hands were found."""
 
@@ -104,31 +106,24 @@ class Run:
         reported: set[str] = set()
         if left:
             with open_session(self.cluster.address, self.cluster.jobs) as ray:
-                for key, report in self._stream(ray, list(left.values())):
-                    reported.add(key)
-                    yield replace(report, source=_shown(left[key]))
-        for key in left.keys() - reported:
-            yield self._give_up(key, left[key])
+                for alone in (False, True):  # what Ray Data has dropped comes once more
+                    jobs = [job for key, job in left.items() if key not in reported]
+                    for key, report in self._stream(ray, jobs, alone):
+                        reported.add(key)
+                        yield replace(report, source=_shown(left[key]))
+        for key, job in left.items():
+            if key not in reported:
+                yield self._give_up(key, job)
         self.order.journal.close([key_of(job) for job in self.jobs])
 
-    def _stream(self, ray: Any, jobs: list[Job]) -> Iterator[tuple[str, Report]]:
-        """Keys and reports of the jobs as Ray Data brings them, in any order."""
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.max_errored_blocks = -1
-        painters = self._count_painters(ray)
-        size = AT_A_TIME if painters else 1
-        absolute = [replace(job, source=Path(os.path.abspath(job.source))) for job in jobs]
-        blocks = [pack(job=absolute[at : at + size]) for at in range(0, len(jobs), size)]
-        stream = ray.data.from_arrow(blocks)
-        workers = self.cluster.jobs or int(ray.cluster_resources().get("CPU", 1))
-        workers = min(workers, len(blocks))
-        if painters:
-            stream = _map(ray, stream, (Seer, self.order), workers, {"num_cpus": 1})
-            share = {"num_cpus": 0, "num_gpus": self.cluster.gpus_each, "batch_size": size}
-            stream = _map(ray, stream, (Refiner, self.order), painters, share)
-        else:
-            stream = _map(ray, stream, (Refiner, self.order), workers, {"num_cpus": 1})
+    def _stream(self, ray: Any, jobs: list[Job], alone: bool) -> Iterator[tuple[str, Report]]:
+        """Keys and reports of the jobs as Ray Data brings them, in any order.
+
+        It drops blocks over which a worker's code has broken. alone: each job is a block.
+        """
+        if not jobs:
+            return
+        stream = self._arrange(ray, jobs, alone)
         try:
             for block in stream.iter_batches(batch_size=None, batch_format="pyarrow"):
                 yield from zip(unpack(block, "key"), unpack(block, "report"), strict=True)
@@ -137,6 +132,24 @@ class Run:
                 f"Ray broke off ({type(error).__name__}); run the same command again, and it goes "
                 "on where it was stopped."
             ) from error
+
+    def _arrange(self, ray: Any, jobs: list[Job], alone: bool) -> Any:
+        """The stream of blocks, through those who see and those who paint."""
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.max_errored_blocks = -1
+        workers = self.cluster.jobs or int(ray.cluster_resources().get("CPU", 1))
+        painters = self._count_painters(ray)
+        size = AT_A_TIME if painters else choose_block(len(jobs), workers)
+        size = 1 if alone else size
+        absolute = [replace(job, source=Path(os.path.abspath(job.source))) for job in jobs]
+        blocks = [pack(job=absolute[at : at + size]) for at in range(0, len(jobs), size)]
+        stream, workers = ray.data.from_arrow(blocks), min(workers, len(blocks))
+        if not painters:
+            return _map(ray, stream, (Refiner, self.order), workers, {"num_cpus": 1})
+        stream = _map(ray, stream, (Seer, self.order), workers, {"num_cpus": 1})
+        share = {"num_cpus": 0, "num_gpus": self.cluster.gpus_each, "batch_size": size}
+        return _map(ray, stream, (Refiner, self.order), painters, share)
 
     def _count_painters(self, ray: Any) -> int:
         if self.cluster.painters is not None:
@@ -154,6 +167,14 @@ class Run:
         )
         self.order.journal.write(key, make_row(report, 0.0))
         return report
+
+
+def choose_block(count: int, workers: int) -> int:
+    """How many of `count` pictures a worker gets at once: few, lest one be busy when others rest.
+
+    A block that is begun again costs nothing: what is recorded of it is passed over.
+    """
+    return max(1, min(count // (workers * BLOCKS_EACH), LARGEST_BLOCK))
 
 
 def describe_settings(order: Order, place: str) -> dict[str, str]:

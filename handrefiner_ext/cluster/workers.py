@@ -108,10 +108,10 @@ class Refiner:
         return pack(key=[key_of(job) for job in jobs], report=reports)
 
     def settle(self, job: Job, seen: Seen | None) -> Report:
-        """One picture's report; one that is recorded already is not worked on again."""
+        """One picture's report; one that is recorded as done is not worked on again."""
         journal, key = self.order.journal, key_of(job)
-        if journal.holds(key):
-            return read_row(job, journal.find(key))
+        if (row := journal.find(key)) and row["error"] is None:
+            return read_row(job, row)
         start = time.perf_counter()
         report = _try(job, lambda job: self._refine(job, seen))
         journal.write(key, make_row(report, time.perf_counter() - start))

@@ -41,12 +41,10 @@ MALFORMED_BELOW = 0.5
 
 TURN = float(np.radians(25.0))
 QUICK_VIEWS = (View(TURN), View(-TURN, mirrored=True))
-THOROUGH_VIEWS = tuple(
-    View(turn, size, mirrored)
-    for mirrored in (False, True)
-    for turn in (-TURN, 0.0, TURN)
-    for size in (1.0, 1.2)
-    if (turn, size, mirrored) != (0.0, 1.0, False)  # that is how it was found
+THOROUGH_VIEWS = (
+    *QUICK_VIEWS,
+    *(View(-TURN, 1.2), View(TURN, 1.2, mirrored=True), View(0.0, 1.2), View(0.0, mirrored=True)),
+    *(View(-TURN), View(TURN, mirrored=True)),
 )
 QUICK_LOOKS = (STRAIGHT, Jitter(turn=0.12, size=1.06))
 THOROUGH_LOOKS = (
@@ -135,7 +133,9 @@ class HandQuality:
         views = THOROUGH_VIEWS if thorough else QUICK_VIEWS
         found = detector.examine(image, hand, views, params)
         readings = [hand, *(reading for reading in found if reading is not None)]
-        consensus = agree_on(readings)
+        # Of few readings: the median of many puts the mesh onto a malformed hand, too.
+        near = [reading for reading in found[: len(QUICK_VIEWS)] if reading is not None]
+        consensus = agree_on([hand, *near])
         mesh = self._reconstructor.reconstruct(image, consensus, replace(params, outline=False))
         if not isinstance(mesh, HandMesh):
             return None
