@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from handrefiner_ext.errors import PictureError, UsageError
 from handrefiner_ext.params import parse_switch
 from handrefiner_ext.prompt_file import Prompted, read_prompts
+from handrefiner_ext.weights.manifest import PLAIN_DEPTH
 
 if TYPE_CHECKING:
     from handrefiner_ext.types import ModelHome
 
 DIFFUSERS = "diffusers"
-PLAIN_DEPTH = "control_v11f1p_sd15_depth.pth"
-"""What the paper's command line takes where its own ControlNet is not wanted."""
 MOST_DRAWN_SEED = 65535
 MOST_OUTPUTS = 10_000
 DTYPES = ("float32", "float16", "bfloat16")
@@ -49,7 +48,7 @@ def add_paper_options(refine: argparse.ArgumentParser) -> None:
         group,
         "finetuned",
         "the paper's hand ControlNet; false = the plain depth ControlNet "
-        f"{PLAIN_DEPTH}, which implies --backend diffusers (true)",
+        f"{PLAIN_DEPTH.name}, which implies --backend diffusers (true)",
     )
     group.add_argument(
         "--num_samples", metavar="N", default="1", help="outputs of each iteration (1)"
@@ -166,7 +165,7 @@ def _translate_weights(options: argparse.Namespace, finetuned: bool | None) -> N
         _set(options, "checkpoint", options.weights, "--weights")
     if finetuned is False:
         _need_no_url(options, "--finetuned False")
-        _set(options, "control_model", PLAIN_DEPTH, "--finetuned False")
+        _set(options, "control_model", PLAIN_DEPTH.name, "--finetuned False")
     if options.weights or finetuned is False:
         _set(options, "backend", DIFFUSERS, "--weights" if options.weights else "--finetuned False")
 

@@ -24,6 +24,7 @@ from handrefiner_ext.inpaint.diffusion import loading  # noqa: E402
 from handrefiner_ext.inpaint.draft import DraftInpainter  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
 
+NO_MODELS = ("--models_dir", "{t}")
 QUICK = ("--steps", 2, "--region_size", 64, "--padding_bbox", 0)
 
 
@@ -126,16 +127,21 @@ def test_the_papers_sampling_from_the_command_line(home, folder, tmp_path):
         (("--weights", "{h}/control_v11f1p_sd15_depth.pth"), (FAILED, "is no Stable Diffusion")),
         (("--weights", "{h}/gone.ckpt"), (WRONG_USAGE, "checkpoint = '{h}/gone.ckpt' does not")),
         (("--control_model", "{h}/sd-v1-5-inpainting.ckpt"), (FAILED, "is no ControlNet")),
+        (
+            ("--weights", "{h}/inpaint_depth_control.ckpt", "--finetuned", "0", *NO_MODELS),
+            (FAILED, "weights download depth"),
+        ),
         (("--sampler", "Magic"), (WRONG_USAGE, "sampler = 'Magic' is not one of DDIM")),
         (("--device", "cuda:7"), (WRONG_USAGE, "The device cuda:7 cannot be used")),
         (("--sampling", "paper", "--sampler", "Euler"), (WRONG_USAGE, "samples with DDIM")),
     ],
 )
 def test_weights_and_words_that_do_not_serve(home, folder, tmp_path, capsys, words, expected):
+    """The command says so before the first picture."""
     code, sentence = expected
     if "cuda:7" in words and torch.cuda.is_available():
         pytest.skip("the machine may have that device")
-    words = [word.format(h=home) for word in words]
+    words = [word.format(h=home, t=tmp_path) for word in words]
     more = ("--backend", "diffusers", "--models_dir", home, *words)
     assert refine_folder(folder, tmp_path / "out", *more) == code
     error = capsys.readouterr().err
@@ -220,6 +226,7 @@ def test_denoising_starts_from_the_draft_as_strongly_as_the_schedule_says(
     # The same noise in both: what is left is the difference of the latents.
     difference = (first["draft"] - first["picture"]).flatten()
     clean = _latents(models, inpainter, image, seen, params)
+    assert clean.abs().max() > 0.05, "the draft is the picture"
     signal = float(models.pipeline.scheduler.alphas_cumprod[times["draft"]]) ** 0.5
     torch.testing.assert_close(difference, signal * clean.flatten(), atol=2e-4, rtol=1e-3)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from modules import devices
 
+from handrefiner_ext.control_models import NATIVE_SIDE
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.geometry.compositing import lay_over
 from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
@@ -192,7 +193,7 @@ class WebuiInpainter:
 
 def native_side(params: RefineParams) -> int:
     """Long side of a region, pixels: what was asked for, or what the checkpoint paints best."""
-    return params.region_size or controlnet.NATIVE_SIDE[controlnet.checkpoint_family()]
+    return params.region_size or NATIVE_SIDE[controlnet.checkpoint_family()]
 
 
 def is_out_of_memory(fault: BaseException) -> bool:

@@ -9,7 +9,7 @@ from handrefiner_ext import weights
 from handrefiner_ext.control_models import FAMILY_NAMES, SD1, choose_control
 from handrefiner_ext.errors import BackendUnavailable, InvalidParameter
 from handrefiner_ext.registry import AUTO
-from handrefiner_ext.weights.manifest import HAND_CONTROLNET, INPAINTING
+from handrefiner_ext.weights.manifest import HAND_CONTROLNET, INPAINTING, PLAIN_DEPTH
 
 MODEL_ENDINGS = frozenset({".safetensors", ".pth", ".pt", ".ckpt", ".bin"})
 CONTROL_FOLDERS = ("ControlNet", "models/ControlNet", "controlnet")
@@ -61,6 +61,10 @@ def _find_given(given: str, option: str, models_dir: Path | None) -> Path:
         return path
     installed = {each.name: each for each in _list_installed(models_dir)}
     found = weights.find(given, models_dir) or installed.get(given)
+    if found is None and given == PLAIN_DEPTH.name:
+        raise BackendUnavailable(
+            f"The backend diffusers has no {given}; run: handrefiner weights download depth."
+        )
     if found is None:
         raise InvalidParameter(
             f"{option} = {given!r} does not exist; give a file or folder, or the name of a file in "
