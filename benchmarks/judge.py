@@ -64,13 +64,13 @@ class Scores:
         self.milliseconds.append(milliseconds)
 
 
-def read_twins(split: str, count: int) -> Iterator[Twins]:
+def read_twins(split: str, count: int, faults: tuple[str, ...] = tuple(FAULTS)) -> Iterator[Twins]:
     own = split == "train"
     hand = open_hand_model() if own else load_foreign_hand(str(FOREIGN_HAND))
     setting = SETTINGS["plain" if own else "other"]
     for number in range(count):
         # Numbers that tools/train_form.py does not use.
-        yield make_twins(split, number + 100_000 if own else number, hand, setting)
+        yield make_twins(split, number + 100_000 if own else number, hand, setting, faults)
 
 
 def score(twins: Twins, detector: LitertDetector, scores: Scores) -> None:

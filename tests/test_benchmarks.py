@@ -19,6 +19,7 @@ TINY = {
     "speed": ("--sizes", "256", "--hands", "1", "--count", "1", "--detector", "litert"),
     "recall": ("--sizes", "256", "--count", "1", "--detector", "litert"),
     "reconstruction": ("--count", "2", "--detector", "litert"),
+    "judge": ("--count", "1", "--pairs", "6"),
 }
 
 
@@ -46,7 +47,9 @@ def test_a_benchmark_runs_from_any_folder_and_writes_finite_figures(name, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "missed" in done.stdout or "ok" in done.stdout
     figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
-    numbers = [value for value in figures.values() if not isinstance(value, str)]
+    groups = [value for value in figures.values() if isinstance(value, dict)]
+    values = [*figures.values(), *(value for group in groups for value in group.values())]
+    numbers = [value for value in values if not isinstance(value, (str, dict))]
     assert len(numbers) >= 10
     assert all(math.isfinite(value) for value in numbers)
 
