@@ -91,21 +91,18 @@ def break_and_finish(folder: Path, count: int) -> Outcome:
     """Kill a worker after a quarter of the pictures, the driver after half of them."""
     pictures, out = folder / "in", folder / "out"
     make_pictures(pictures, count)
-    first = Driver(pictures, out)
-    first.start()
-    wait_until(lambda: count_rows(out) >= count // 4, "a quarter")
-    os.kill(first.workers()[0], signal.SIGKILL)
-    wait_until(lambda: count_rows(out) >= count // 2, "half")
-    first.kill()
+    with Driver(pictures, out) as first:
+        wait_until(lambda: count_rows(out) >= count // 4, "a quarter")
+        os.kill(first.workers()[0], signal.SIGKILL)
+        wait_until(lambda: count_rows(out) >= count // 2, "half")
+        first.kill()
     wait_until(lambda: not first.processes(), "the end of all processes", SECONDS_TO_DIE)
     before, in_flight = rows_of(out), len(begun_without_row(out))
     again = len(tried_twice(out))
     stamps = {name: _stamp(out, row) for name, row in before.items()}
-    second = Driver(pictures, out)
-    second.start()
-    memory = _watch_memory(second, out, count)
-    if code := second.wait():
-        raise SystemExit(f"The second run ended with {code}:\n{second.said()}")
+    with Driver(pictures, out) as second:
+        memory = _watch_memory(second, out, count)
+        second.finish()
     table = parquet.read_table(out / MANIFEST).to_pylist()
     kept = {row["picture"]: row for row in table}
     changed = [

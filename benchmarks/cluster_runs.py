@@ -29,7 +29,7 @@ class Driver:
     options: tuple[str, ...] = ("--jobs", "2")
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def start(self) -> None:
+    def __enter__(self) -> Driver:
         command = [sys.executable, "-m", "handrefiner_ext", "refine", "--engine", "ray"]
         command += ["--input_dir", str(self.pictures), "--out_dir", str(self.out), *self.options]
         with self.log.open("wb") as log:
@@ -40,16 +40,22 @@ class Driver:
                 env={**os.environ, BIRTHMARK: self.mark},
                 start_new_session=True,
             )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing goes on when the block is left, by an error too."""
+        if self.process.poll() is None:
+            self.kill()
 
     @property
     def log(self) -> Path:
         return self.out.with_name(f"{self.out.name}-{self.mark[:6]}.log")
 
-    def wait(self) -> int:
-        return self.process.wait(LONGEST_S)
-
-    def said(self) -> str:
-        return self.log.read_text("utf-8", "replace")
+    def finish(self) -> None:
+        """Wait for the end; a failure ends the program with what the command has said."""
+        if code := self.process.wait(LONGEST_S):
+            said = self.log.read_text("utf-8", "replace")
+            raise SystemExit(f"The command ended with {code}:\n{said}")
 
     def kill(self) -> None:
         """As a machine that loses power: nothing is tidied up."""

@@ -70,17 +70,15 @@ def make_pictures(folder: Path, count: int, side: int) -> None:
 
 def measure(pictures: Path, out: Path, workers: int) -> Speed:
     """One whole run."""
-    driver = Driver(pictures, out, ("--jobs", str(workers)))
     start = time.monotonic()
-    driver.start()
     warm, used, unused = WARM_AFTER * workers, {}, 0.0
-    while driver.process.poll() is None:
-        used.update({pid: s for pid in driver.workers() if (s := cpu_seconds(pid))})
-        if not unused and count_rows(out) > warm:
-            unused = sum(used.values())
-        time.sleep(0.1)
-    if driver.wait():
-        raise SystemExit(driver.said())
+    with Driver(pictures, out, ("--jobs", str(workers))) as driver:
+        while driver.process.poll() is None:
+            used.update({pid: s for pid in driver.workers() if (s := cpu_seconds(pid))})
+            if not unused and count_rows(out) > warm:
+                unused = sum(used.values())
+            time.sleep(0.1)
+        driver.finish()
     whole_s = time.monotonic() - start
     rows = parquet.read_table(out / MANIFEST).to_pylist()
     ends = sorted(row["finished"].timestamp() for row in rows)

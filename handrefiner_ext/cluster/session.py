@@ -13,8 +13,13 @@ from handrefiner_ext.errors import BackendUnavailable, ClusterError
 
 STORE_BYTES = 1 << 30
 """Of the objects that travel between workers of this machine; more is spilled to disk."""
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-"""Nothing is sent to Ray's makers, and its own messages stay in its logs."""
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_worker_niceness": "0",
+}
+"""Nothing is sent to Ray's makers, its own messages stay in its logs, and workers are as urgent as
+the command itself (Ray has them wait for everything else: beside other work they starved)."""
 QUIETLY = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 START_TRIES = 3
 
