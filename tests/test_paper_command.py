@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_runs import names, read, refine_folder, run
-from hand_scenes import BOTH, BrightDetector, FloodPainter, picture_with
-from PIL import Image
+from hand_scenes import BrightDetector, FloodPainter
 
-from handrefiner_ext.batch import refine_picture
 from handrefiner_ext.cli import DONE, FAILED, STOPPED, WRONG_USAGE, build_parser
 from handrefiner_ext.errors import UsageError, WeightsError
-from handrefiner_ext.parallel import work_in_parallel
 from handrefiner_ext.prompt_file import read_prompts
 
 PAPERS_OPTIONS = (
@@ -41,13 +34,9 @@ class SeedPainter(FloodPainter):
 
 
 @pytest.fixture(autouse=True)
-def painter(request):
-    """Tiny stages, but where a test runs the real ones in processes of their own."""
-    if "real" in request.keywords:
-        return None
-    held = request.getfixturevalue("tiny_stages")
-    held["inpainter"] = SeedPainter()
-    return held["inpainter"]
+def painter(tiny_stages):
+    tiny_stages["inpainter"] = SeedPainter()
+    return tiny_stages["inpainter"]
 
 
 def colours(folder):
@@ -371,65 +360,3 @@ def test_models_that_do_not_serve_stop_before_the_first_picture(
     assert refine_folder(pictures, tmp_path / "out") == wanted
     assert capsys.readouterr().err == f"handrefiner: {error}\n"
     assert names(tmp_path / "out") == []
-
-
-# --- several processes
-
-real = pytest.mark.real
-
-
-@real
-def test_several_processes_give_what_one_gives(tmp_path):
-    source, one, two = (tmp_path / name for name in ("in", "one", "two"))
-    source.mkdir()
-    for number in range(3):
-        shutil.copy(EXAMPLE, source / f"{number}.png")
-    (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    log = tmp_path / "log.json"
-    assert refine_folder(source, one) == FAILED
-    assert refine_folder(source, two, "--jobs", 2, "--log_json", log) == FAILED
-    assert names(one) == names(two) == ["0_0.png", "1_0.png", "2_0.png"]
-    for name in names(one):
-        assert (one / name).read_bytes() == (two / name).read_bytes()
-    assert len(log.read_text().splitlines()) == 3
-
-
-@real
-def test_models_that_do_not_serve_stop_several_processes_too(tmp_path, capsys):
-    source = tmp_path / "in"
-    source.mkdir()
-    for number in range(2):
-        shutil.copy(EXAMPLE, source / f"{number}.png")
-    more = ("--jobs", 2, "--weights", tmp_path / "gone.ckpt")
-    assert refine_folder(source, tmp_path / "out", *more) in (FAILED, WRONG_USAGE)
-    error = capsys.readouterr().err
-    assert [line for line in error.splitlines() if line.startswith("handrefiner:")]
-    assert names(tmp_path / "out") == []
-
-
-def die(job):
-    os._exit(9)
-
-
-@real
-def test_a_process_that_dies_is_told(tmp_path):
-    from handrefiner_ext.naming import Job
-
-    (report,) = work_in_parallel([Job(tmp_path / "a.png", "a")], die, 1)
-    assert report.error is not None
-    assert "--resume" in report.error
-
-
-@real
-def test_the_command_of_the_paper_runs_as_it_stands(tmp_path):
-    """But for the weights, without which the draft paints."""
-    Image.fromarray(picture_with(BOTH)).save(tmp_path / "1.png")
-    command = "--input_img 1.png --out_dir output --strength 0.55 --eval True --seed 1 --n_iter 1"
-    done = subprocess.run(
-        [sys.executable, "-m", "handrefiner_ext", "refine", *command.split()],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, names(tmp_path / "output")) == (0, ["1_0.png"]), done.stderr
-    assert refine_picture.__module__ == "handrefiner_ext.batch"

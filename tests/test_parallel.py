@@ -1,0 +1,69 @@
+"""Several pictures at a time, each in a process of its own, with the real stages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cli_runs import names, refine_folder
+from hand_scenes import BOTH, picture_with
+from PIL import Image
+
+from handrefiner_ext.cli import FAILED, WRONG_USAGE
+from handrefiner_ext.naming import Job
+from handrefiner_ext.parallel import work_in_parallel
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "badly_drawn_hand.png"
+
+
+def test_several_processes_give_what_one_gives(tmp_path):
+    source, one, two = (tmp_path / name for name in ("in", "one", "two"))
+    source.mkdir()
+    for number in range(3):
+        shutil.copy(EXAMPLE, source / f"{number}.png")
+    (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    log = tmp_path / "log.json"
+    assert refine_folder(source, one) == FAILED
+    assert refine_folder(source, two, "--jobs", 2, "--log_json", log) == FAILED
+    assert names(one) == names(two) == ["0_0.png", "1_0.png", "2_0.png"]
+    for name in names(one):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    assert len(log.read_text().splitlines()) == 3
+
+
+def test_models_that_do_not_serve_stop_several_processes_too(tmp_path, capsys):
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(2):
+        shutil.copy(EXAMPLE, source / f"{number}.png")
+    more = ("--jobs", 2, "--weights", tmp_path / "gone.ckpt")
+    assert refine_folder(source, tmp_path / "out", *more) in (FAILED, WRONG_USAGE)
+    error = capsys.readouterr().err
+    assert [line for line in error.splitlines() if line.startswith("handrefiner:")]
+    assert names(tmp_path / "out") == []
+
+
+def die(job):
+    os._exit(9)
+
+
+def test_a_process_that_dies_is_told(tmp_path):
+    (report,) = work_in_parallel([Job(tmp_path / "a.png", "a")], die, 1)
+    assert report.error is not None
+    assert "--resume" in report.error
+
+
+def test_the_command_of_the_paper_runs_as_it_stands(tmp_path):
+    """But for the weights, without which the draft paints."""
+    Image.fromarray(picture_with(BOTH)).save(tmp_path / "1.png")
+    command = "--input_img 1.png --out_dir output --strength 0.55 --eval True --seed 1 --n_iter 1"
+    done = subprocess.run(
+        [sys.executable, "-m", "handrefiner_ext", "refine", *command.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, names(tmp_path / "output")) == (0, ["1_0.png"]), done.stderr
