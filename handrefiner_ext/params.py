@@ -161,8 +161,11 @@ class RefineParams:
     hands: str = knob(
         "all",
         "Which hands",
-        "Which hands to repaint: all, left, right, or their numbers from left to right, such as "
-        "1,3.",
+        "Which hands to repaint, with commas between: all, left, right, upper, lower, numbers from "
+        "left to right, >120 or <300 (size in pixels), largest, smallest, leftmost, rightmost, "
+        "topmost, bottommost. A minus leaves out: all,-2. Words side by side must all hold: "
+        "left >120.",
+        cli_note="Where it begins with a minus, write --hands=-2.",
     )
     enabled: bool = knob(False, "Enable", "Repaint badly drawn hands.", surfaces=(WEBUI,))
     control_model: str = knob(
@@ -271,6 +274,15 @@ class RefineParams:
         "tries 0.4 to 0.9 in turn (2 to 7 paintings), fast halves the range (3 or 4).",
         cli_note="The draft backend has none.",
         choices=(OFF, "paper", "fast"),
+    )
+    another: int = knob(
+        0,
+        "Another mesh",
+        "Which of a hand's different meshes to use where the depth map is bad: 0 = the best fit, "
+        "1, 2 … = the next best; where there are fewer, they are counted round.",
+        ge=0,
+        le=9,
+        step=1,
     )
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ back and laid over the picture with a feather. Pixels outside the mask stay bit-
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,10 +16,19 @@ import numpy as np
 from handrefiner_ext.geometry.compositing import lay_over
 from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.prompts import prompt_for
 from handrefiner_ext.registry import RENDERERS
-from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.render.masks import unite
-from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask, ModelHome, Renderer
+from handrefiner_ext.types import (
+    ControlMaps,
+    HandMesh,
+    Image,
+    Mask,
+    ModelHome,
+    Renderer,
+    number_meshes,
+)
 
 MOST_PADDING = 512
 MOST_SEED = 2**32
@@ -87,7 +96,8 @@ class RegionwiseInpainter:
         seen = self._render(crop, image, meshes, mask, (numbers, params))
         allowed = seen.mask | crop.take_mask(mask)
         task = RegionTask(crop.take(image), seen.control, allowed, params.seed)
-        painted = crop.give_back(self.painter.paint_region(task, params))
+        local = _with_prompts(params, [number_meshes(meshes)[n] for n in numbers])
+        painted = crop.give_back(self.painter.paint_region(task, local))
         return lay_over(image, painted, crop.box, mask, params.mask_blur)
 
     def _render(
@@ -100,11 +110,9 @@ class RegionwiseInpainter:
     ) -> ControlMaps:
         """Depth and mask of these hands at the region's own resolution."""
         numbers, params = request
-        order = [n for n in parse_order(params.occlusion_order, len(meshes)) if n in numbers]
         local = replace(
             params,
             padding_bbox=min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING),
-            occlusion_order=",".join(str(numbers.index(n) + 1) for n in order),
         )
         return build_maps(
             [crop.move_mesh(meshes[n]) for n in numbers],
@@ -114,6 +122,15 @@ class RegionwiseInpainter:
             drawn_mask=crop.take_mask(mask),
             image=crop.take(image),
         )
+
+
+def _with_prompts(params: RefineParams, numbers: Sequence[int]) -> RefineParams:
+    """With the prompts of these hands; no picture's prompt is known here."""
+    return replace(
+        params,
+        prompt=prompt_for(params.prompt, "", numbers),
+        negative_prompt=prompt_for(params.negative_prompt, "", numbers),
+    )
 
 
 def build_diffusers(home: ModelHome | None = None) -> RegionwiseInpainter:

@@ -24,7 +24,7 @@ LEVELS = [
     ("params",),
     ("infotext", "weights", "pickles"),
     ("types",),
-    ("geometry", "pictures"),
+    ("geometry", "pictures", "prompts"),
     STAGES,
     ("regionwise",),
     ("search",),
