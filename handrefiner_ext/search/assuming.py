@@ -1,7 +1,7 @@
 """How a hand lies in a part of the picture that somebody painted because a hand belongs there.
 
-The painted part gives place, size and axis. The wrist is where the part meets the picture's edge,
-else where an arm seems to go on, else at the lower end.
+The painted part gives place, size and axis. The wrist is where the picture's edge cuts it off, else
+where an arm seems to go on, else where it touches the edge, else at the lower end.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ ROUND = 1.25
 """Length over breadth of a part up to which its axis says nothing."""
 EDGE_SHARE = 0.01
 """So near the picture's edge, in long sides of the picture, a part counts as meeting it."""
+CUT_OFF = 0.5
+"""Share of the part's breadth at the picture's edge from which the edge surely cuts an arm off."""
 ARM_CONTRAST, ARM_LEAD = 12.0, 1.5
 """Least difference (CIE Lab) of an arm from what is beside it, and least ratio to other ends."""
 OUTWARDS = {"left": (-1.0, 0.0), "top": (0.0, -1.0), "right": (1.0, 0.0), "bottom": (0.0, 1.0)}
@@ -150,19 +152,20 @@ def _ends(points: FloatArray) -> FloatArray:
 
 
 def _choose_wrist(image: Image, part: PaintedPart, points: FloatArray, ends: FloatArray) -> int:
-    met = _meets_edge(image, part)
-    if met is not None:
-        return int((ends @ met).argmax())
+    leaving = _leaves_picture(image, part)
+    cut = float(np.linalg.norm(leaving)) / min(part.box.width, part.box.height)
+    if cut > CUT_OFF:
+        return int((ends @ leaving).argmax())
     contrast = np.array([_arm_contrast(image, part, points, end) for end in ends])
     best = int(contrast.argmax())
     rivals = contrast[ends @ ends[best] < 0.5]
     if contrast[best] > ARM_CONTRAST and contrast[best] > ARM_LEAD * rivals.max(initial=0.0):
         return best
-    return int(ends[:, 1].argmax())
+    return int((ends @ leaving if cut > 0.0 else ends[:, 1]).argmax())
 
 
-def _meets_edge(image: Image, part: PaintedPart) -> FloatArray | None:
-    """(2,) direction in which the part leaves the picture, None where it does not."""
+def _leaves_picture(image: Image, part: PaintedPart) -> FloatArray:
+    """(2,) direction in which the part leaves the picture; its length: how much does, pixels."""
     height, width = image.shape[:2]
     near = round(EDGE_SHARE * max(height, width)) + 1
     x0, y0, x1, y1 = part.box
@@ -177,9 +180,7 @@ def _meets_edge(image: Image, part: PaintedPart) -> FloatArray | None:
         name: int(rows.any(axis=1 if name in ("left", "right") else 0).sum()) if rows.size else 0
         for name, rows in touching.items()
     }
-    leaving = sum((n * np.array(OUTWARDS[name]) for name, n in length.items()), np.zeros(2))
-    size = float(np.linalg.norm(leaving))
-    return leaving / size if size > 0.0 else None
+    return sum((n * np.array(OUTWARDS[name]) for name, n in length.items()), np.zeros(2))
 
 
 def _arm_contrast(image: Image, part: PaintedPart, points: FloatArray, end: FloatArray) -> float:

@@ -25,6 +25,9 @@ DOUBTFUL_DISAGREEMENT = 0.25
 """Of the well-formed rendered hands, one in ten lies above one of these."""
 
 DISAGREEMENT_WEIGHT = 0.1
+CLEARLY_LESS = 0.85
+"""Of the first doubt; on well-formed hands, readings that gain less are no nearer the truth, and
+some are a good deal farther from it."""
 TRIED_IN_FULL = 2
 """Readings whose quick fit looks best are fitted with the outline's evidence, too."""
 
@@ -39,12 +42,17 @@ def reconstruct_well(
         first = backends.reconstructor.reconstruct(image, hand, params)
     if not is_doubtful(first):
         return first
-    tried = [first, *_read_again(image, hand, (backends.detector,), backends, params)]
-    best = min(tried, key=doubt)
+    best = _better(first, _read_again(image, hand, (backends.detector,), backends, params))
     if is_doubtful(best):
         others = _read_again(image, hand, backends.spares.detectors, backends, params)
-        best = min([best, *others], key=doubt)
+        best = _better(best, others)
     return best if isinstance(best, HandMesh) else step_in(image, hand, best, backends, params)
+
+
+def _better(first: HandMesh | Refusal, others: Sequence[HandMesh]) -> HandMesh | Refusal:
+    """The least doubtful of the others if that is clearly less so than the first, else that."""
+    best = min(others, key=doubt, default=None)
+    return first if best is None or doubt(best) >= CLEARLY_LESS * doubt(first) else best
 
 
 def step_in(
@@ -64,14 +72,15 @@ def _read_again(
     detectors: Sequence[Detector],
     backends: Backends,
     params: RefineParams,
-) -> list[HandMesh | Refusal]:
+) -> list[HandMesh]:
     """The most promising other readings, fitted with all evidence."""
     readings = [reading for d in detectors for reading in d.reread(image, hand, params)]
     quick = replace(params, outline=False)
     fits = [backends.reconstructor.reconstruct(image, reading, quick) for reading in readings]
     meshes = [mesh for mesh in fits if isinstance(mesh, HandMesh)]
     promising = sorted(meshes, key=doubt)[:TRIED_IN_FULL]
-    return [backends.reconstructor.reconstruct(image, mesh.hand, params) for mesh in promising]
+    full = [backends.reconstructor.reconstruct(image, mesh.hand, params) for mesh in promising]
+    return [mesh for mesh in full if isinstance(mesh, HandMesh)]
 
 
 def is_doubtful(found: HandMesh | Refusal) -> bool:
