@@ -93,15 +93,17 @@ def print_targets(targets: Sequence[Target]) -> None:
     print_table("Targets", ("", "measured", "target", ""), rows)
 
 
-def write_json(path: Path | None, figures: Mapping[str, Figure]) -> None:
-    """One flat object; a figure that could not be measured (not a number) becomes null."""
+def write_json(path: Path | None, figures: Mapping[str, Figure | Mapping[str, Figure]]) -> None:
+    """One object, of figures and groups of them; what could not be measured becomes null."""
     if path is None:
         return
     plain = {name: _plain(value) for name, value in figures.items()}
     path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
 
 
-def _plain(value: Figure) -> Figure | None:
+def _plain(value: Figure | Mapping[str, Figure]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, (str, bool)):
         return value
     number = float(value)

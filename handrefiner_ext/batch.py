@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,11 +21,17 @@ from handrefiner_ext.hint_files import (
     write_overlay,
 )
 from handrefiner_ext.naming import MARK, Job, Target, fold, list_pictures, make_mark
+from handrefiner_ext.numbering import number_meshes, number_of
+from handrefiner_ext.outputs import RefineFolders, is_done, settings_code
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.remote import RemoteResult, Server
-from handrefiner_ext.types import Decision, Hints, Image, Mask, RefineResult, number_meshes
+from handrefiner_ext.run_log import Record, average_mpjpe_px, describe_run
+from handrefiner_ext.types import Decision, Hints, Image, Mask, RefineResult
+
+SEEDS = 2**32
+FINISHED = "finished by an earlier run"
 
 
 @dataclass(frozen=True)
@@ -41,25 +47,16 @@ class HintFolders:
 
 
 @dataclass(frozen=True)
-class RefineFolders:
-    """Where `refine` writes; no depth or mask where those are None."""
-
-    out: Path
-    depth: Path | None = None
-    mask: Path | None = None
-
-    def targets(self) -> list[Target]:
-        endings = {"_0.png": self.out, "_depth.png": self.depth, "_mask.png": self.mask}
-        return [Target(folder, ending) for ending, folder in endings.items() if folder]
-
-
-@dataclass(frozen=True)
 class Request:
-    """What is to be done to every picture. drawn_mask: a mask file, or a folder of them."""
+    """What is to be done to every picture.
+
+    drawn_mask: a mask file, or a folder of them. evaluates: whether the report says the MPJPE.
+    """
 
     params: RefineParams
     stages: Stages
     drawn_mask: Path | None = None
+    evaluates: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,10 @@ class RemoteRequest:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one picture. error: the sentence where it failed, else None."""
+    """What became of one picture.
+
+    error: the sentence where it failed, else None. records: what the log says of its outputs.
+    """
 
     source: Path
     output: str = ""
@@ -81,21 +81,26 @@ class Report:
     refined: int = 0
     lines: tuple[str, ...] = ()
     error: str | None = None
+    records: tuple[Record, ...] = ()
 
 
 def work_through(jobs: Sequence[Job], work: Callable[[Job], Report]) -> Iterator[Report]:
     """Every picture's report, also where one fails."""
     for job in jobs:
-        try:
-            yield work(job)
-        except HandRefinerError as error:
-            yield Report(job.source, error=str(error))
-        except MemoryError:
-            reason = "needs more memory than there is; scale it down first."
-            yield Report(job.source, error=f"{job.source.name} {reason}")
-        except cv2.error as error:
-            reason = f"could not be worked on: OpenCV says {str(error).strip()!r}."
-            yield Report(job.source, error=f"{job.source.name} {reason}")
+        yield work_on(job, work)
+
+
+def work_on(job: Job, work: Callable[[Job], Report]) -> Report:
+    """One picture's report, also where it fails."""
+    try:
+        return work(job)
+    except HandRefinerError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = f"{job.source.name} needs more memory than there is; scale it down first."
+    except cv2.error as error:
+        reason = f"{job.source.name} could not be worked on: OpenCV says {str(error).strip()!r}."
+    return Report(job.source, error=f"{job.origin}: {reason}" if job.origin else reason)
 
 
 def write_hints(job: Job, request: Request, folders: HintFolders) -> Report:
@@ -117,30 +122,88 @@ def write_hints(job: Job, request: Request, folders: HintFolders) -> Report:
 
 
 def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report:
-    """Repaint the hands of one picture and write it."""
+    """Repaint the hands of one picture and write it, as often as `folders` wants."""
+    params = request.params
+    if job.prompt is not None:
+        params = replace(params, prompt=job.prompt)
+    variants = [vary(params, number) for number in range(folders.count)]
+    if is_done(job, folders, [settings_code(variant) for variant in variants]):
+        return Report(job.source, lines=(FINISHED,))
     picture = load_picture(job.source)
-    result = pipeline.refine(
-        picture.image, request.params, request.stages, _load_drawn_mask(picture, request)
+    drawn_mask = _load_drawn_mask(picture, request)
+    seen = pipeline.hints(picture.image, params, request.stages, drawn_mask)
+    _write_maps(job, folders, (seen.maps.control, seen.maps.mask))
+    report = Report(job.source, hands=len(seen.meshes), lines=picture.notes)
+    for number, variant in enumerate(variants):
+        result = pipeline.repaint(picture.image, seen, variant, request.stages, request.evaluates)
+        target = folders.output(job, number)
+        _write_refined(job, picture, result.image, (target, settings_code(variant)))
+        for tried, image in enumerate(result.candidates):
+            beside = folders.candidate(job, number, tried)
+            if beside is not None:
+                save_picture(picture, image, beside, make_mark(job.source))
+        report = _add(
+            report,
+            Report(
+                job.source,
+                str(target),
+                refined=sum(decision.refined for decision in result.decisions),
+                lines=(*_evaluate(request, result), *_describe_result(result)),
+                records=(describe_run(job.source, target, variant, result),),
+            ),
+        )
+    return report
+
+
+def vary(params: RefineParams, number: int) -> RefineParams:
+    """For output `number` of a picture: a seed that no candidate of another output has."""
+    return replace(params, seed=(params.seed + number * params.candidates) % SEEDS)
+
+
+def _add(report: Report, one: Report) -> Report:
+    """The report of a picture with that of one output more."""
+    several = bool(report.output)
+    heading = (f"{one.output}:",) if several else ()
+    lines = one.lines if one.lines != report.lines else ()
+    return replace(
+        report,
+        output=f"{report.output}, {one.output}" if several else one.output,
+        refined=max(report.refined, one.refined),
+        lines=(*report.lines, *(heading if lines else ()), *lines),
+        records=(*report.records, *one.records),
     )
-    maps = result.hints.maps
-    target = _write_refined(job, folders, picture, result.image, (maps.control, maps.mask))
-    return Report(
-        job.source,
-        str(target),
-        hands=len(result.hints.meshes),
-        refined=sum(decision.refined for decision in result.decisions),
-        lines=(*picture.notes, *_describe_result(result)),
-    )
+
+
+def _evaluate(request: Request, result: RefineResult) -> tuple[str, ...]:
+    if not request.evaluates or not result.hints.meshes:
+        return ()
+    mpjpe_px = average_mpjpe_px(result)
+    said = "unknown (no hand is seen)" if mpjpe_px is None else f"{mpjpe_px:.2f} px"
+    return (f"MPJPE {said}", *(_say_quality(d, result.hints) for d in result.decisions))
+
+
+def _say_quality(decision: Decision, hints: Hints) -> str:
+    scores = [q.score for q in (decision.quality_before, decision.quality_after) if q is not None]
+    said = " -> ".join(f"{score:.2f}" for score in scores)
+    return f"hand {number_of(decision.number, hints)} quality {said}"
 
 
 def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) -> Report:
     """Have a running WebUI repaint the hands of one picture and write it here."""
+    values = dict(request.values)
+    if job.prompt is not None:
+        values["prompt"] = job.prompt
+    code = settings_code(values)
+    if is_done(job, folders, [code]):
+        return Report(job.source, lines=(FINISHED,))
     picture = load_picture(job.source)
     drawn_mask = _load_drawn_mask(picture, request)
     wants_maps = folders.depth is not None or folders.mask is not None
-    result = request.server.refine(picture.image, request.values, drawn_mask, wants_maps)
-    maps = None if result.maps is None else (result.maps.control, result.maps.mask)
-    target = _write_refined(job, folders, picture, result.image, maps)
+    result = request.server.refine(picture.image, values, drawn_mask, wants_maps)
+    if result.maps is not None:
+        _write_maps(job, folders, (result.maps.control, result.maps.mask))
+    target = folders.output(job, 0)
+    _write_refined(job, picture, result.image, (target, code))
     return Report(
         job.source,
         str(target),
@@ -150,22 +213,21 @@ def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) ->
     )
 
 
-def _write_refined(
-    job: Job,
-    folders: RefineFolders,
-    picture: Picture,
-    image: Image,
-    maps: tuple[NDArray[np.uint8], Mask] | None,
-) -> Path:
-    """Write the picture, and control image and mask where there are folders for them."""
+def _write_maps(job: Job, folders: RefineFolders, maps: tuple[NDArray[np.uint8], Mask]) -> None:
+    """Control image and mask, where there are folders for them."""
     mark = make_mark(job.source)
-    if folders.depth and maps:
+    if folders.depth:
         write_depth(_end(folders.depth / job.stem, "_depth.png"), maps[0], mark)
-    if folders.mask and maps:
+    if folders.mask:
         write_mask(_end(folders.mask / job.stem, "_mask.png"), maps[1], mark)
-    target = _end(folders.out / job.stem, "_0.png")
-    save_picture(picture, image, target, mark if _needs_mark(picture, target) else None)
-    return target
+
+
+def _write_refined(job: Job, picture: Picture, image: Image, place: tuple[Path, str]) -> None:
+    """Write the picture. place: its file, and the code of its settings."""
+    target, code = place
+    mark = make_mark(job.source, code)
+    changed = image is not picture.image or picture.png is None
+    save_picture(picture, image, target, mark if changed or _needs_mark(picture, target) else None)
 
 
 def _end(start: Path, ending: str) -> Path:
@@ -243,8 +305,10 @@ def _describe_remote(result: RemoteResult) -> list[str]:
 
 def _describe_decision(decision: Decision, result: RefineResult) -> str:
     seen = result.hints.meshes[decision.number].hand
-    number = result.hints.number_of(decision.number)
+    number = number_of(decision.number, result.hints)
     hand = _say_hand(number, seen.handedness, seen.assumed) + _say_strength(decision.strength)
+    if decision.candidate is not None:
+        hand += f", candidate {decision.candidate + 1}"
     after = None if decision.after is None else decision.after.mpjpe
     return _say_decision(hand, decision.refined, decision.reason, (decision.before.mpjpe, after))
 

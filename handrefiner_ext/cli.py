@@ -5,26 +5,31 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import Field
+from dataclasses import Field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from handrefiner_ext import __version__
-from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
+from handrefiner_ext.cluster.options import add_engine_options, find_urls, read_engine, read_jobs
+from handrefiner_ext.errors import HandRefinerError, UsageError
 from handrefiner_ext.params import CLI, WEBUI, Knob, RefineParams, fields_of
+from handrefiner_ext.refine_options import (
+    RunOptions,
+    add_home_options,
+    add_paper_options,
+    add_run_options,
+    read_home,
+    read_run_options,
+)
 
 # What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
-    from handrefiner_ext.batch import RemoteRequest, Report, Request
+    from handrefiner_ext.batch import RemoteRequest, Report
     from handrefiner_ext.naming import Job
+    from handrefiner_ext.outputs import RefineFolders
 
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
-WILDCARDS = frozenset("*?[")
 DRAWN_MASKS = ("drawn", "union")
 NOT_OVER_URL = frozenset({"enabled", "skip_img2img", "extra_images"})
 """What only the WebUI's own tabs have."""
@@ -38,7 +43,6 @@ PAINTED_HERE = {
     )
 }
 """Backend -> which of the WebUI's parameters it knows, too."""
-SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
 class SentenceParser(argparse.ArgumentParser):
@@ -109,12 +113,16 @@ def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
         "where nothing is to fix is copied.",
         allow_abbrev=False,
     )
-    source = refine.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input_img", metavar="F", help="a picture")
-    source.add_argument("--input_dir", metavar="D", help="a folder of pictures")
+    refine.add_argument("--input_img", metavar="F", help="a picture")
+    refine.add_argument("--input_dir", metavar="D", help="a folder of pictures")
     refine.add_argument("--out_dir", required=True, metavar="D", help="folder to write to")
     refine.add_argument("--depth_dir", metavar="D", help="write name_depth.png to this folder")
     refine.add_argument("--mask_dir", metavar="D", help="write name_mask.png to this folder")
+    refine.add_argument(
+        "--candidates_dir",
+        metavar="D",
+        help="write every candidate to this folder: name_0_candidate1.png and so on",
+    )
     refine.add_argument(
         "--url",
         metavar="U",
@@ -126,7 +134,10 @@ def _add_refine(commands: argparse._SubParsersAction[SentenceParser]) -> None:
         default=os.environ.get("HANDREFINER_LOGIN", ""),
         help="login of that WebUI; better put into the environment as HANDREFINER_LOGIN",
     )
+    add_engine_options(refine)
     refine.set_defaults(run=_run_refine)
+    add_paper_options(refine)
+    add_run_options(refine)
     _add_parameters(refine)
     group = refine.add_argument_group(
         "parameters of Stable Diffusion, for --url and (but for a few) --backend diffusers"
@@ -149,6 +160,7 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
         help="the mask drawn by hand (white may change), or a folder with one per picture, named "
         "as it; for --mask drawn or union",
     )
+    add_home_options(parser)
     group = parser.add_argument_group("parameters")
     for f in fields_of(CLI):
         _add_parameter(group, f)
@@ -190,41 +202,136 @@ def _read_parameters(options: argparse.Namespace) -> RefineParams:
 
 def _run_hints(options: argparse.Namespace) -> int:
     params = _read_parameters(options)
-    from handrefiner_ext.batch import HintFolders, write_hints
+    from handrefiner_ext.batch import HintFolders, Request, write_hints
     from handrefiner_ext.naming import plan
+    from handrefiner_ext.paths import expand, find_drawn_mask, open_folder, open_optional_folder
+    from handrefiner_ext.pipeline import build_stages
 
-    sources = _expand(options.images, (options.out_dir, options.mesh_dir))
-    folders = HintFolders(_open_folder(options.out_dir), _open_optional_folder(options.mesh_dir))
-    request = _prepare(params, options)
+    sources = expand(options.images, (options.out_dir, options.mesh_dir))
+    folders = HintFolders(open_folder(options.out_dir), open_optional_folder(options.mesh_dir))
+    stages = build_stages(params, read_home(options))
+    request = Request(params, stages, find_drawn_mask(options))
     jobs = plan(sources, folders.targets())
     return _work(jobs, partial(write_hints, request=request, folders=folders))
 
 
+def _work(jobs: Sequence[Job], work: Callable[[Job], Report], run: RunOptions | None = None) -> int:
+    """Do every job, in one process or in several, and say what became of it."""
+    from handrefiner_ext.batch import work_through
+    from handrefiner_ext.parallel import work_in_parallel
+
+    run = run or RunOptions()
+    parallel = run.workers > 1 and len(jobs) > 0
+    reports = work_in_parallel(jobs, work, run.workers) if parallel else work_through(jobs, work)
+    return _tell(reports, len(jobs), run)
+
+
+def _tell(reports: Iterable[Report], count: int, run: RunOptions) -> int:
+    """Say what became of every picture, as it is done."""
+    from handrefiner_ext.progress import show_progress
+    from handrefiner_ext.run_log import keep_log
+
+    with keep_log(run.log_json, run.resumes) as log:
+        done = show_progress(reports, count, lambda report: log(report.records))
+    return DONE if done else FAILED
+
+
 def _run_refine(options: argparse.Namespace) -> int:
+    _need_one_source(options)
+    on_ray = read_engine(options)
+    run = read_run_options(options)
     _read_parameters(options)
     values = _read_values_for_a_webui(options)
-    from handrefiner_ext.batch import RefineFolders, refine_picture, refine_remotely
-    from handrefiner_ext.naming import plan
+    if options.candidates_dir and (on_ray or options.url):
+        raise UsageError("--candidates_dir works neither with --engine ray nor with --url.")
+    if on_ray:
+        return _run_on_ray(options, run, RefineParams(**values))  # type: ignore[arg-type]
+    from handrefiner_ext.outputs import RefineFolders, plan_refine
+    from handrefiner_ext.paths import find_sources, open_folder, open_optional_folder
 
-    sources = _find_sources(options, (options.out_dir, options.depth_dir, options.mask_dir))
+    sources = find_sources(options, run, (options.out_dir, options.depth_dir, options.mask_dir))
     folders = RefineFolders(
-        _open_folder(options.out_dir),
-        _open_optional_folder(options.depth_dir),
-        _open_optional_folder(options.mask_dir),
+        open_folder(options.out_dir),
+        open_optional_folder(options.depth_dir),
+        open_optional_folder(options.mask_dir),
+        run.count,
+        run.resumes,
+        open_optional_folder(options.candidates_dir),
     )
-    if options.url:
-        work = partial(refine_remotely, request=_prepare_remote(options, values), folders=folders)
+    _say_seed(options)
+    work = _choose_work(options, run, values, folders)
+    return _work(plan_refine(sources, folders), work, run)
+
+
+def _run_on_ray(options: argparse.Namespace, run: RunOptions, params: RefineParams) -> int:
+    """A folder, on the workers of this machine or of a cluster."""
+    from handrefiner_ext.cluster.session import import_ray
+
+    jobs, urls = read_jobs(options), find_urls(options)
+    import_ray()
+    from handrefiner_ext.cluster.run import NOWHERE, Cluster, Run, list_sources, make_order
+    from handrefiner_ext.outputs import RefineFolders, plan_refine
+    from handrefiner_ext.paths import (
+        find_drawn_mask,
+        find_sources,
+        open_folder,
+        open_optional_folder,
+    )
+
+    outputs = {"out": options.out_dir, "depth": options.depth_dir, "mask": options.mask_dir}
+    if "source" in urls:
+        sources = list_sources(urls["source"], run.prompts)
     else:
-        params = RefineParams(**values)  # type: ignore[arg-type]  # the schema reads any value
-        work = partial(refine_picture, request=_prepare(params, options), folders=folders)
-    return _work(plan(sources, folders.targets()), work)
+        sources = find_sources(options, run, outputs.values())
+    opened = {
+        what: NOWHERE / what if what in urls else open_optional_folder(name)
+        for what, name in outputs.items()
+    }
+    out = opened["out"] or open_folder(options.out_dir)
+    folders = RefineFolders(out, opened["depth"], opened["mask"], run.count)
+    order = make_order(params, folders, urls, find_drawn_mask(options))
+    order = replace(order, home=read_home(options), evaluates=run.evaluates)
+    planned = plan_refine(sources, folders)
+    work = Run(planned, order, options.input_dir, Cluster(options.address, jobs))
+    left = work.begin()
+    _say_seed(options)
+    before = len(planned) - len(left)
+    if before:
+        print(f"{before} of {len(planned)} pictures were finished by earlier runs.")
+    run = replace(run, resumes=run.resumes or before > 0)
+    return _tell(work.work_through(left), len(left), run)
 
 
-def _prepare(params: RefineParams, options: argparse.Namespace) -> Request:
-    from handrefiner_ext.batch import Request
-    from handrefiner_ext.pipeline import build_stages
+def _choose_work(
+    options: argparse.Namespace, run: RunOptions, values: dict[str, object], folders: RefineFolders
+) -> Callable[[Job], Report]:
+    """What is done to every picture."""
+    from handrefiner_ext.batch import refine_picture, refine_remotely
+    from handrefiner_ext.parallel import Order, prepare, refine_by_order
+    from handrefiner_ext.paths import find_drawn_mask
 
-    return Request(params, build_stages(params), _find_drawn_mask(options))
+    if options.url:
+        remote = _prepare_remote(options, values)
+        return partial(refine_remotely, request=remote, folders=folders)
+    params = RefineParams(**values)  # type: ignore[arg-type]  # the schema reads any value
+    order = Order(params, read_home(options), find_drawn_mask(options), run.evaluates)
+    if run.workers > 1:
+        return partial(refine_by_order, order=order, folders=folders)
+    return partial(refine_picture, request=prepare(order), folders=folders)
+
+
+def _need_one_source(options: argparse.Namespace) -> None:
+    """--input_img or --input_dir; an empty text is as good as none, as in the paper's."""
+    given = [name for name in ("input_img", "input_dir") if getattr(options, name)]
+    if len(given) != 1:
+        wrong = "both were given" if given else "one of them is required"
+        raise UsageError(f"Give either --input_img or --input_dir; {wrong}.")
+
+
+def _say_seed(options: argparse.Namespace) -> None:
+    drawn = getattr(options, "drawn_seed", None)
+    if drawn is not None:
+        print(f"The seed drawn is {drawn}; --seed {drawn} gives the same pictures again.")
 
 
 def _read_values_for_a_webui(options: argparse.Namespace) -> dict[str, object]:
@@ -252,120 +359,12 @@ def _name_backends(parameter: str) -> str:
 
 def _prepare_remote(options: argparse.Namespace, values: dict[str, object]) -> RemoteRequest:
     from handrefiner_ext.batch import RemoteRequest
+    from handrefiner_ext.paths import find_drawn_mask
     from handrefiner_ext.remote import Server
 
     server = Server(options.url, options.login)
     server.check()
-    return RemoteRequest(server, values, _find_drawn_mask(options))
-
-
-def _find_drawn_mask(options: argparse.Namespace) -> Path | None:
-    drawn_mask = Path(options.drawn_mask) if options.drawn_mask else None
-    if drawn_mask and not drawn_mask.exists():
-        raise PictureError(f"{drawn_mask} does not exist.")
-    return drawn_mask
-
-
-def _expand(names: Iterable[str], outputs: Iterable[str | None]) -> list[Path]:
-    """The pictures meant by files, folders and, where the shell left them, wildcards."""
-    sources: dict[str, Path] = {}
-    for name in names:
-        path = Path(name)
-        found = [path]
-        if path.is_dir():
-            found = _list_fresh(path, outputs)
-        elif WILDCARDS & set(path.name) and path.parent.is_dir() and not path.exists():
-            found = sorted(path.parent.glob(path.name)) or [path]
-        for each in found:
-            sources.setdefault(os.path.realpath(each), each)
-    return list(sources.values())
-
-
-def _find_sources(options: argparse.Namespace, outputs: Iterable[str | None]) -> list[Path]:
-    """The picture, or those of the folder."""
-    source = Path(options.input_img or options.input_dir)
-    if not source.exists():
-        raise PictureError(f"{source} does not exist.")
-    if options.input_img:
-        return [source]
-    if not source.is_dir():
-        raise PictureError(f"{source} is not a folder; use --input_img for a single picture.")
-    return _list_fresh(source, outputs)
-
-
-def _list_fresh(folder: Path, outputs: Iterable[str | None]) -> list[Path]:
-    """The folder's pictures, without what earlier runs have written there if it is an output."""
-    from handrefiner_ext.naming import list_pictures, read_mark
-
-    pictures = list_pictures(folder)
-    if os.path.realpath(folder) not in {os.path.realpath(name) for name in outputs if name}:
-        return pictures
-    fresh = [path for path in pictures if read_mark(path) is None]
-    if len(fresh) < len(pictures):
-        print(f"{len(pictures) - len(fresh)} outputs of earlier runs are passed over.")
-    return fresh
-
-
-def _open_folder(name: str) -> Path:
-    """An output folder that exists and can be written to."""
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise PictureError(f"{folder} cannot be written to: {error.strerror or error}.") from error
-
-
-def _open_optional_folder(name: str | None) -> Path | None:
-    return None if name is None else _open_folder(name)
-
-
-def _work(jobs: Sequence[Job], work: Callable[[Job], Report]) -> int:
-    """Do every job; a line for each picture, a bar and a last line where there are several."""
-    from handrefiner_ext.batch import work_through
-
-    if not jobs:
-        print("There are no pictures to work on.")
-    terminal = sys.stderr.isatty()
-    reports = []
-    with _open_bar(len(jobs), terminal) as bar:
-        for report in work_through(jobs, work):
-            reports.append(report)
-            # On a terminal the bar makes way for the line; in a log there is none in its way.
-            say = bar.write if terminal else print
-            say(_describe(report), file=sys.stderr if report.error else sys.stdout)
-            bar.update()
-    if len(jobs) > 1:
-        print(_summarise(reports))
-    return FAILED if any(report.error for report in reports) else DONE
-
-
-def _open_bar(total: int, terminal: bool) -> tqdm[NoReturn]:
-    """A bar on stderr for several pictures; in a log file it moves seldom, each time on a line."""
-    from tqdm import tqdm
-
-    log = {"mininterval": SECONDS_BETWEEN_LOG_LINES, "bar_format": "{l_bar}{bar}{r_bar}\n"}
-    return tqdm(total=total, unit="picture", disable=total < 2, **({} if terminal else log))
-
-
-def _describe(report: Report) -> str:
-    if report.error:
-        return f"handrefiner: {report.error}"
-    hands = "1 hand" if report.hands == 1 else f"{report.hands or 'no'} hands"
-    repainted = f", {report.refined} repainted" if report.refined else ""
-    head = f"{report.source}: {hands}{repainted} -> {report.output}"
-    return "\n".join([head, *(f"  {line}" for line in report.lines)])
-
-
-def _summarise(reports: Sequence[Report]) -> str:
-    failed = sum(report.error is not None for report in reports)
-    hands = sum(report.hands for report in reports)
-    refined = sum(report.refined for report in reports)
-    return (
-        f"{len(reports)} pictures, {hands} hands found, {refined} repainted, "
-        f"{failed} pictures failed."
-    )
+    return RemoteRequest(server, values, find_drawn_mask(options))
 
 
 def _complain(error: Exception | str, code: int) -> int:

@@ -6,7 +6,8 @@ HandRefinerError
  │   └─ UnknownBackend    a backend name is not registered
  ├─ PictureError          a picture cannot be read or written
  ├─ BackendUnavailable    a backend's package, driver or file is missing
- └─ RemoteError           a running WebUI cannot be reached, or refuses
+ ├─ RemoteError           a running WebUI cannot be reached, or refuses
+ └─ ClusterError          a Ray cluster cannot be reached, or breaks off
 
 "No hands" and a hand that cannot be fitted are results (`types.Refusal`), not errors.
 """
@@ -44,3 +45,7 @@ class BackendUnavailable(HandRefinerError):
 
 class RemoteError(HandRefinerError):
     """A running WebUI cannot be reached, or refuses."""
+
+
+class ClusterError(HandRefinerError):
+    """A Ray cluster cannot be reached, or breaks off."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.naming import plain_name
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.pictures import encode_png, write_atomically
 from handrefiner_ext.pictures.png_chunks import Chunk
@@ -20,7 +21,6 @@ from handrefiner_ext.types import (
     Image,
     Mask,
     Refusal,
-    number_meshes,
 )
 
 TO_GLTF = np.array([1.0, -1.0, -1.0])

@@ -33,10 +33,17 @@ LONGEST_STEM = 255 - len("_overlay.png") - len("_jpeg_99")
 
 @dataclass(frozen=True)
 class Job:
-    """One picture, and what its outputs' names begin with."""
+    """One picture, and what its outputs' names begin with.
+
+    prompt: of this picture alone, None = that of the run. first: number of its first output.
+    origin: where the picture was asked for, to be said where it fails.
+    """
 
     source: Path
     stem: str
+    prompt: str | None = None
+    first: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,14 +59,27 @@ def plain_name(path: Path) -> str:
     return os.fsencode(path.name).decode("utf-8", "replace")
 
 
-def make_mark(source: Path) -> Chunk:
-    """The chunk that says: made by this project, from a picture of this name."""
+def make_mark(source: Path, settings: str = "") -> Chunk:
+    """The chunk that says: made by this project, from a picture of this name, with `settings`."""
     said = {"version": __version__, "source": plain_name(source)}
-    return png_chunks.text_chunk(MARK, json.dumps(said))
+    return png_chunks.text_chunk(
+        MARK, json.dumps(said | ({"settings": settings} if settings else {}))
+    )
 
 
 def read_mark(path: Path) -> str | None:
     """Name of the picture that the PNG `path` was made from; None where it is not our output."""
+    said = _read_said(path)
+    return None if said is None else str(said.get("source", ""))
+
+
+def read_settings(path: Path) -> str | None:
+    """The settings in the PNG's mark, as `make_mark` was told; None where it is not ours."""
+    said = _read_said(path)
+    return None if said is None else str(said.get("settings", ""))
+
+
+def _read_said(path: Path) -> dict[str, object] | None:
     try:
         with path.open("rb") as file:
             head = file.read(MARK_WITHIN)
@@ -69,7 +89,7 @@ def read_mark(path: Path) -> str | None:
         return None
     for chunk in png_chunks.split(head):
         if chunk.keyword == MARK:
-            return _source_in(chunk)
+            return _said_in(chunk)
     return None
 
 
@@ -134,10 +154,10 @@ def _key(path: Path) -> str:
     return fold(os.path.join(os.path.realpath(path.parent), path.name))
 
 
-def _source_in(chunk: Chunk) -> str:
+def _said_in(chunk: Chunk) -> dict[str, object]:
     text = chunk.body.rpartition(b"\0")[2].decode("utf-8", "replace")
     try:
         said = json.loads(text)
     except ValueError:
-        return ""
-    return str(said.get("source", "")) if isinstance(said, dict) else ""
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -13,6 +13,8 @@ FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
 OFF = "off"
+REGIONS, PAPER = "regions", "paper"
+PICTURE, DRAFT = "picture", "draft"
 
 CLI, WEBUI = "cli", "webui"
 """Surfaces: the command line, and everything inside the WebUI (panel, API, infotext, XYZ)."""
@@ -82,8 +84,8 @@ class RefineParams:
     keep_best: bool = knob(
         False,
         "Keep best",
-        "Keep the original hand where no such hand is seen in the new picture. Which of two hands "
-        "is the better drawn one is not judged yet.",
+        "Keep the original hand where the new one is not better drawn by Keep margin, or is not "
+        "the hand of the mesh.",
     )
     backend: str = knob(
         "draft",
@@ -97,6 +99,7 @@ class RefineParams:
         "Seed",
         "Seed of whatever is random in the backend.",
         surfaces=(CLI,),
+        cli_note="refine takes -1 for one drawn by lot.",
         ge=0,
         le=2**32 - 1,
         step=1,
@@ -275,6 +278,51 @@ class RefineParams:
         cli_note="The draft backend has none.",
         choices=(OFF, "paper", "fast"),
     )
+    candidates: int = knob(
+        1,
+        "Candidates",
+        "How often each region is painted, each time with the next seed; the best drawn hand is "
+        "kept.",
+        cli_note="The draft backend paints the same each time.",
+        ge=1,
+        le=8,
+        step=1,
+    )
+    skip_good: float = knob(
+        0.0,
+        "Skip good hands",
+        "Hands of at least this quality (0 to 1) are left alone; 0 = none.",
+        ge=0.0,
+        le=1.0,
+        step=0.05,
+    )
+    keep_margin: float = knob(
+        0.05,
+        "Keep margin",
+        "By how much a new hand's quality must exceed the old one's to be kept under Keep best.",
+        ge=0.0,
+        le=1.0,
+        step=0.01,
+    )
+
+    sampling: str = knob(
+        REGIONS,
+        "Sampling",
+        "Paint each region enlarged to the checkpoint's own resolution, or sample the whole "
+        "picture as the paper did (for comparison).",
+        surfaces=(CLI,),
+        cli_note="Of the backend diffusers.",
+        choices=(REGIONS, PAPER),
+    )
+    start: str = knob(
+        PICTURE,
+        "Start",
+        "What denoising starts from: the picture with its old hand, or a draft of the new one, so "
+        "that a low denoising strength has the right shape already.",
+        surfaces=(CLI,),
+        cli_note="Of the backend diffusers.",
+        choices=(PICTURE, DRAFT),
+    )
     another: int = knob(
         0,
         "Another mesh",
@@ -304,6 +352,14 @@ def coerce(f: Field[Any], value: object) -> bool | int | float | str:
         raise InvalidParameter(
             f"{f.name} = {value!r} is not possible; it must be {knob_.describe_allowed(kind)}."
         )
+    return result
+
+
+def parse_switch(name: str, value: object) -> bool:
+    """A switch that is no parameter, as text or already typed; InvalidParameter names it."""
+    result = _parse_bool(value)
+    if result is None:
+        raise InvalidParameter(f"{name} = {value!r} is not possible; it must be true or false.")
     return result
 
 
@@ -337,17 +393,3 @@ def fields_of(surface: str) -> tuple[Field[Any], ...]:
     """The parameters that a surface shows: the switch first, then in the schema's order."""
     shown = [f for f in fields(RefineParams) if surface in f.metadata["knob"].surfaces]
     return tuple(sorted(shown, key=lambda f: f.name != "enabled"))
-
-
-def options_table() -> str:
-    """The command line's options as a Markdown table, for the README."""
-    rows = ["| option | default | allowed | what it does |", "|---|---|---|---|"]
-    for f in fields_of(CLI):
-        k: Knob = f.metadata["knob"]
-        default = str(f.default).lower() if isinstance(f.default, bool) else f.default
-        allowed = k.describe_allowed(type(f.default))
-        rows.append(
-            f"| `--{f.name}` | {default if default != '' else 'empty'} | {allowed} | "
-            f"{k.help_on(CLI)} |"
-        )
-    return "\n".join(rows) + "\n"

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 import numpy as np
 
 from handrefiner_ext.detect.user_boxes import parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.judge.agreement import NOT_FOUND, measure_agreement
+from handrefiner_ext.judge.quality import HandQuality
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
+from handrefiner_ext.search.asking import Advising, Preparing
 from handrefiner_ext.search.choosing import choose_hands, parse_hands
 from handrefiner_ext.search.forcing import USES_DRAWING, force_hands
-from handrefiner_ext.search.meshing import find_meshes
-from handrefiner_ext.search.one_pass import Task
-from handrefiner_ext.search.policies import choose_policy
+from handrefiner_ext.search.meshing import Mesher, find_meshes
+from handrefiner_ext.search.policies import carry_out
 from handrefiner_ext.search.spares import Backends, Spares, choose_spares
+from handrefiner_ext.search.task import Task, paint_candidates
 from handrefiner_ext.types import (
     Agreement,
     ControlMaps,
@@ -29,10 +31,18 @@ from handrefiner_ext.types import (
     Inpainter,
     Judge,
     Mask,
+    ModelHome,
+    QualityMeter,
     Reconstructor,
     RefineResult,
     Renderer,
 )
+
+
+@cache
+def build_meter() -> QualityMeter:
+    """What measures quality: it fits the open hand, whatever reconstructs the meshes."""
+    return HandQuality(RECONSTRUCTORS.build("open_hand"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,14 @@ class Stages:
     renderer: Renderer
     inpainter: Inpainter
     judge: Judge = measure_agreement
+    meter: QualityMeter = field(default_factory=build_meter)
     spares: Spares = field(default_factory=Spares)
+    mesher: Mesher = find_meshes
+
+    @property
+    def backends(self) -> Backends:
+        """Who reads and fits a hand."""
+        return Backends(self.detector, self.reconstructor, self.spares)
 
 
 @dataclass
@@ -52,27 +69,50 @@ class LazyInpainter:
     """Builds the inpainting backend `name` when it first paints: hints need none."""
 
     name: str
+    home: ModelHome | None = None
 
     @cached_property
     def backend(self) -> Inpainter:
-        backend: Inpainter = INPAINTERS.build(self.name)
+        backend: Inpainter = INPAINTERS.build(self.name, home=self.home)
         return backend
+
+    def prepare(self, params: RefineParams) -> None:
+        """Load what the backend needs, so that what is missing or wrong is said at once."""
+        if isinstance(self.backend, Preparing):
+            self.backend.prepare(params)
+
+    def advise(self, params: RefineParams) -> tuple[str, ...]:
+        """What the backend has to say about `params`."""
+        return self.backend.advise(params) if isinstance(self.backend, Advising) else ()
 
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image:
         return self.backend.paint(image, meshes, maps, params)
 
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> tuple[Image, ...]:
+        return paint_candidates(self.backend, image, meshes, maps, params, count)
 
-def build_stages(params: RefineParams) -> Stages:
-    """The backends that `params` names; BackendUnavailable where what one needs is missing."""
+
+def build_stages(params: RefineParams, home: ModelHome | None = None) -> Stages:
+    """The backends that `params` names; BackendUnavailable where what one needs is missing.
+
+    home: where they find their files and compute; None = the standard places, the best device.
+    """
     detector = DETECTORS.build(params.detector)
-    reconstructor = RECONSTRUCTORS.build(params.mesh)
+    reconstructor = RECONSTRUCTORS.build(params.mesh, home=home)
     return Stages(
         detector=detector,
         reconstructor=reconstructor,
         renderer=RENDERERS.build(params.renderer),
-        inpainter=LazyInpainter(params.backend),
+        inpainter=LazyInpainter(params.backend, home),
         spares=choose_spares(detector, reconstructor, params),
     )
 
@@ -103,8 +143,7 @@ def hints(
         everything = force_hands(image, everything, drawn_mask, stages.detector, params)
     check_order(params.occlusion_order, len(everything.hands))
     detection = choose_hands(everything, params.hands, image.shape[0])
-    backends = Backends(stages.detector, stages.reconstructor, stages.spares)
-    meshes = find_meshes(image, detection.hands, backends, params)
+    meshes = stages.mesher(image, detection.hands, stages.backends, params)
     size = (image.shape[0], image.shape[1])
     maps = build_maps(
         meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image
@@ -116,18 +155,32 @@ def refine(
     image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
 ) -> RefineResult:
     """`image` with well-formed hands; the very same object where nothing was to fix."""
-    seen = hints(image, params, stages, drawn_mask)
+    return repaint(image, hints(image, params, stages, drawn_mask), params, stages)
+
+
+def repaint(
+    image: Image, seen: Hints, params: RefineParams, stages: Stages, evaluates: bool = False
+) -> RefineResult:
+    """`image` with the hands of `seen` painted anew; those hints serve any number of paintings.
+
+    evaluates: also measure the hands' quality where nothing is decided by it.
+    """
     if not seen.meshes:
         return RefineResult(image, seen)
+    places = tuple(mesh.hand for mesh in seen.meshes)
     task = Task(
         image,
         seen,
         params,
         stages.inpainter,
         measure=partial(_measure, stages, image, seen.meshes, params),
+        rate=lambda picture, thorough: stages.meter.measure(
+            stages.detector, picture, places, params, thorough
+        ),
+        evaluates=evaluates,
     )
-    outcome = choose_policy(params, stages.inpainter.name)(task)
-    return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes)
+    outcome = carry_out(task)
+    return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes, outcome.candidates)
 
 
 def _measure(

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from handrefiner_ext.geometry.compositing import lay_over
 from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.inpaint.draft import DraftInpainter
+from handrefiner_ext.numbering import number_meshes
+from handrefiner_ext.params import DRAFT, PAPER, RefineParams
 from handrefiner_ext.prompts import prompt_for
 from handrefiner_ext.registry import RENDERERS
 from handrefiner_ext.render.maps import build_maps
@@ -27,8 +29,10 @@ from handrefiner_ext.types import (
     Mask,
     ModelHome,
     Renderer,
-    number_meshes,
 )
+
+if TYPE_CHECKING:
+    from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
 
 MOST_PADDING = 512
 MOST_SEED = 2**32
@@ -39,12 +43,29 @@ class RegionTask:
     """One region at the model's resolution.
 
     image: (h, w, 3). control: (h, w) uint8, near is bright. mask: (h, w) bool, what may change.
+    draft: (h, w, 3), the image with a draft of the new hand, None where there is none.
     """
 
     image: Image
     control: Image
     mask: Mask
     seed: int
+    draft: Image | None = None
+
+    @property
+    def start(self) -> Image:
+        """(h, w, 3): what denoising starts from."""
+        return self.image if self.draft is None else self.draft
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """The picture as it stands, its draft, and all of its hands."""
+
+    image: Image
+    draft: Image | None
+    meshes: tuple[HandMesh, ...]
+    maps: ControlMaps
 
 
 class RegionPainter(Protocol):
@@ -74,19 +95,22 @@ class RegionwiseInpainter:
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image:
+        draft = self._draw_draft(image, meshes, maps, params)
         for count, numbers in enumerate(group_overlapping(maps.hand_masks)):
             seed = (params.seed + count * params.seed_step) % MOST_SEED
-            image = self._paint_one(image, meshes, maps, replace(params, seed=seed), numbers)
+            whole = _Whole(image, draft, meshes, maps)
+            image = self._paint_one(whole, replace(params, seed=seed), numbers)
         return image
 
-    def _paint_one(
-        self,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        numbers: tuple[int, ...],
-    ) -> Image:
+    def _draw_draft(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image | None:
+        if params.start != DRAFT:
+            return None
+        return DraftInpainter().paint(image, meshes, maps, params)
+
+    def _paint_one(self, whole: _Whole, params: RefineParams, numbers: tuple[int, ...]) -> Image:
+        image, meshes, maps = whole.image, whole.meshes, whole.maps
         box, inside = unite([maps.hand_masks[number] for number in numbers])
         height, width = image.shape[:2]
         mask = np.zeros((height, width), dtype=bool)
@@ -95,7 +119,8 @@ class RegionwiseInpainter:
         crop = choose_crop(box, (height, width), side)
         seen = self._render(crop, image, meshes, mask, (numbers, params))
         allowed = seen.mask | crop.take_mask(mask)
-        task = RegionTask(crop.take(image), seen.control, allowed, params.seed)
+        draft = None if whole.draft is None else crop.take(whole.draft)
+        task = RegionTask(crop.take(image), seen.control, allowed, params.seed, draft)
         local = _with_prompts(params, [number_meshes(meshes)[n] for n in numbers])
         painted = crop.give_back(self.painter.paint_region(task, local))
         return lay_over(image, painted, crop.box, mask, params.mask_blur)
@@ -133,8 +158,30 @@ def _with_prompts(params: RefineParams, numbers: Sequence[int]) -> RefineParams:
     )
 
 
-def build_diffusers(home: ModelHome | None = None) -> RegionwiseInpainter:
+class DiffusersInpainter(RegionwiseInpainter):
+    """The backend `diffusers`: region by region, or the whole picture as the paper did."""
+
+    painter: DiffusersPainter
+
+    def prepare(self, params: RefineParams) -> None:
+        """Load the models; raises what is wrong with them or with `params`."""
+        self.painter.prepare(params)
+
+    def advise(self, params: RefineParams) -> tuple[str, ...]:
+        """What is worth knowing about `params` and the models."""
+        return self.painter.advise(params)
+
+    def paint(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image:
+        if params.sampling != PAPER:
+            return super().paint(image, meshes, maps, params)
+        task = RegionTask(image, maps.control, maps.mask, params.seed)
+        return self.painter.paint_as_paper(task, _with_prompts(params, number_meshes(meshes)))
+
+
+def build_diffusers(home: ModelHome | None = None) -> DiffusersInpainter:
     """The backend `diffusers`."""
     from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
 
-    return RegionwiseInpainter(DiffusersPainter(home))
+    return DiffusersInpainter(DiffusersPainter(home))

@@ -150,11 +150,6 @@ class HandMesh:
         return self.camera.project(self.joints)
 
 
-def number_meshes(meshes: Sequence[HandMesh]) -> tuple[int, ...]:
-    """Their numbers as users count hands; by their places where the hands were not counted."""
-    return tuple(mesh.hand.number or place for place, mesh in enumerate(meshes, start=1))
-
-
 @dataclass(frozen=True)
 class HandLayer:
     """Depth of one hand alone over `box` (the part of it inside the picture).
@@ -218,6 +213,15 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class View:
+    """Another look at a hand: its window turned (radians), enlarged (factor), seen in a mirror."""
+
+    turn: float = 0.0
+    size: float = 1.0
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
 class Assessment:
     """One hand of one picture as the judge sees it; quality is None where it was not measured."""
 
@@ -226,18 +230,12 @@ class Assessment:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether a new hand replaces the one before, and why (one sentence)."""
-
-    better: bool
-    reason: str
-
-
-@dataclass(frozen=True)
 class Decision:
-    """What happened to one hand: `number` counts the meshes from 0 (`number_of` is the user's).
+    """What happened to one hand: `number` counts the meshes from 0.
 
-    strength: the one that was searched for it, None where none was.
+    strength: the one that was searched for it, None where none was. candidate: number of the one
+    that was judged the best, from 0; None where there was no choice. Qualities are None where they
+    were not measured.
     """
 
     number: int
@@ -246,6 +244,9 @@ class Decision:
     before: Agreement
     after: Agreement | None
     strength: float | None = None
+    candidate: int | None = None
+    quality_before: Quality | None = None
+    quality_after: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -258,19 +259,19 @@ class Hints:
     maps: ControlMaps
     notes: tuple[str, ...] = ()
 
-    def number_of(self, mesh: int) -> int:
-        """The number by which the user knows a mesh, from its place among the meshes."""
-        return number_meshes(self.meshes)[mesh]
-
 
 @dataclass(frozen=True)
 class RefineResult:
-    """The picture kept, and why. `image` is the input object itself where nothing changed."""
+    """The picture kept, and why. `image` is the input object itself where nothing changed.
+
+    candidates: every picture that was painted to choose from, where there was a choice.
+    """
 
     image: Image
     hints: Hints
     decisions: tuple[Decision, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    candidates: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -279,11 +280,13 @@ class ModelHome:
 
     models_dir: a folder searched before the standard ones. device: as torch names it; None = the
     best there is. keep_on_device: leave weights there between pictures, not only while they work.
+    dtype: of Stable Diffusion's weights, as torch names it; None = half precision on a CUDA GPU.
     """
 
     models_dir: Path | None = None
     device: str | None = None
     keep_on_device: bool = False
+    dtype: str | None = None
 
 
 class Detector(Protocol):
@@ -301,6 +304,12 @@ class Detector(Protocol):
 
     def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
         """Other readings of a hand seen before, for a retry; none where the backend has none."""
+        ...
+
+    def examine(
+        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        """The hand as each view shows it, in the picture's pixels; None where it is not seen."""
         ...
 
 
@@ -344,6 +353,37 @@ class Inpainter(Protocol):
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image: ...
+
+
+@runtime_checkable
+class CandidatePainter(Inpainter, Protocol):
+    """An inpainter that is faster with several candidates at once."""
+
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> tuple[Image, ...]:
+        """Pictures of the seeds seed, seed + 1, …; at least one, fewer than `count` if stopped."""
+        ...
+
+
+class QualityMeter(Protocol):
+    """Says how well formed hands look, whatever mesh is wanted there."""
+
+    def measure(
+        self,
+        detector: Detector,
+        image: Image,
+        hands: tuple[Hand, ...],
+        params: RefineParams,
+        thorough: bool,
+    ) -> tuple[Quality, ...]:
+        """Quality of what is seen in the place of each hand; thorough: slower and surer."""
+        ...
 
 
 class Judge(Protocol):

@@ -18,7 +18,7 @@ settings.load_profile("handrefiner")
 def tiny_stages(monkeypatch):
     """Tiny stages instead of networks; a test may replace one of them."""
     held = {}
-    monkeypatch.setattr(pipeline, "build_stages", lambda params: make_stages(**held))
+    monkeypatch.setattr(pipeline, "build_stages", lambda params, home=None: make_stages(**held))
     return held
 
 

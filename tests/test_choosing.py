@@ -15,6 +15,7 @@ from handrefiner_ext.api.answers import describe_result
 from handrefiner_ext.arguments import read_parameters
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.hint_files import describe_hands
+from handrefiner_ext.numbering import number_of
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import check_values, hints, refine
 from handrefiner_ext.regionwise import RegionwiseInpainter
@@ -115,7 +116,7 @@ def test_numbers_are_those_of_the_preview_whatever_is_chosen():
     assert [skipped["number"] for skipped in said["skipped"]] == [1]
     result = refine(picture, RefineParams(hands="-1"), make_stages())
     assert result.decisions[0].number == 0
-    assert result.hints.number_of(0) == 2
+    assert number_of(0, result.hints) == 2
 
 
 @pytest.mark.parametrize("order", ["2,1", "1,2", "2"])

@@ -60,7 +60,7 @@ def params_for(checkpoint, control="auto", **values):
 
 
 def make_painter(**options):
-    return DiffusersPainter(loader=Loader("cpu", TINY), **options)
+    return DiffusersPainter(loader=Loader("cpu", {"sd1": TINY}), **options)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_torchs_own_random_state_is_left_alone(painter, files):
 
 def test_strength_0_is_no_controlnet_and_other_strengths_differ(painter, files, models):
     params = params_for(*files, strength=0.0)
-    request = _request(make_task(), params, params.steps)
+    request = _request(make_task(), params, painter.load(params))
     request = {k: v for k, v in request.items() if not k.startswith("control")}
     plain = models.plain_pipeline()
     plain.set_progress_bar_config(disable=True)
@@ -236,7 +236,7 @@ def test_files_of_the_wrong_kind_are_refused_with_a_sentence(files, tmp_path):
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
-        ("conditioner.embedders.0.transformer.x", "SDXL"),
+        ("conditioner.embedders.0.model.x", "SDXL's refiner"),
         ("cond_stage_model.model.x", "Stable Diffusion 2"),
     ],
 )

@@ -71,8 +71,9 @@ def test_a_picture_without_hands_gets_a_plausible_hand_of_the_painted_place_and_
     assert mesh.reprojection_error < 0.01
     assert 0.85 < np.ptp(mesh.hand.landmarks[:, 1]) / 220 < 0.95
     np.testing.assert_allclose(np.mean(mesh.hand.box.slices[1].indices(SIDE)[:2]), 150, atol=6)
-    shown = np.isfinite(seen.maps.layers[0].depth).sum()
-    assert 0.35 * mask.sum() < shown < 1.2 * mask.sum()
+    shown = seen.maps.owner == 0  # the stub of the wrist may reach beyond what was painted
+    assert (shown & mask).sum() > 0.65 * mask.sum()
+    assert shown.sum() < 1.4 * mask.sum()
     assert (seen.maps.mask & mask).sum() == mask.sum()
     assert mesh.backend == "open_hand"
 

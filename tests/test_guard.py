@@ -15,7 +15,7 @@ from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.render.raster import RasterRenderer
-from handrefiner_ext.search.guard import FARTHEST, explain
+from handrefiner_ext.search.guard import FARTHEST, explain_loss
 from handrefiner_ext.types import Agreement
 
 KEEP = RefineParams(keep_best=True)
@@ -73,10 +73,10 @@ def test_without_the_guard_noise_does_replace_it(scene):
     assert (result.image != scene.image).any()
 
 
-def test_a_hand_that_is_still_one_is_kept_new(scene):
+def test_a_hand_that_is_drawn_no_better_does_not_replace_the_original(scene):
     result = pipeline.refine(scene.image, KEEP, real_stages(SamePainter()))
-    assert all(decision.refined for decision in result.decisions)
-    assert (result.image != scene.image).any()
+    assert result.image is scene.image
+    assert all("keep_margin" in decision.reason for decision in result.decisions)
 
 
 def test_one_lost_hand_does_not_cost_the_other(scene):
@@ -99,6 +99,6 @@ def test_hands_of_one_region_go_together():
 
 
 def test_the_reason_names_the_distance_and_what_is_allowed():
-    assert "no such hand" in explain(Agreement(None, None))
-    assert "40%" in explain(Agreement(80.0, 0.4))
-    assert f"{FARTHEST:.0%}" in explain(Agreement(80.0, 0.4))
+    assert "no such hand" in explain_loss(Agreement(None, None))
+    assert "40%" in explain_loss(Agreement(80.0, 0.4))
+    assert f"{FARTHEST:.0%}" in explain_loss(Agreement(80.0, 0.4))

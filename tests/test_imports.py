@@ -1,7 +1,7 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
 errors, topology ← registry ← params ← types ← geometry ← stages ← search ← pipeline ← api ←
-remote ← batch ← cli:
+remote ← batch ← cluster ← cli:
 right may import left. The stages never import one another.
 """
 
@@ -22,18 +22,20 @@ LEVELS = [
     ("", "errors", "topology"),
     ("registry",),
     ("params",),
-    ("infotext", "weights", "pickles"),
+    ("infotext", "options", "weights", "pickles", "control_models"),
     ("types",),
-    ("geometry", "pictures", "prompts"),
+    ("geometry", "pictures", "prompts", "numbering"),
     STAGES,
     ("regionwise",),
     ("search",),
     ("pipeline",),
-    ("naming", "overlay", "arguments"),
-    ("hint_files", "weights_commands"),
+    ("naming", "overlay", "arguments", "prompt_file"),
+    ("hint_files", "weights_commands", "run_log", "outputs", "refine_options"),
     ("api",),
     ("remote",),
-    ("batch",),
+    ("batch", "simple"),
+    ("parallel", "progress", "paths"),
+    ("cluster",),
     ("cli", "host"),
     ("__main__",),
 ]
@@ -43,7 +45,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 EVERYWHERE = {"numpy", "cv2", *sys.stdlib_module_names}
 ONLY_IN = {
     "PIL": ("pictures", "api", "host"),
-    "tqdm": ("cli", "batch", "weights_commands"),
+    "tqdm": ("cli", "batch", "progress", "weights_commands"),
     "requests": ("weights",),
     "mediapipe": ("detect",),
     "ai_edge_litert": ("detect",),
@@ -54,7 +56,9 @@ ONLY_IN = {
     "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights"),
     "diffusers": ("inpaint.diffusion",),
     "transformers": ("inpaint.diffusion",),
-    "ray": ("batch",),
+    "ray": ("cluster",),
+    "pyarrow": ("cluster",),
+    "fsspec": ("cluster",),
     "fastapi": ("api", "host"),
     "pydantic": ("api", "host"),
     "gradio": ("host",),
@@ -64,7 +68,7 @@ ONLY_IN = {
 """Package from outside -> rooms that may name it; one that stands nowhere is named by none."""
 AT_FIRST_USE = {
     *("mediapipe", "ai_edge_litert", "pyrender", "OpenGL", "trimesh"),
-    *("torch", "diffusers", "transformers", "ray", "requests"),
+    *("torch", "diffusers", "transformers", "ray", "pyarrow", "fsspec", "requests"),
 }
 """Packages too heavy, or too often missing, to be imported with a module outside its backend."""
 

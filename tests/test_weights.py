@@ -55,7 +55,7 @@ def test_mano_is_only_explained():
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    with pytest.raises(UsageError, match="controlnet, graphormer, mano, inpainting"):
+    with pytest.raises(UsageError, match="controlnet, graphormer, mano, inpainting, depth"):
         choose("sdxl")
 
 

@@ -50,13 +50,15 @@ TINY = Architecture(
 class TinyModels:
     """Every part with random weights of one seed; the ControlNet's zero convolutions are not 0."""
 
-    def __init__(self, channels: int, seed: int = 1) -> None:
+    def __init__(self, channels: int, seed: int = 1, architecture: Architecture = TINY) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.unet = UNet2DConditionModel.from_config({**TINY.unet, "in_channels": channels})
-            self.vae = AutoencoderKL.from_config(dict(TINY.vae))
-            self.text = CLIPTextModel(CLIPTextConfig(**TINY.text))
-            self.control = ControlNetModel.from_config(dict(TINY.controlnet))
+            self.unet = UNet2DConditionModel.from_config(
+                {**architecture.unet, "in_channels": channels}
+            )
+            self.vae = AutoencoderKL.from_config(dict(architecture.vae))
+            self.text = CLIPTextModel(CLIPTextConfig(**architecture.text))
+            self.control = ControlNetModel.from_config(dict(architecture.controlnet))
             for name, weight in self.control.named_parameters():
                 if name.startswith(("controlnet_down", "controlnet_mid")):
                     torch.nn.init.normal_(weight, std=0.3)
@@ -89,8 +91,8 @@ class TinyModels:
             for key, value in self.text.state_dict().items()
         }
         return {
-            **{f"model.diffusion_model.{k}": v for k, v in _rename_unet(self.unet)},
-            **{f"first_stage_model.{k}": v for k, v in _rename_vae(self.vae)},
+            **{f"model.diffusion_model.{k}": v for k, v in rename_unet(self.unet)},
+            **{f"first_stage_model.{k}": v for k, v in rename_vae(self.vae)},
             **text,
             "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[
                 None
@@ -98,7 +100,7 @@ class TinyModels:
         }
 
     def control_state(self) -> dict[str, torch.Tensor]:
-        return {f"control_model.{k}": v for k, v in _rename_unet(self.control)}
+        return {f"control_model.{k}": v for k, v in rename_unet(self.control)}
 
     def save_safetensors(self, place):
         save_file({k: v.contiguous().clone() for k, v in self.original_state().items()}, place)
@@ -123,18 +125,23 @@ SINGLE = {
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "controlnet_mid_block": "middle_block_out.0",
     "controlnet_cond_embedding.conv_in": "input_hint_block.0",
     "controlnet_cond_embedding.conv_out": "input_hint_block.14",
 }
 
 
-def _rename_unet(model):
-    for key, value in model.state_dict().items():
-        yield _unet_name(key), value
+def rename_unet(model):
+    state = model.state_dict()
+    attending = {key.split(".")[1] for key in state if re.match(r"up_blocks\.\d\.attentions", key)}
+    for key, value in state.items():
+        yield _unet_name(key, attending), value
 
 
-def _unet_name(key: str) -> str:
+def _unet_name(key: str, attending: set[str]) -> str:
+    """attending: numbers of the up blocks with attention."""
     stem, _, kind = key.rpartition(".")
     if stem in SINGLE:
         return f"{SINGLE[stem]}.{kind}"
@@ -151,7 +158,7 @@ def _unet_name(key: str) -> str:
     if kind_of_part == "downsamplers":
         return f"input_blocks.{first + LAYERS}.0.op.{leaf.removeprefix('conv.')}"
     if kind_of_part == "upsamplers":
-        return f"output_blocks.{first + LAYERS}.1.{leaf}"  # its block has no attention
+        return f"output_blocks.{first + LAYERS}.{1 + (block in attending)}.{leaf}"
     row = "input_blocks" if side == "down" else "output_blocks"
     column = 1 if kind_of_part == "attentions" else 0
     return f"{row}.{first + int(number)}.{column}.{_leaf(kind_of_part, leaf)}"
@@ -165,7 +172,7 @@ def _leaf(part: str, leaf: str) -> str:
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
-def _rename_vae(model):
+def rename_vae(model):
     for key, value in model.state_dict().items():
         name = _vae_name(key)
         is_matrix = "attn_1" in name and name.endswith("weight") and ".norm." not in name

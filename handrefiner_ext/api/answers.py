@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from handrefiner_ext.hint_files import describe_hands
+from handrefiner_ext.numbering import number_of
 from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.pictures import Picture, encode_picture, encode_png
-from handrefiner_ext.types import Agreement, Decision, Hints, Image, RefineResult
+from handrefiner_ext.types import Agreement, Decision, Hints, Image, Quality, RefineResult
 
 
 def describe_hints(image: Image, hints: Hints) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def describe_result(picture: Picture, result: RefineResult) -> dict[str, Any]:
         "image": to_text(encode_picture(picture, result.image)),
         "decisions": [_describe_decision(decision, result.hints) for decision in result.decisions],
         "notes": [*picture.notes, *result.hints.notes, *result.notes],
+        "candidates": [to_text(encode_png(candidate)) for candidate in result.candidates],
     }
 
 
@@ -44,13 +46,24 @@ def _describe_found(image: Image, hints: Hints) -> dict[str, Any]:
 
 def _describe_decision(decision: Decision, hints: Hints) -> dict[str, Any]:
     return {
-        "number": hints.number_of(decision.number),
+        "number": number_of(decision.number, hints),
         "refined": decision.refined,
         "reason": decision.reason,
         "distance_before": _distance(decision.before),
         "distance_after": _distance(decision.after),
         "strength": decision.strength,
+        "candidate": None if decision.candidate is None else decision.candidate + 1,
+        "quality_before": _describe_quality(decision.quality_before),
+        "quality_after": _describe_quality(decision.quality_after),
     }
+
+
+def _describe_quality(quality: Quality | None) -> dict[str, Any] | None:
+    """The score, and the parts that it was made from by name."""
+    if quality is None:
+        return None
+    parts = {name: round(value, 4) for name, value in quality.parts.items()}
+    return {"score": round(quality.score, 4), "parts": parts}
 
 
 def _distance(agreement: Agreement | None) -> float | None:

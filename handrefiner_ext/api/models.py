@@ -138,6 +138,12 @@ HintsAnswer = record(
     mask=(str, "White where pixels may change, PNG as base64."),
     overlay=(str, "The picture with what was found, PNG as base64."),
 )
+Quality = record(
+    "HandRefinerQuality",
+    "How well formed a hand looks.",
+    score=(float, "0 to 1; 0 where no hand is seen."),
+    parts=(dict[str, float], "What it was made from: presence, steadiness, anatomy, form."),
+)
 Decision = record(
     "HandRefinerDecision",
     "What happened to one hand.",
@@ -147,6 +153,9 @@ Decision = record(
     distance_before=(Number, "Mean distance from its mesh in hand sizes; null: not found."),
     distance_after=(Number, "The same afterwards."),
     strength=(Number, "What adaptive_strength found; null where it is off."),
+    candidate=(Optional[int], "Number of the candidate kept, from 1; null without a choice."),  # noqa: UP045
+    quality_before=(Optional[Quality], "Null where it was not measured."),  # noqa: UP045
+    quality_after=(Optional[Quality], "Of the new hand, also where it was not kept."),  # noqa: UP045
 )
 RefineAnswer = record(
     "HandRefinerRefined",
@@ -155,4 +164,5 @@ RefineAnswer = record(
     image=(str, "The picture, PNG as base64."),
     decisions=(each(Decision), "One for each hand."),
     notes=(list[str], "What else is worth knowing."),
+    candidates=(list[str], "Every picture painted to choose from, PNG as base64."),
 )

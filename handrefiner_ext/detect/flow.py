@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 from handrefiner_ext.detect.sightings import Sighting, conclude, is_same_hand
@@ -53,10 +54,11 @@ def redetect(
     networks: Networks, image: Image, hands: tuple[Hand, ...], params: RefineParams
 ) -> tuple[Hand | None, ...]:
     """Each hand as it is seen now near its old place, or None where there is none."""
-    return tuple(_nearest(old, networks.look_again(image, old, params)) for old in hands)
+    return tuple(nearest(old, networks.look_again(image, old, params)) for old in hands)
 
 
-def _nearest(old: Hand, seen: list[Hand]) -> Hand | None:
+def nearest(old: Hand, seen: Sequence[Hand]) -> Hand | None:
+    """The hand that can still be `old`; None where none can."""
     return min(
         (hand for hand in seen if distance(old, hand) < STILL_THERE),
         key=lambda hand: distance(old, hand),

@@ -8,6 +8,7 @@ picture, so no hand is cut by a tile's edge.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from handrefiner_ext.detect import flow
@@ -16,8 +17,9 @@ from handrefiner_ext.detect.palm import Palm
 from handrefiner_ext.detect.reread import reread
 from handrefiner_ext.detect.roi import around_box, around_landmarks
 from handrefiner_ext.detect.sightings import Sighting
+from handrefiner_ext.detect.views import examine
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Box, Detection, Hand, Image
+from handrefiner_ext.types import Box, Detection, Hand, Image, View
 
 MOST_FAINT = 8
 """So many faint palms are looked at; a threshold of zero would bring thousands."""
@@ -46,6 +48,17 @@ class LitertDetector:
     def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
         """Other readings of a hand, through turned and wider windows."""
         return reread(self._networks, image, hand, params.presence_threshold)
+
+    def examine(
+        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        """The hand through other windows; the landmark network alone, no palm is searched."""
+
+        def look(square: Image, expected: Hand) -> Hand | None:
+            seen = self._networks.read(square, around_landmarks(expected.landmarks))
+            return seen if seen.score > flow.FAINT_PRESENCE else None
+
+        return examine(image, hand, views, look)
 
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
         """See `flow.Networks`."""

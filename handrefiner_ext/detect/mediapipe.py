@@ -7,6 +7,7 @@ are turned by 26.6 degrees too many (see `hand_networks`), which costs a little 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,10 @@ import numpy as np
 from handrefiner_ext.detect import flow
 from handrefiner_ext.detect.sightings import Sighting, merge
 from handrefiner_ext.detect.tasks import Landmarkers
+from handrefiner_ext.detect.views import examine
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Box, Detection, Hand, Image
+from handrefiner_ext.types import Box, Detection, Hand, Image, View
 
 MOST_CONFIRMED = 64
 ENOUGH_MARGIN = 0.5
@@ -50,6 +52,17 @@ class MediapipeDetector:
             view = _visible(hand.box, scale, image)
             found += self._look(image, view, flow.FAINT_SCORE, params.presence_threshold)
         return tuple(h for h in found if flow.distance(hand, h) < flow.STILL_THERE)
+
+    def examine(
+        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        """The hand in other views of it; mediapipe chooses its windows in these itself."""
+
+        def look(square: Image, expected: Hand) -> Hand | None:
+            seen = self._landmarkers.look(square, flow.FAINT_SCORE, flow.FAINT_PRESENCE)
+            return flow.nearest(expected, seen)
+
+        return examine(image, hand, views, look)
 
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
         """See `flow.Networks`."""

@@ -54,7 +54,7 @@ class Landmarkers:
 
     def close(self) -> None:
         """Ends the landmarkers' threads."""
-        with self._lock:
+        with self._lock, hushed():
             while self._open:
                 self._open.popitem()[1].close()
 
@@ -68,7 +68,8 @@ class Landmarkers:
         landmarker = self._open.pop(key, None) or self._create(score, presence)
         self._open[key] = landmarker
         if len(self._open) > OPEN_LANDMARKERS:
-            self._open.pop(next(iter(self._open))).close()
+            with hushed():
+                self._open.pop(next(iter(self._open))).close()
         return landmarker
 
     def _create(self, score: float, presence: float) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -11,28 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from handrefiner_ext.control_models import (
+    FAMILY_NAMES,
+    RANKING,
+    SD1,
+    SDXL,
+    choose_control,
+    model_family,
+    recommend_strength,
+)
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import AUTO
 from handrefiner_ext.types import Image
 
 TITLE = "controlnet"
-SD1, SDXL = "sd1", "sdxl"
-FAMILY_NAMES = {
-    SD1: "Stable Diffusion 1.x",
-    SDXL: "SDXL",
-    "sd2": "Stable Diffusion 2",
-    "sd3": "Stable Diffusion 3",
-    "flux": "Flux",
-    "other": "of an unknown kind",
-}
-NATIVE_SIDE = {SD1: 512, SDXL: 1024}
-"""Pixels at which a family paints best."""
-RANKING = {
-    SD1: (r"sd15_inpaint_depth_hand", r"control_v11f1p_sd15_depth", r"control.*depth", r"depth"),
-    SDXL: (r"depth_hand|hand_depth", r"^(?!.*t2i).*depth", r"depth", r"union"),
-}
-"""Patterns of model names, best first."""
-RECOMMENDED = ((r"depth_hand|hand_depth", 0.55), (r"union", 0.7), (r"", 0.6))
 CONTROL_MODES = {
     "balanced": "Balanced",
     "prompt": "My prompt is more important",
@@ -65,20 +56,6 @@ def checkpoint_family() -> str:
     return "other"
 
 
-def model_family(name: str) -> str | None:
-    """The family that a ControlNet model's name tells; None where it tells none."""
-    word = name.lower().split(" [")[0]
-    if "flux" in word:
-        return "flux"
-    if "sd3" in word:
-        return "sd3"
-    if "xl" in word:
-        return SDXL
-    if re.search(r"sd-?v?2|v2-1|2\.1", word):
-        return "sd2"
-    return SD1 if re.search(r"sd-?v?1|sd14|sd15|sd16|v1-5|1\.5", word) else None
-
-
 def choose_model(names: Sequence[str], family: str, wanted: str = AUTO) -> ModelChoice:
     """The model to use of those installed, for a checkpoint of `family`."""
     if family not in RANKING:
@@ -88,11 +65,9 @@ def choose_model(names: Sequence[str], family: str, wanted: str = AUTO) -> Model
         )
     if wanted.strip().lower() not in (AUTO, ""):
         return _take_wanted(names, family, wanted.strip())
-    fitting = [name for name in names if model_family(name) == family]
-    for pattern in RANKING[family]:
-        found = sorted(name for name in fitting if re.search(pattern, name.lower()))
-        if found:
-            return _take(found[0], f"{found[0]} suits {FAMILY_NAMES[family]} checkpoints best.")
+    best = choose_control(names, family)
+    if best is not None:
+        return _take(best, f"{best} suits {FAMILY_NAMES[family]} checkpoints best.")
     return _none(
         f"No depth ControlNet for {FAMILY_NAMES[family]} checkpoints is installed; "
         + (f"{WHERE}." if family == SD1 else "put a depth or union model into models/ControlNet.")
@@ -120,7 +95,7 @@ def _stem(name: str) -> str:
 
 
 def _take(name: str, reason: str) -> ModelChoice:
-    strength = next(value for pattern, value in RECOMMENDED if re.search(pattern, name.lower()))
+    strength = recommend_strength(name)
     return ModelChoice(name, strength, reason)
 
 

@@ -26,7 +26,9 @@ def collect(
     if not result.hints.meshes:
         return
     if params.extra_images:
-        report.extras = tuple((n, _draw(n, result, before)) for n in ("depth", "mask", "before"))
+        shown = [(n, _draw(n, result, before)) for n in ("depth", "mask", "before")]
+        tried = enumerate(result.candidates, start=1)
+        report.extras = (*shown, *((f"candidate {number}", image) for number, image in tried))
     for name in read_settings().save_copies:
         _save(p, name, _draw(name, result, before))
 

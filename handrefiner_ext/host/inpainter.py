@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from modules import devices
 
+from handrefiner_ext.control_models import NATIVE_SIDE
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.geometry.compositing import lay_over
 from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
@@ -16,6 +17,7 @@ from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.nested import Pass, PassFailed, Stopped, run_pass
 from handrefiner_ext.host.reports import RegionReport
 from handrefiner_ext.host.state import counted_job, undisturbed
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.render.masks import unite
@@ -26,7 +28,6 @@ from handrefiner_ext.types import (
     Image,
     Mask,
     Renderer,
-    number_meshes,
 )
 
 logger = logging.getLogger(__name__)
@@ -55,19 +56,32 @@ class WebuiInpainter:
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image:
         """The picture with every region that could be repainted; PassFailed where none can."""
+        return self.paint_candidates(image, meshes, maps, params, 1)[0]
+
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> tuple[Image, ...]:
+        """`count` such pictures; each region's are one batch of the WebUI, where memory allows."""
         self.reports = []  # of the last time, where a search paints several times
         numbers = [n for n in range(len(meshes)) if self._may_change(n, maps)]
         groups = group_overlapping([maps.hand_masks[n] for n in numbers])
         regions = [tuple(numbers[i] for i in group) for group in groups]
         if not regions:
-            return image
+            return (image,)
         if controlnet.find_script(self.p.scripts) is None:
             raise PassFailed(controlnet.MISSING)
         with undisturbed(self.p, checkpoint.restore), checkpoint.chosen(params):
             self.model = self._choose_model(params)
-            return self._paint_regions(image, meshes, maps, params, regions)
+            return self._paint_regions((image,) * count, meshes, maps, params, regions)
 
     def _may_change(self, number: int, maps: ControlMaps) -> bool:
+        if not maps.hand_masks[number][1].any():
+            return False  # it is to be left alone
         if self.allowed is None:
             return True
         layer = maps.layers[number]
@@ -88,19 +102,20 @@ class WebuiInpainter:
 
     def _paint_regions(
         self,
-        image: Image,
+        images: tuple[Image, ...],
         meshes: tuple[HandMesh, ...],
         maps: ControlMaps,
         params: RefineParams,
         regions: list[tuple[int, ...]],
-    ) -> Image:
+    ) -> tuple[Image, ...]:
         stopped: str | None = None
         for count, numbers in enumerate(regions):
             problem = stopped
             if stopped is None:
                 try:
                     with counted_job(count + 1, len(regions)):
-                        image = self._paint_region(image, meshes, maps, params, (count, numbers))
+                        region = count, numbers
+                        images = self._paint_region(images, meshes, maps, params, region)
                 except Stopped as reason:
                     problem = stopped = str(reason)
                 except HandRefinerError as reason:
@@ -110,31 +125,45 @@ class WebuiInpainter:
                     problem = explain(fault)
                     devices.torch_gc()
             self.reports.append(RegionReport(numbers, problem))
-        return image
+        return images
 
     def _paint_region(
         self,
-        image: Image,
+        images: tuple[Image, ...],
         meshes: tuple[HandMesh, ...],
         maps: ControlMaps,
         params: RefineParams,
         region: tuple[int, tuple[int, ...]],
-    ) -> Image:
+    ) -> tuple[Image, ...]:
         count, numbers = region
-        mask = self._mask_of(numbers, maps, image.shape[:2])
+        mask = self._mask_of(numbers, maps, images[0].shape[:2])
         crop = choose_crop(_box_of(numbers, maps), mask.shape, native_side(params))
-        seen = self._render(crop, image, meshes, mask, (numbers, params))
+        seen = self._render(crop, images[0], meshes, mask, (numbers, params))
         assert self.model is not None
         work = Pass(
-            crop.take(image),
+            tuple(crop.take(image) for image in images),
             seen.control,
             seen.mask | crop.take_mask(mask),
             tuple(number_meshes(meshes)[n] for n in numbers),
             count * params.seed_step,
             self.model,
         )
-        painted = crop.give_back(run_pass(self.p, work, params))
-        return lay_over(image, painted, crop.box, mask, params.mask_blur)
+        painted = [crop.give_back(candidate) for candidate in self._run(work, params)]
+        return tuple(
+            lay_over(image, candidate, crop.box, mask, params.mask_blur)
+            for image, candidate in zip(images, painted, strict=True)
+        )
+
+    def _run(self, work: Pass, params: RefineParams) -> tuple[Image, ...]:
+        """The candidates as one batch; one after the other where there is too little memory."""
+        try:
+            return run_pass(self.p, work, params)
+        except Exception as fault:
+            if len(work.images) == 1 or not is_out_of_memory(fault):
+                raise
+            logger.warning("Too little memory for %d candidates at once.", len(work.images))
+        devices.torch_gc()
+        return tuple(run_pass(self.p, single, params)[0] for single in work.alone())
 
     def _mask_of(self, numbers: tuple[int, ...], maps: ControlMaps, size: tuple[int, int]) -> Mask:
         """(H, W): what may change because of these hands."""
@@ -170,13 +199,17 @@ class WebuiInpainter:
 
 def native_side(params: RefineParams) -> int:
     """Long side of a region, pixels: what was asked for, or what the checkpoint paints best."""
-    return params.region_size or controlnet.NATIVE_SIDE[controlnet.checkpoint_family()]
+    return params.region_size or NATIVE_SIDE[controlnet.checkpoint_family()]
+
+
+def is_out_of_memory(fault: BaseException) -> bool:
+    return "out of memory" in str(fault).lower() or isinstance(fault, MemoryError)
 
 
 def explain(fault: BaseException) -> str:
     """An exception of the host as a sentence."""
     text = " ".join(str(fault).split()) or "no further words"
-    if "out of memory" in text.lower() or isinstance(fault, MemoryError):
+    if is_out_of_memory(fault):
         return "There was not enough memory; choose a smaller region size or close other programs."
     kind = type(fault).__name__
     return f"It failed with {kind}: {text[:300]}"

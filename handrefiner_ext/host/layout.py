@@ -31,8 +31,12 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("guidance_start", "guidance_end"),
         ("adaptive_strength",),
     ),
+    "Choice": (
+        ("keep_best", "keep_margin"),
+        ("candidates", "skip_good"),
+    ),
     "Painting": (
-        ("skip_img2img", "keep_best", "extra_images"),
+        ("skip_img2img", "extra_images"),
         ("denoising_strength", "steps"),
         ("cfg_scale", "region_size"),
         ("prompt", "negative_prompt"),

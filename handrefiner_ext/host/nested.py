@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,16 +46,24 @@ class ControlMissing(BaseException):
 class Pass:
     """What one region is painted from.
 
-    image: (H, W, 3), control: (H, W) uint8, mask: (H, W), all at the region's size.
-    numbers: its hands as users count them, from 1. seed_offset: added to the picture's seed.
+    images: what each candidate starts from, (H, W, 3). control: (H, W) uint8, mask: (H, W), all at
+    the region's size. numbers: its hands as users count them, from 1. seed_offset: added to the
+    picture's seed; every further candidate has the next one.
     """
 
-    image: Image
+    images: tuple[Image, ...]
     control: np.ndarray
     mask: Mask
     numbers: tuple[int, ...]
     seed_offset: int
     model: str
+
+    def alone(self) -> tuple[Pass, ...]:
+        """Each candidate as a run of its own, with the same seeds."""
+        return tuple(
+            replace(self, images=(image,), seed_offset=self.seed_offset + number)
+            for number, image in enumerate(self.images)
+        )
 
 
 class Probe(scripts.Script):
@@ -75,8 +83,8 @@ class Probe(scripts.Script):
             raise ControlMissing
 
 
-def run_pass(p: Any, work: Pass, params: RefineParams) -> Image:
-    """The repainted region, (H, W, 3). PassFailed where it was not painted under control."""
+def run_pass(p: Any, work: Pass, params: RefineParams) -> tuple[Image, ...]:
+    """The region's candidates, (H, W, 3). PassFailed where it was not painted under control."""
     _raise_if_stopped()
     script = controlnet.find_script(p.scripts)
     if script is None:
@@ -94,7 +102,7 @@ def run_pass(p: Any, work: Pass, params: RefineParams) -> Image:
             reason = f": {faults[0]}" if faults else ""
             raise PassFailed(f"ControlNet was not applied{reason}.") from error
     _raise_if_stopped()
-    return _take_picture(processed, work)
+    return _take_pictures(processed, work)
 
 
 def _make_processing(p: Any, work: Pass, params: RefineParams) -> Any:
@@ -116,13 +124,13 @@ def _make_processing(p: Any, work: Pass, params: RefineParams) -> Any:
         cfg_scale=params.cfg_scale or p.cfg_scale,
         width=width,
         height=height,
-        batch_size=1,
+        batch_size=len(work.images),
         n_iter=1,
         restore_faces=False,
         do_not_save_samples=True,
         do_not_save_grid=True,
         do_not_reload_embeddings=True,
-        init_images=[PillowImage.fromarray(work.image)],
+        init_images=[PillowImage.fromarray(image) for image in work.images],
         mask=PillowImage.fromarray(work.mask.astype(np.uint8) * 255),
         mask_blur=0,
         inpainting_fill=1,
@@ -192,12 +200,15 @@ def _raise_if_stopped() -> None:
         raise Stopped("The generation was interrupted or skipped before this hand was repainted.")
 
 
-def _take_picture(processed: Any, work: Pass) -> Image:
-    images = getattr(processed, "images", None)
-    if not images:
+def _take_pictures(processed: Any, work: Pass) -> tuple[Image, ...]:
+    images = (getattr(processed, "images", None) or [])[: len(work.images)]
+    if len(images) < len(work.images):
         raise PassFailed("The second pass gave no picture.")
-    picture = np.asarray(images[0].convert("RGB"))
-    if picture.shape != work.image.shape:
+    return tuple(_check(np.asarray(image.convert("RGB")), work) for image in images)
+
+
+def _check(picture: Image, work: Pass) -> Image:
+    if picture.shape != work.images[0].shape:
         raise PassFailed(f"The second pass gave a picture of {picture.shape} pixels.")
     if picture[work.mask].max() == picture[work.mask].min():
         raise PassFailed("The second pass gave one flat colour; the model's numbers broke down.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from handrefiner_ext.types import Image, RefineResult, Refusal
+from handrefiner_ext.numbering import number_of
+from handrefiner_ext.types import Decision, Image, RefineResult, Refusal
 
 NONE_FOUND = "none found"
 
@@ -40,15 +41,29 @@ def describe(result: RefineResult, regions: tuple[RegionReport, ...]) -> Picture
         problem = problems.get(decision.number)
         gone_well = decision.refined and problem is None
         refined += gone_well
-        at = "" if decision.strength is None else f" at {decision.strength:g}"
-        outcome = f"refined{at}" if gone_well else f"kept ({_fragment(problem or decision.reason)})"
-        words.append(f"{result.hints.number_of(decision.number)} {side} {outcome}")
+        outcome = _say_refined(decision)
+        if not gone_well:
+            outcome = f"kept ({_fragment(problem or decision.reason)})"
+        words.append(f"{number_of(decision.number, result.hints)} {side} {outcome}")
     refusals = (*result.hints.refused, *result.hints.detection.refused)
     words += [_refusal_words(refusal) for refusal in _distinct(refusals)]
     words += map(_fragment, result.hints.notes)
     return PictureReport(
         "; ".join(words) or NONE_FOUND, refined, tuple(dict.fromkeys(problems.values()))
     )
+
+
+def _say_refined(decision: Decision) -> str:
+    """ "refined", and how its strength, candidate and quality came to be chosen."""
+    said = "refined"
+    if decision.strength is not None:
+        said += f" at {decision.strength:g}"
+    if decision.candidate is not None:
+        said += f" as candidate {decision.candidate + 1}"
+    if decision.quality_before is not None and decision.quality_after is not None:
+        before, after = decision.quality_before.score, decision.quality_after.score
+        said += f" from quality {before:.2f} to {after:.2f}"
+    return said
 
 
 def fail(reason: str) -> PictureReport:

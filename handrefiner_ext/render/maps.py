@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.control import shade_control
 from handrefiner_ext.render.masks import DrawnParts, MaskMaker, Region
@@ -18,7 +19,6 @@ from handrefiner_ext.types import (
     Image,
     Mask,
     Renderer,
-    number_meshes,
 )
 
 FOCAL_PER_SIDE = 1.2

@@ -12,8 +12,9 @@ from functools import partial
 import numpy as np
 
 from handrefiner_ext.geometry.regions import group_overlapping
-from handrefiner_ext.search.one_pass import Outcome, Task, settle
+from handrefiner_ext.search.one_pass import Chosen, settle
 from handrefiner_ext.search.strengths import SEARCHES
+from handrefiner_ext.search.task import Outcome, Task
 from handrefiner_ext.types import Agreement, Image
 
 
@@ -30,7 +31,7 @@ def paint_adaptively(task: Task) -> Outcome:
             strengths[number] = strength
             box, mask = task.hints.maps.hand_masks[number]
             chosen[box.slices][mask] = picture[box.slices][mask]
-    return settle(task, chosen, strengths)
+    return settle(task, Chosen(chosen, strengths))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""keep_best, its first part: a new hand in which no such hand is seen does not replace the old one.
+"""keep_best: nothing is replaced by something that is not better.
 
-The distance between landmarks and mesh before and after cannot be compared: the mesh was fitted to
-the landmarks before. What can be asked of the new hand alone is whether it is the hand of the mesh.
+A new hand must be the hand of its mesh, and it must be better drawn than the old one by a margin.
+The distance between landmarks and mesh before and after cannot be compared, because the mesh was
+fitted to the landmarks before; the quality, which knows no mesh, can.
 """
 
 from __future__ import annotations
@@ -11,17 +12,70 @@ from collections.abc import Sequence
 import numpy as np
 
 from handrefiner_ext.geometry.regions import group_overlapping
-from handrefiner_ext.types import Agreement, ControlMaps, Image
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.types import Agreement, ControlMaps, Decision, Image, Quality
 
 FARTHEST = 0.15
 """Mean distance from the mesh, hand sizes, up to which a hand counts as that of the mesh."""
 
 
-def find_lost(after: Sequence[Agreement], maps: ControlMaps) -> frozenset[int]:
-    """Numbers of the hands to give back: not seen any more, or in one region with such a hand."""
-    unseen = {n for n, a in enumerate(after) if a.mpjpe is None or a.mpjpe > FARTHEST}
-    groups = group_overlapping(list(maps.hand_masks))
-    return frozenset(n for group in groups if unseen & set(group) for n in group)
+def needs_quality(params: RefineParams) -> bool:
+    """Whether anything is decided by quality."""
+    return params.keep_best or params.candidates > 1
+
+
+def find_worse(decisions: Sequence[Decision], maps: ControlMaps, margin: float) -> dict[int, str]:
+    """Number -> reason, of the hands to give back.
+
+    Hands of one region go together: all stay old if one of them is lost, or if none is better by
+    the margin, or if one is worse by it.
+    """
+    reasons: dict[int, str] = {}
+    for group in group_overlapping(list(maps.hand_masks)):
+        painted = [d for d in decisions if d.number in group and d.refined]
+        problem = _find_problem(painted, margin)
+        if problem is not None:
+            reasons.update(dict.fromkeys((d.number for d in painted), problem))
+    return reasons
+
+
+def _find_problem(painted: Sequence[Decision], margin: float) -> str | None:
+    for decision in painted:
+        if decision.after is None or is_lost(decision.after):
+            return explain_loss(decision.after)
+    rises = [gain(decision) for decision in painted]
+    if not rises or (max(rises) >= margin and min(rises) > -max(margin, 1e-9)):
+        return None
+    telling = painted[int(np.argmin(rises)) if min(rises) < 0.0 else int(np.argmax(rises))]
+    before, after = _score(telling.quality_before), _score(telling.quality_after)
+    return (
+        f"The original was kept: its quality is {before:.2f}, the new hand's {after:.2f}; it must "
+        f"rise by keep_margin {margin:g}."
+    )
+
+
+def gain(decision: Decision) -> float:
+    """How much better drawn the new hand is."""
+    return _score(decision.quality_after) - _score(decision.quality_before)
+
+
+def _score(quality: Quality | None) -> float:
+    return 0.0 if quality is None else quality.score
+
+
+def is_lost(agreement: Agreement) -> bool:
+    """Whether the hand of the mesh is not seen."""
+    return agreement.mpjpe is None or agreement.mpjpe > FARTHEST
+
+
+def explain_loss(agreement: Agreement | None) -> str:
+    """Why a hand that is not that of the mesh is not kept."""
+    if agreement is None or agreement.mpjpe is None:
+        return "The original was kept: no such hand is seen in the new picture."
+    return (
+        f"The original was kept: the new hand lies {agreement.mpjpe:.0%} of its size off its mesh, "
+        f"or shares its region with one that does; {FARTHEST:.0%} is allowed."
+    )
 
 
 def give_back(image: Image, painted: Image, lost: frozenset[int], maps: ControlMaps) -> Image:
@@ -32,13 +86,3 @@ def give_back(image: Image, painted: Image, lost: frozenset[int], maps: ControlM
         part = restored[box.slices]
         part[mask] = image[box.slices][mask]
     return image if np.array_equal(restored, image) else restored
-
-
-def explain(agreement: Agreement) -> str:
-    """Why the original was kept."""
-    if agreement.mpjpe is None:
-        return "The original was kept: no such hand is seen in the new picture."
-    return (
-        f"The original was kept: the new hand lies {agreement.mpjpe:.0%} of its size off its mesh, "
-        f"or shares its region with one that does; {FARTHEST:.0%} is allowed."
-    )

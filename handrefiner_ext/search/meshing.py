@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -23,14 +25,30 @@ class Meshes:
     notes: tuple[str, ...]
 
 
+class Mesher(Protocol):
+    """Finds the meshes of a picture's hands."""
+
+    def __call__(
+        self, image: Image, hands: tuple[Hand, ...], backends: Backends, params: RefineParams
+    ) -> Meshes: ...
+
+
 def find_meshes(
-    image: Image, hands: tuple[Hand, ...], backends: Backends, params: RefineParams
+    image: Image,
+    hands: tuple[Hand, ...],
+    backends: Backends,
+    params: RefineParams,
+    given: Sequence[HandMesh | Refusal | None] | None = None,
 ) -> Meshes:
-    """A mesh for every hand: the one that explains the picture best, or another one if asked."""
+    """A mesh for every hand: the one that explains the picture best, or another one if asked.
+
+    given: for each hand, what a reconstructor has said that takes the hands of many pictures.
+    """
     meshes: list[HandMesh] = []
     refused: list[Refusal] = []
     notes: list[str] = []
-    for hand, first in zip(hands, _ask_for_all(image, hands, backends, params), strict=True):
+    firsts = _ask_for_all(image, hands, backends, params) if given is None else given
+    for hand, first in zip(hands, firsts, strict=True):
         found, said = _find_mesh(image, hand, first, backends, params)
         notes += said
         if isinstance(found, HandMesh):

@@ -2,114 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.search import guard
-from handrefiner_ext.types import (
-    Agreement,
-    Decision,
-    Hints,
-    Image,
-    Inpainter,
-)
-
-Measure = Callable[[Image], tuple[Agreement, ...]]
-"""Agreement of every mesh with a picture."""
+from handrefiner_ext.search.asking import Advising
+from handrefiner_ext.search.task import WITHOUT_CHANCE, Outcome, Task
+from handrefiner_ext.types import Assessment, Decision, Hints, Image, Inpainter
 
 NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
 PAINTED_THE_SAME = "The backend painted the same pixels again."
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The picture kept (the input object itself where no pixel changed), and why."""
+class Chosen:
+    """A painted picture and how each hand in it was come by: number of the hand -> value."""
 
     image: Image
-    decisions: tuple[Decision, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a policy has to work on. measure: agreement of every mesh with a picture."""
-
-    image: Image
-    hints: Hints
-    params: RefineParams
-    inpainter: Inpainter
-    measure: Measure
-
-    def paint(self, params: RefineParams) -> Image:
-        """All hands painted once; whatever a backend does, pixels outside the mask stay."""
-        if not self.hints.maps.mask.any():
-            return self.image
-        maps = self.hints.maps
-        painted = self.inpainter.paint(self.image, self.hints.meshes, maps, params)
-        return np.where(maps.mask[..., None], painted, self.image)
+    strengths: Mapping[int, float] = field(default_factory=dict)
+    candidates: Mapping[int, int] = field(default_factory=dict)
+    tried: tuple[Image, ...] = ()
 
 
 def paint_once(task: Task) -> Outcome:
     """Paint all hands once and measure them before and after."""
-    return settle(task, task.paint(task.params), {})
+    return settle(task, Chosen(task.paint(task.params)))
 
 
-def settle(task: Task, painted: Image, strengths: Mapping[int, float]) -> Outcome:
-    """What becomes of `painted`, hand by hand. strengths: by hand, where they were searched."""
-    image, hints, params = task.image, task.hints, task.params
-    before = task.measure(image)
-    if np.array_equal(painted, image):
-        painted = image
-    after = before if painted is image else task.measure(painted)
+def settle(task: Task, chosen: Chosen) -> Outcome:
+    """What becomes of a painted picture, hand by hand."""
+    image, hints = task.image, task.hints
+    painted = image if np.array_equal(chosen.image, image) else chosen.image
+    before = assess(task, image)
+    after = before if painted is image else assess(task, painted)
     decisions = tuple(
         replace(
-            _decide(number, image, painted, hints, (before[number], after[number])),
-            strength=strengths.get(number),
+            _decide(number, task, painted, (before[number], after[number])),
+            strength=chosen.strengths.get(number),
+            candidate=chosen.candidates.get(number),
         )
         for number in range(len(hints.meshes))
     )
-    outcome = Outcome(painted, decisions, _notes(params, task.inpainter))
-    if not params.keep_best or painted is image:
+    notes = _notes(task.params, task.inpainter)
+    outcome = Outcome(painted, decisions, notes, chosen.tried)
+    if not task.params.keep_best or painted is image:
         return outcome
-    return _hold_back(outcome, image, after, hints)
+    return _hold_back(outcome, image, hints, task.params.keep_margin)
 
 
-def _hold_back(
-    outcome: Outcome, image: Image, after: tuple[Agreement, ...], hints: Hints
-) -> Outcome:
-    """The outcome with the original in place of every new hand that is none."""
-    lost = guard.find_lost(after, hints.maps)
+def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
+    """Every hand of a picture; qualities only where asked for or where a decision hangs on them."""
+    agreements = task.measure(picture)
+    if not (task.evaluates or guard.needs_quality(task.params)):
+        return tuple(Assessment(agreement) for agreement in agreements)
+    qualities = task.rate(picture, False)
+    return tuple(Assessment(a, q) for a, q in zip(agreements, qualities, strict=True))
+
+
+def _hold_back(outcome: Outcome, image: Image, hints: Hints, margin: float) -> Outcome:
+    """The outcome with the original in place of every new hand that is no better."""
+    reasons = guard.find_worse(outcome.decisions, hints.maps, margin)
     decisions = tuple(
-        replace(decision, refined=False, reason=guard.explain(after[decision.number]))
-        if decision.refined and decision.number in lost
+        replace(decision, refined=False, reason=reasons[decision.number])
+        if decision.refined and decision.number in reasons
         else decision
         for decision in outcome.decisions
     )
-    kept = guard.give_back(image, outcome.image, lost, hints.maps)
+    kept = guard.give_back(image, outcome.image, frozenset(reasons), hints.maps)
     return replace(outcome, image=kept, decisions=decisions)
 
 
 def _decide(
-    number: int, image: Image, painted: Image, hints: Hints, agreement: tuple[Agreement, Agreement]
+    number: int, task: Task, painted: Image, assessed: tuple[Assessment, Assessment]
 ) -> Decision:
-    before, after = agreement
-    box, mask = hints.maps.hand_masks[number]
-    if not mask.any():
-        return Decision(number, False, NOTHING_TO_PAINT, before, None)
-    changed = (painted[box.slices] != image[box.slices]).any(axis=2) & mask
-    if not changed.any():
-        return Decision(number, False, PAINTED_THE_SAME, before, None)
-    return Decision(number, True, "Painted once and kept.", before, after)
+    before, after = assessed
+    box, mask = task.hints.maps.hand_masks[number]
+    changed = (painted[box.slices] != task.image[box.slices]).any(axis=2) & mask
+    refined = bool(changed.any())
+    reason = "Painted once and kept."
+    if not refined:
+        empty = NOTHING_TO_PAINT if not mask.any() else PAINTED_THE_SAME
+        reason = task.left_alone.get(number, empty)
+    return Decision(
+        number,
+        refined,
+        reason,
+        before.agreement,
+        after.agreement if refined else None,
+        quality_before=before.quality,
+        quality_after=after.quality if refined else None,
+    )
 
 
 def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
+    if inpainter.name not in WITHOUT_CHANCE:
+        return inpainter.advise(params) if isinstance(inpainter, Advising) else ()
     notes = []
     default = {f.name: f.default for f in fields(params)}
-    if inpainter.name == "draft" and params.strength != default["strength"]:
-        notes.append(f"strength: the draft backend ignores it ({params.strength:g} was given).")
-    if inpainter.name == "draft" and params.adaptive_strength != OFF:
-        notes.append("adaptive_strength: the draft backend has no strength to search for.")
+    name = inpainter.name
+    if params.strength != default["strength"]:
+        notes.append(f"strength: the {name} backend ignores it ({params.strength:g} was given).")
+    for other in ("sampling", "start"):
+        if getattr(params, other) != default[other]:
+            notes.append(f"{other}: the {name} backend ignores it.")
+    if params.adaptive_strength != OFF:
+        notes.append(f"adaptive_strength: the {name} backend has no strength to search for.")
+    if params.candidates > 1:
+        notes.append(f"candidates: the {name} backend paints the same each time, so once will do.")
     return tuple(notes)

@@ -56,6 +56,11 @@ HAND_CONTROLNET = WeightsFile(
     f"{HAND_REPOSITORY}/control_sd15_inpaint_depth_hand_fp16.safetensors",
     webui=("models/ControlNet", "extensions/sd-webui-controlnet/models"),
 )
+PLAIN_DEPTH = WeightsFile(
+    "control_v11f1p_sd15_depth.pth",
+    f"{HUB}/lllyasviel/ControlNet-v1-1/resolve/main/control_v11f1p_sd15_depth.pth",
+    webui=("models/ControlNet", "extensions/sd-webui-controlnet/models"),
+)
 GRAPHORMER = WeightsFile(
     "graphormer_hand_state_dict.bin",
     f"{HAND_REPOSITORY}/graphormer_hand_state_dict.bin",
@@ -118,6 +123,12 @@ MANIFEST = (
         "the Stable Diffusion 1.5 inpainting checkpoint, optional",
         "CreativeML Open RAIL-M",
         (INPAINTING,),
+    ),
+    Weights(
+        "depth",
+        "a plain depth ControlNet for SD1.5, which no hand trained (--finetuned False), optional",
+        "OpenRAIL, see the page of lllyasviel/ControlNet-v1-1",
+        (PLAIN_DEPTH,),
     ),
 )
 

@@ -25,6 +25,9 @@ BASE = {
 }
 GENTLE = {"enabled": True, "strength": 0.55, "denoising_strength": 0.05, "region_size": 256}
 """A random network paints noise; at this strength most of the picture survives it."""
+ADETAILER = {"ad_model": "mediapipe_face_full", "ad_confidence": 0.1, "ad_inpaint_width": 256}
+FACES = {"args": [True, False, {**ADETAILER, "ad_denoising_strength": 0.05}]}
+"""ADetailer's arguments: it repaints the face."""
 
 
 @dataclass(frozen=True)

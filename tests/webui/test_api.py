@@ -138,6 +138,7 @@ WRONG = [
     ({"args": [{"strenght": 0.5}]}, "Did you mean strength?"),
     ({"args": [{"padding_bbox": -1}]}, "a whole number from 0 to 512"),
     ({"args": [{"hands": "middle"}]}, "hands = 'middle' is not possible"),
+    ({"args": [{"guidance_start": 0.6, "guidance_end": 0.5}]}, "lies after guidance_end = 0.5"),
     ({"args": {"enabled": True}}, "must be a list"),
     ([True], "must be an object"),
     ({"args": [{"sampler": "Magic"}]}, "Euler a"),

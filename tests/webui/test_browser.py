@@ -55,6 +55,15 @@ def test_the_panel_is_closed_and_off_and_opens_with_the_strength_first(webui, ta
     assert webui.panel(tab, "skip_img2img").is_visible() == (tab == "img2img")
 
 
+@pytest.mark.parametrize("tab", TABS)
+def test_the_strength_alone_has_its_best_range_marked(webui, tab):
+    webui.go_to(tab)
+    webui.unfold(tab)
+    green = "x => getComputedStyle(x, '::after').backgroundColor === 'rgb(58, 157, 93)'"
+    ids = f"e => [...e.querySelectorAll('*')].filter({green}).map(x => x.id)"
+    assert webui.panel(tab).evaluate(ids) == [f"handrefiner_{tab}_strength"]
+
+
 def test_a_warning_stands_beside_a_strength_above_0_8_only(webui):
     webui.unfold("txt2img")
     advice = webui.panel("txt2img", "advice")
@@ -62,6 +71,26 @@ def test_a_warning_stands_beside_a_strength_above_0_8_only(webui):
     advice.get_by_text("Above 0.8").wait_for()
     webui.set_number("handrefiner_txt2img_strength", 0.8)
     advice.get_by_text("Above 0.8").wait_for(state="hidden")
+
+
+def test_what_another_model_recommends_stands_beside_the_slider(webui, host, tmp_path):
+    """A model that was put into the folder while the page was open; the list is asked anew."""
+    (tmp_path / "control_v11f1p_sd15_depth.safetensors").write_bytes(b"\x10" * 4096)
+    host.post("/sdapi/v1/options", {"control_net_models_path": str(tmp_path)})
+    try:
+        webui.unfold("txt2img")
+        webui.unfold("txt2img", "advanced")
+        webui.press_tab("#handrefiner_txt2img_tabs", "ControlNet")
+        webui.panel("txt2img", "control_model_refresh").click()
+        webui.page.wait_for_timeout(2000)
+        webui.choose("#handrefiner_txt2img_control_model", "control_v11f1p_sd15_depth")
+        advice = webui.panel("txt2img", "advice").get_by_text("recommends strength 0.6.")
+        advice.wait_for()
+        webui.set_number("handrefiner_txt2img_strength", 0.6)
+        advice.wait_for(state="hidden")
+    finally:
+        host.post("/sdapi/v1/options", {"control_net_models_path": ""})
+        host.get("/controlnet/model_list")
 
 
 def test_every_element_of_the_panel_has_an_id_of_ours_and_its_own(webui):

@@ -32,10 +32,13 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_costs_no_picture_and_is_named(host, woman, plain, fault):
     scripts = {"Faults": {"args": [fault]}}
+    logged = len(host.read_log())
     on = img2img(host, woman, GENTLE, alwayson_scripts=scripts)
     assert alike(on.image, plain.image)
     assert FAULTS[fault] in on.hands
     assert "refined" not in on.hands
+    if host.log is not None:
+        assert f"HandRefiner: hands: {on.hands}" in host.read_log()[logged:]
 
 
 def test_after_all_faults_the_next_request_works_normally(host, woman, plain):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import running_host
+from generation import FACES, GENTLE, SIZE, alike, img2img, load
 from running_host import PROJECT, missing_for_a_host, start_host
 
 OURS = ("mediapipe", "ai_edge_litert", "ai-edge-litert", "absl", "sounddevice", "_sounddevice")
@@ -213,15 +215,40 @@ def real_folders(monkeypatch):
     monkeypatch.setattr(running_host, "make_data_folder", make_real)
 
 
-def test_hands_come_after_adetailer_by_default(webui, real_folders, own_host):
-    if not (webui / "extensions" / "adetailer").exists():
-        pytest.skip("needs ADetailer in the WebUI")
-    config = own_host().get("/config")
-    setting = "setting_prioritized_callbacks_script_postprocess_image"
-    (shown,) = [c for c in config["components"] if c["props"].get("elem_id") == setting]
-    order = shown["props"]["choices"]
+def read_order() -> tuple[str, str]:
+    """The WebUI's names of our callback and of ADetailer's, from metadata.ini."""
     metadata = ConfigParser()
     metadata.read(PROJECT / "metadata.ini")
     (section,) = [name for name in metadata.sections() if name.startswith("callbacks/")]
-    ours, theirs = section.removeprefix("callbacks/"), metadata[section]["After"]
-    assert order.index(theirs) < order.index(ours)
+    return section.removeprefix("callbacks/"), metadata[section]["After"]
+
+
+@pytest.mark.parametrize("hands_first", [False, True])
+def test_hands_come_after_adetailer_unless_the_webuis_setting_says_otherwise(
+    webui, real_folders, own_host, photographs, tmp_path, hands_first
+):
+    if not (webui / "extensions" / "adetailer").exists():
+        pytest.skip("needs ADetailer in the WebUI")
+    ours, theirs = read_order()
+    setting = "prioritized_callbacks_script_postprocess_image"
+    (tmp_path / "data").mkdir()
+    config = {setting: [ours, theirs]} if hands_first else {}
+    (tmp_path / "data" / "config.json").write_text(json.dumps(config), "utf-8")
+    host = own_host()
+    (shown,) = [
+        component
+        for component in host.get("/config")["components"]
+        if component["props"].get("elem_id") == f"setting_{setting}"
+    ]
+    choices = shown["props"]["choices"]
+    assert choices.index(theirs) < choices.index(ours), "the order without the setting"
+    woman = load(photographs / "2.jpg")
+    img2img(host, woman)
+    plain = img2img(host, woman)
+    hands = {**GENTLE, "extra_images": True}
+    both = img2img(host, woman, hands, alwayson_scripts={"ADetailer": FACES})
+    assert both.hands == "1 right refined"
+    assert "ADetailer model: mediapipe_face_full" in both.texts[0]
+    assert not alike(both.image[: SIZE // 3], plain.image[: SIZE // 3]), "the face"
+    before_the_hands = both.images[-1]
+    assert alike(before_the_hands, plain.image) == hands_first

@@ -7,12 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from generation import GENTLE, alike, changed, img2img, load
+from generation import FACES, GENTLE, alike, changed, img2img, load
 from running_host import Host, start_host
 
 REQUESTS, SETTLED = 50, 10
-ADETAILER = {"ad_model": "mediapipe_face_full", "ad_confidence": 0.1, "ad_inpaint_width": 256}
-FACES = {"args": [True, False, {**ADETAILER, "ad_denoising_strength": 0.05}]}
 
 
 @pytest.fixture(scope="module")

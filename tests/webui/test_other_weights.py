@@ -1,4 +1,4 @@
-"""LoRA, another VAE and token merging: in force where they belong, and nowhere else."""
+"""LoRA, another VAE, token merging and a 9-channel checkpoint: in force where they belong."""
 
 from __future__ import annotations
 
@@ -56,3 +56,16 @@ def test_token_merging_stays_that_of_the_outer_run(host, woman, plain):
         assert alike(on.images[number][outside], off.images[number][outside])
     assert "Token merging ratio: 0.7" in on.texts[-1]
     assert alike(img2img(host, woman).image, plain.image)
+
+
+def test_an_inpainting_checkpoint_paints_picture_and_hands(host, woman):
+    """The picture's own checkpoint has nine channels; ours is not named."""
+    more = {"override_settings": {"sd_model_checkpoint": "tiny-sd15-inpainting"}}
+    off = img2img(host, woman, **more)
+    on = img2img(host, woman, {**GENTLE, "extra_images": True}, **more)
+    result, _, mask, before = on.images
+    assert "Model: tiny-sd15-inpainting," in on.texts[0]
+    assert on.hands == "1 right refined"
+    assert alike(before, off.image)
+    assert changed(result, before)[as_mask(mask)].mean() > 0.5
+    assert not changed(result, before)[~as_mask(mask)].any()

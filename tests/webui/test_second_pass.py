@@ -88,6 +88,24 @@ def test_the_parameters_file_is_the_outer_runs(host, woman):
     assert "HandRefiner strength: 0.55" in text
 
 
+def test_copies_are_saved_beside_the_picture_when_the_settings_say_so(host, woman):
+    if host.data is None:
+        pytest.skip("the host is not ours; its data folder is unknown")
+    setting = "handrefiner_save_copies"
+    copies = ("before", "depth", "mask", "overlay")
+    host.post("/sdapi/v1/options", {setting: list(copies), "samples_format": "png"})
+    try:
+        on = img2img(host, woman, {**GENTLE, "extra_images": True}, save_images=True)
+    finally:
+        host.post("/sdapi/v1/options", {setting: []})
+    extras = dict(zip(("depth", "mask", "before"), on.images[1:], strict=True))
+    for name in copies:
+        (file,) = host.data.rglob(f"*-hands-{name}.png")
+        saved = load(file)
+        assert not changed(saved, extras.get(name, saved)).any()
+        assert changed(saved, on.image).any()
+
+
 def test_another_checkpoint_is_loaded_once_for_a_batch_and_leaves_no_trace(host, woman, plain):
     hands = {**GENTLE, "checkpoint": "tiny-sd15-inpainting", "extra_images": True}
     with counted_loads(host) as loads:

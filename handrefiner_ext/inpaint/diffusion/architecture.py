@@ -1,7 +1,8 @@
-"""The numbers of Stable Diffusion 1.x, as its authors published them with the weights.
+"""The numbers of Stable Diffusion 1.x and SDXL, as their authors published them with the weights.
 
-Rombach et al. 2022 (arXiv 2112.10752), CompVis' v1-inference.yaml; in the words of diffusers and
-transformers, so that single files need no hub.
+Rombach et al. 2022 (arXiv 2112.10752), CompVis' v1-inference.yaml; Podell et al. 2023 (arXiv
+2307.01952), Stability's sd_xl_base.yaml; in the words of diffusers and transformers, so that single
+files need no hub.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from handrefiner_ext.control_models import SD1, SDXL
 
 CHANNELS = (320, 640, 1280, 1280)
 TEXT_WIDTH = 768
@@ -85,15 +88,66 @@ def _noise() -> dict[str, Any]:
     }
 
 
+XL = {
+    "in_channels": 4,
+    "block_out_channels": (320, 640, 1280),
+    "layers_per_block": 2,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+"""What UNet and ControlNet of SDXL have in common."""
+
+
+def _text_xl() -> dict[str, Any]:
+    """OpenCLIP ViT-bigG/14's text encoder (Ilharco et al. 2021)."""
+    return {
+        **_text(),
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "projection_dim": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 20,
+        "hidden_act": "gelu",
+    }
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """Settings of each part; the channels that the UNet takes are those of the file."""
+    """Settings of each part; the channels that the UNet takes are those of the file.
 
+    text_2: of the second text encoder, None where there is none.
+    """
+
+    family: str = SD1
     unet: Mapping[str, Any] = field(default_factory=_unet)
     controlnet: Mapping[str, Any] = field(default_factory=_controlnet)
     vae: Mapping[str, Any] = field(default_factory=_vae)
     text: Mapping[str, Any] = field(default_factory=_text)
     noise: Mapping[str, Any] = field(default_factory=_noise)
+    text_2: Mapping[str, Any] | None = None
 
 
 STABLE_DIFFUSION_1 = Architecture()
+STABLE_DIFFUSION_XL = Architecture(
+    family=SDXL,
+    unet={
+        **XL,
+        "sample_size": 128,
+        "out_channels": 4,
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    },
+    controlnet={
+        **XL,
+        "conditioning_channels": 3,
+        "conditioning_embedding_out_channels": (16, 32, 96, 256),
+    },
+    vae={**_vae(), "sample_size": 1024, "scaling_factor": 0.13025, "force_upcast": True},
+    text_2=_text_xl(),
+)
+ARCHITECTURES: Mapping[str, Architecture] = {SD1: STABLE_DIFFUSION_1, SDXL: STABLE_DIFFUSION_XL}

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext import weights
+from handrefiner_ext.control_models import FAMILY_NAMES, NATIVE_SIDE, SD1, recommend_strength
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, InvalidParameter
-from handrefiner_ext.inpaint.diffusion.loading import Loader
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.inpaint.diffusion import controls
+from handrefiner_ext.inpaint.diffusion.finding import find_checkpoint, find_control
+from handrefiner_ext.inpaint.diffusion.loading import Loader, Models
+from handrefiner_ext.params import OFF, PAPER, RefineParams
+from handrefiner_ext.registry import AUTO
 from handrefiner_ext.types import Image, Mask, ModelHome
-from handrefiner_ext.weights.manifest import HAND_CONTROLNET, INPAINTING, WeightsFile
 
 if TYPE_CHECKING:
     import torch
 
-NATIVE_SIDE = 512
-"""Of Stable Diffusion 1.x, pixels."""
 STEPS, CFG_SCALE, SAMPLER = 30, 7.5, "DDIM"
 """What a 0 or an empty text means here, where there is no picture's own."""
 SAMPLERS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -36,10 +36,15 @@ SAMPLERS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 
 class Region(Protocol):
-    """What is painted: (h, w, 3) image, (h, w) control image, (h, w) mask, and the seed."""
+    """What is painted: (h, w, 3) image, (h, w) control image, (h, w) mask, and the seed.
+
+    start: (h, w, 3), what denoising starts from; the image, or a draft of the new hand in it.
+    """
 
     @property
     def image(self) -> Image: ...
+    @property
+    def start(self) -> Image: ...
     @property
     def control(self) -> Image: ...
     @property
@@ -52,7 +57,7 @@ class DiffusersPainter:
     """Paints regions; the checkpoint is loaded at the first and kept until another is wanted.
 
     Raises BackendUnavailable where a package is missing and, at the first region, where a file is.
-    loader: None = of Stable Diffusion 1.x, on the device that `home` names or the best there is.
+    loader: None = of Stable Diffusion 1.x and SDXL, on the device that `home` names or the best.
     """
 
     name = "diffusers"
@@ -65,63 +70,91 @@ class DiffusersPainter:
                 'pip install "handrefiner[diffusion]".'
             )
         self.home = home or ModelHome()
-        self.loader = loader or Loader(self.home.device or _best_device())
-        self._loaded: tuple[tuple[str, str], Any] | None = None
+        device = self.home.device or _best_device()
+        self.loader = loader or Loader(device, dtype=self.home.dtype)
+        self._loaded: tuple[tuple[str, str], Models] | None = None
+
+    def prepare(self, params: RefineParams) -> None:
+        """Load the models, and refuse what none of them can do."""
+        check_sampler(params.sampler or SAMPLER)
+        if params.sampling == PAPER and params.sampler not in ("", "DDIM"):
+            raise InvalidParameter(
+                f"sampling = 'paper' samples with DDIM; leave out sampler = {params.sampler!r}."
+            )
+        models = self.load(params)
+        if params.sampling == PAPER and models.family != SD1:
+            raise InvalidParameter(
+                "sampling = 'paper' is for Stable Diffusion 1.x; this checkpoint is of "
+                f"{FAMILY_NAMES[models.family]}."
+            )
 
     def native_side(self, params: RefineParams) -> int:
-        return NATIVE_SIDE
+        return NATIVE_SIDE[self.load(params).family]
+
+    def advise(self, params: RefineParams) -> tuple[str, ...]:
+        """A sentence where the ControlNet in use suits another strength."""
+        control = self.load(params).control
+        suits = recommend_strength(control)
+        if suits == params.strength or params.adaptive_strength != OFF:
+            return ()
+        return (f"strength: {suits:g} suits {control}; {params.strength:g} was used.",)
 
     def paint_region(self, task: Region, params: RefineParams) -> Image:
         """(h, w, 3): the region with new hands inside the mask."""
         steps = params.steps or STEPS
         if int(steps * params.denoising_strength) < 1:
-            return task.image
+            return task.start
         import torch
 
-        pipeline = self._pipeline(params)
-        _set_sampler(pipeline, params.sampler or SAMPLER)
-        try:
-            # A host may have switched gradients or inference mode either way.
-            with torch.inference_mode():
-                painted = pipeline(**_request(task, params, steps)).images[0]
-        except torch.OutOfMemoryError as error:
-            raise HandRefinerError(
-                "There was not enough GPU memory; choose a smaller region size or close other "
-                "programs."
-            ) from error
+        models = self.load(params)
+        _set_sampler(models.pipeline, params.sampler or SAMPLER)
+        # A host may have switched gradients or inference mode either way.
+        with memory_told(), torch.inference_mode():
+            painted = models.pipeline(**_request(task, params, models)).images[0]
         return np.asarray(np.rint(np.clip(painted, 0.0, 1.0) * 255.0), dtype=np.uint8)
 
-    def _pipeline(self, params: RefineParams) -> Any:
+    def paint_as_paper(self, task: Region, params: RefineParams) -> Image:
+        """(H, W, 3): the whole picture sampled as the paper's command line does."""
+        import torch
+
+        from handrefiner_ext.inpaint.diffusion import paper_sampling
+
+        self.prepare(params)
+        pipeline = self.load(params).pipeline
+        wanted = paper_sampling.read_wanted(task, params)
+        noises = paper_sampling.draw_noises(task.seed, wanted.latent_shape, wanted.steps)
+        with memory_told(), torch.inference_mode():
+            return paper_sampling.decode(pipeline, paper_sampling.sample(pipeline, wanted, noises))
+
+    def load(self, params: RefineParams) -> Models:
         """The models that `params` name, loaded once."""
-        if self._loaded is None or self._loaded[0] != (params.checkpoint, params.control_model):
+        names = (params.checkpoint, params.control_model)
+        if self._loaded is None or self._loaded[0] != names:
             self._loaded = None  # never two at once
-            given = None if params.control_model == "auto" else params.control_model
-            pipeline = self.loader.load(
-                self._locate(params.checkpoint, INPAINTING, "inpainting", "checkpoint"),
-                self._locate_control(given) if given else None,
-                lambda: self._locate_control(""),
+            folder = self.home.models_dir
+            models = self.loader.load(
+                find_checkpoint(params.checkpoint, folder),
+                lambda family: find_control(params.control_model, family, folder),
+                uses_own=params.control_model == AUTO,
             )
-            self._loaded = ((params.checkpoint, params.control_model), pipeline)
+            self._loaded = (names, models)
         return self._loaded[1]
 
-    def _locate_control(self, given: str) -> Path:
-        return self._locate(given, HAND_CONTROLNET, "controlnet", "control_model")
 
-    def _locate(self, given: str, standard: WeightsFile, name: str, option: str) -> Path:
-        if given:
-            path = Path(given).expanduser()
-            if not path.exists():
-                raise InvalidParameter(
-                    f"{option} = {given!r} does not exist; give a file or folder."
-                )
-            return path
-        found = weights.find(standard.name, self.home.models_dir)
-        if found is None:
-            raise BackendUnavailable(
-                f"The backend diffusers has no {standard.name}; run: handrefiner weights download "
-                f"{name}, or name another file with {option}."
-            )
-        return found
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Too little memory becomes a sentence, and what there was is given back."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise HandRefinerError(
+            "There was not enough GPU memory; choose a smaller --region_size, --dtype float16, or "
+            "close other programs."
+        ) from error
 
 
 def _best_device() -> str:
@@ -132,34 +165,40 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def check_sampler(name: str) -> None:
+    if name not in SAMPLERS:
+        raise InvalidParameter(f"sampler = {name!r} is not one of {', '.join(SAMPLERS)}.")
+
+
 def _set_sampler(pipeline: Any, name: str) -> None:
     import diffusers
 
-    if name not in SAMPLERS:
-        raise InvalidParameter(f"sampler = {name!r} is not one of {', '.join(SAMPLERS)}.")
+    check_sampler(name)
     kind, settings = SAMPLERS[name]
     pipeline.scheduler = getattr(diffusers, kind).from_config(pipeline.scheduler.config, **settings)
 
 
-def _request(task: Region, params: RefineParams, steps: int) -> dict[str, Any]:
+def _request(task: Region, params: RefineParams, models: Models) -> dict[str, Any]:
     """The arguments of diffusers' pipeline; pictures are floats from 0 to 1."""
     height, width = task.mask.shape
+    union = controls.is_union(models.pipeline.controlnet)
     return {
         "prompt": params.prompt,
         "negative_prompt": params.negative_prompt,
-        "image": _as_floats(task.image)[None],
+        "image": _as_floats(task.start)[None],
         "mask_image": task.mask.astype(np.float32)[None],
         "control_image": _as_floats(np.repeat(task.control[..., None], 3, axis=2))[None],
         "height": height,
         "width": width,
         "strength": params.denoising_strength,
-        "num_inference_steps": steps,
+        "num_inference_steps": params.steps or STEPS,
         "guidance_scale": params.cfg_scale or CFG_SCALE,
         "controlnet_conditioning_scale": params.strength,
         "control_guidance_start": params.guidance_start,
         "control_guidance_end": params.guidance_end,
         "generator": _generator(task.seed),
         "output_type": "np",
+        **({"control_mode": controls.DEPTH_MODE} if union else {}),
     }
 
 

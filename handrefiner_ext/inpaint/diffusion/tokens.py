@@ -37,8 +37,8 @@ def number_tokens(merges: list[str]) -> dict[str, int]:
     return {token: n for n, token in enumerate((*letters, *ended, *merged, *SPECIAL))}
 
 
-def build_tokenizer() -> Any:
-    """transformers' CLIPTokenizer, as Stable Diffusion 1.x uses it."""
+def build_tokenizer(padding: str = SPECIAL[1]) -> Any:
+    """transformers' CLIPTokenizer; padding: the token after the text, SDXL's second one has "!"."""
     from transformers import CLIPTokenizer
 
     merges = read_merges()
@@ -46,4 +46,6 @@ def build_tokenizer() -> Any:
         vocabulary, pairs = Path(folder, "vocab.json"), Path(folder, "merges.txt")
         vocabulary.write_text(json.dumps(number_tokens(merges)), encoding="utf-8")
         pairs.write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
-        return CLIPTokenizer.from_pretrained(folder, model_max_length=77, local_files_only=True)
+        return CLIPTokenizer.from_pretrained(
+            folder, model_max_length=77, pad_token=padding, local_files_only=True
+        )

@@ -1,0 +1,141 @@
+"""What became of every picture: a row for each while a run goes on, a manifest when it is done.
+
+While it goes on, the rows lie in a folder of their own in the output folder, one small Parquet
+file for each picture, written when its outputs are. So whatever dies, driver or worker, what was
+finished is known and is not done again.
+
+Ray Data's own checkpoints do the same, but only for datasets that end in one of its writers: a
+task and two files for every block. With one picture to a block, which a crash shall not lose,
+100 rows took it 187 s on two cores, and 34 s to begin again; these rows cost a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from handrefiner_ext.cluster.store import Store
+from handrefiner_ext.errors import UsageError
+from handrefiner_ext.naming import Job
+
+FOLDER = ".handrefiner_run"
+MANIFEST = "handrefiner_manifest.parquet"
+SETTINGS = "settings.json"
+ENDING = ".parquet"
+KEY = "key"
+"""A row's column in the folder, not in the manifest."""
+SCHEMA = pa.schema(
+    [
+        ("picture", pa.string()),
+        ("output", pa.string()),
+        ("hands", pa.int32()),
+        ("repainted", pa.int32()),
+        ("said", pa.list_(pa.string())),
+        ("error", pa.string()),
+        ("worker", pa.string()),
+        ("finished", pa.timestamp("us", tz="UTC")),
+        ("seconds", pa.float64()),
+        ("log", pa.list_(pa.string())),
+    ]
+)
+"""error: the sentence where the picture failed, else null. said: a line for every hand. log: a line
+for every output, as --log_json writes them."""
+
+KEY_FIELD = pa.field(KEY, pa.string())
+Row = dict[str, Any]
+
+
+def key_of(job: Job) -> str:
+    """The same for one job of one folder in every run, and for no other."""
+    inside = replace(job, source=Path(job.source.name))
+    return hashlib.sha256(repr(inside).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The rows of one run, and of those before it that were not finished.
+
+    out: the output folder. run: a word of this run alone.
+    """
+
+    out: Store
+    run: str
+
+    @property
+    def rows(self) -> Store:
+        return self.out.inside(FOLDER).inside("rows")
+
+    @property
+    def tries(self) -> Store:
+        return self.out.inside(FOLDER).inside("tries")
+
+    def begin(self, settings: Mapping[str, str]) -> None:
+        """Open the folder; UsageError where a run with other settings was not finished in it."""
+        place = self.out.inside(FOLDER)
+        for store in (place, self.rows, self.tries):
+            store.make()
+        if not place.holds(SETTINGS):
+            place.write(SETTINGS, json.dumps(dict(settings)).encode())
+            return
+        before = json.loads(place.read(SETTINGS))
+        for name in sorted({*before, *settings}):
+            was, wanted = before.get(name), settings.get(name)
+            if was != wanted:
+                raise UsageError(
+                    f"{self.out.url} holds a run that was not finished, with {name} {was} and not "
+                    f"{wanted}; finish it with that, or delete {place.url} to begin anew."
+                )
+
+    def finished(self) -> set[str]:
+        """Keys of the pictures that were done by earlier runs, without those that failed."""
+        rows = self.read()
+        return {key for key, row in rows.items() if row["error"] is None}
+
+    def find(self, key: str) -> Row | None:
+        """A picture's row; None where it has none yet."""
+        if not self.rows.holds(key + ENDING):
+            return None
+        table = parquet.read_table(io.BytesIO(self.rows.read(key + ENDING)))
+        row: Row = table.to_pylist()[0]
+        return row
+
+    def write(self, key: str, row: Row) -> None:
+        self.rows.write(key + ENDING, _to_parquet([row | {KEY: key}], SCHEMA.append(KEY_FIELD)))
+
+    def read(self) -> dict[str, Row]:
+        """All rows, by key."""
+        names = [name for name in self.rows.names() if name.endswith(ENDING)]
+        if not names:
+            return {}
+        paths = [self.rows.path(name) for name in names]
+        read = parquet.ParquetDataset(paths, filesystem=self.rows.filesystem).read()
+        return {row[KEY]: row for row in read.to_pylist()}
+
+    def count_try(self, name: str) -> int:
+        """How often this run has begun with `name`, this time included."""
+        before = 0
+        if self.tries.holds(name):
+            run, _, number = self.tries.read(name).decode().partition(" ")
+            before = int(number) if run == self.run else 0
+        self.tries.write(name, f"{self.run} {before + 1}".encode())
+        return before + 1
+
+    def close(self, keys: Iterable[str]) -> None:
+        """Write the manifest, a row for each of `keys` in their order, and remove the folder."""
+        rows = self.read()
+        self.out.write(MANIFEST, _to_parquet([rows[key] for key in keys], SCHEMA))
+        self.out.inside(FOLDER).remove()
+
+
+def _to_parquet(rows: list[Row], schema: pa.Schema) -> bytes:
+    buffer = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
+    return buffer.getvalue()

@@ -1,0 +1,68 @@
+"""A known hand seen once more through other windows: turned, wider, in a mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from handrefiner_ext.detect.roi import Roi, around_landmarks, warp
+from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.types import Hand, Handedness, Image, View
+
+SIDE = 256
+"""Of the square picture of a hand that is looked at, pixels."""
+AROUND = 1.5
+"""Side of that square in sides of the landmark network's window: room to turn it."""
+OTHER_SIDE: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
+
+Look = Callable[[Image, Hand], Hand | None]
+"""A square picture and where the hand is expected in it -> the hand that is seen there."""
+
+
+def examine(image: Image, hand: Hand, views: Sequence[View], look: Look) -> tuple[Hand | None, ...]:
+    """The hand as each view shows it, in the picture's pixels."""
+    return tuple(_examine_once(image, hand, view, look) for view in views)
+
+
+def _examine_once(image: Image, hand: Hand, view: View, look: Look) -> Hand | None:
+    window = around_landmarks(hand.landmarks)
+    side = window.side * AROUND * view.size
+    square = Roi(window.center_x, window.center_y, side, window.angle + view.turn)
+    pixels = np.rint(warp(image, square, SIDE, cv2.BORDER_REPLICATE) * 255).astype(np.uint8)
+    expected = _enter(hand, square)
+    if view.mirrored:
+        pixels, expected = np.ascontiguousarray(pixels[:, ::-1]), _mirror(expected)
+    seen = look(pixels, expected)
+    if seen is None:
+        return None
+    return _leave(_mirror(seen) if view.mirrored else seen, square, image)
+
+
+def _enter(hand: Hand, square: Roi) -> Hand:
+    """The hand in the pixels of the square."""
+    corner, right, down = square.to_picture(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    axes = np.column_stack([right - corner, down - corner]) / SIDE
+    return _with_landmarks(hand, (hand.landmarks - corner) @ np.linalg.inv(axes).T, (SIDE, SIDE))
+
+
+def _leave(hand: Hand, square: Roi, image: Image) -> Hand:
+    """The hand in the picture's pixels again."""
+    moved = _with_landmarks(hand, square.to_picture(hand.landmarks / SIDE), image.shape[:2])
+    return replace(moved, landmark_depth=hand.landmark_depth * (square.side / SIDE))
+
+
+def _mirror(hand: Hand) -> Hand:
+    points = np.array([SIDE, 0.0]) + hand.landmarks * np.array([-1.0, 1.0])
+    turned = replace(
+        hand,
+        handedness=OTHER_SIDE[hand.handedness],
+        world_landmarks=hand.world_landmarks * np.array([-1.0, 1.0, 1.0]),
+    )
+    return _with_landmarks(turned, points, (SIDE, SIDE))
+
+
+def _with_landmarks(hand: Hand, points: np.ndarray, size: tuple[int, ...]) -> Hand:
+    return replace(hand, landmarks=points, box=clip(bounding_box(points), size[0], size[1]))

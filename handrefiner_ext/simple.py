@@ -1,0 +1,122 @@
+"""`hints` and `refine` for scripts and notebooks: a picture in, a picture out, one call each.
+
+    from handrefiner_ext import refine
+    result = refine("picture.png", mask="silhouette")
+    result.save("refined.png")
+
+Parameters are those of the command line, by the same names (`RefineParams`). The networks are kept
+between calls.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handrefiner_ext import pipeline
+from handrefiner_ext.arguments import check_names, read_parameters
+from handrefiner_ext.overlay import draw_overlay
+from handrefiner_ext.params import CLI, WEBUI, RefineParams, fields_of
+from handrefiner_ext.pictures import (
+    Picture,
+    encode_picture,
+    encode_png,
+    load_picture,
+    write_atomically,
+)
+from handrefiner_ext.pipeline import Stages
+from handrefiner_ext.types import Hints, Image, Mask, ModelHome, RefineResult
+
+NAMES = tuple(dict.fromkeys(f.name for surface in (CLI, WEBUI) for f in fields_of(surface)))
+HOME = ("models_dir", "device", "dtype")
+
+
+@dataclass(frozen=True)
+class Seen(Hints):
+    """What was found; a notebook shows it drawn over the picture. image: (H, W, 3)."""
+
+    image: Image = None  # type: ignore[assignment]  # the fields before it have defaults, too
+
+    @property
+    def overlay(self) -> Image:
+        """(H, W, 3): the picture with boxes, landmarks and meshes."""
+        return draw_overlay(self.image, self)
+
+    def _repr_png_(self) -> bytes:
+        return encode_png(self.overlay)
+
+
+@dataclass(frozen=True)
+class Refined(RefineResult):
+    """The picture kept, and why. `image` is an array (H, W, 3); a notebook shows it."""
+
+    source: Picture | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """As PNG, with the source's transparency and metadata where it was a file."""
+        write_atomically(Path(path), self._repr_png_())
+
+    def _repr_png_(self) -> bytes:
+        if self.source is None:
+            return encode_png(self.image)
+        return encode_picture(self.source, self.image)
+
+
+def hints(image: Any, *, drawn_mask: Mask | None = None, **parameters: Any) -> Seen:
+    """Find the hands of a picture: meshes, depth and mask, without painting.
+
+    image: a path, a PIL picture, or an array (H, W, 3) uint8 RGB. drawn_mask: (H, W) bool, for
+    mask="drawn" or "union". parameters: by the names of `RefineParams`, and models_dir, device,
+    dtype as for the command line. InvalidParameter names what is wrong and what is allowed.
+    """
+    params, stages = _prepare(parameters)
+    array, _ = _open(image)
+    seen = pipeline.hints(array, params, stages, drawn_mask)
+    return Seen(**vars(seen), image=array)
+
+
+def refine(image: Any, *, drawn_mask: Mask | None = None, **parameters: Any) -> Refined:
+    """Repaint the badly drawn hands of a picture. image, drawn_mask, parameters: as for `hints`."""
+    params, stages = _prepare(parameters)
+    array, source = _open(image)
+    result = pipeline.refine(array, params, stages, drawn_mask)
+    return Refined(**vars(result), source=source)
+
+
+def _prepare(parameters: dict[str, Any]) -> tuple[RefineParams, Stages]:
+    values = check_names(parameters, (*NAMES, *HOME))
+    home: dict[str, Any] = {name: values.pop(name, None) for name in HOME}
+    folder = home["models_dir"]
+    params = read_parameters(values)
+    place = ModelHome(
+        None if folder is None else Path(folder),
+        home["device"],
+        keep_on_device=True,
+        dtype=home["dtype"],
+    )
+    backends = (params.detector, params.mesh, params.renderer, params.backend)
+    return params, _build_stages(backends, place)
+
+
+@lru_cache(maxsize=1)
+def _build_stages(backends: tuple[str, str, str, str], home: ModelHome) -> Stages:
+    """The last ones are kept: networks are slow to load."""
+    names: dict[str, Any] = dict(
+        zip(("detector", "mesh", "renderer", "backend"), backends, strict=True)
+    )
+    return pipeline.build_stages(RefineParams(**names), home)
+
+
+def _open(image: Any) -> tuple[Image, Picture | None]:
+    """The pixels, and the file they came from."""
+    if isinstance(image, (str, os.PathLike)):
+        picture = load_picture(Path(image))
+        return picture.image, picture
+    if hasattr(image, "convert"):  # a PIL picture, of whatever mode
+        image = image.convert("RGB")
+    return np.asarray(image), None

@@ -1,0 +1,196 @@
+"""The quality of a hand: what it is made from, and that malformed hands have less of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from foreign_hand import load_foreign_hand
+from judge import FOREIGN_HAND, PARAMS, area_under_curve
+from malformed import FAULTS
+from scenes import open_hand_model
+from scipy.signal import correlate
+from twins import SETTINGS, all_pictures, make_twins
+
+from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.judge import form_network
+from handrefiner_ext.judge.quality import (
+    MALFORMED_BELOW,
+    QUICK_VIEWS,
+    THOROUGH_VIEWS,
+    HandQuality,
+    agree_on,
+    measure_drift,
+)
+from handrefiner_ext.judge.window import CONTEXT, Jitter, look, place_window
+from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
+from handrefiner_ext.types import View
+
+COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return LitertDetector()
+
+
+@pytest.fixture(scope="module")
+def meter():
+    return HandQuality(OpenHandReconstructor())
+
+
+@pytest.fixture(scope="module")
+def twins():
+    """Of a hand model, a light and backgrounds that the network has not been trained with."""
+    hand = load_foreign_hand(str(FOREIGN_HAND))
+    return [make_twins("validation", 500 + n, hand, SETTINGS["other"]) for n in range(COUNT)]
+
+
+@pytest.fixture(scope="module")
+def scores(twins, detector, meter):
+    """thorough -> kind -> qualities."""
+    found = {}
+    for thorough in (False, True):
+        found[thorough] = {}
+        for one in twins:
+            for kind, picture in all_pictures(one):
+                (quality,) = meter.measure(
+                    detector, picture, (one.truth.hand,), PARAMS, thorough=thorough
+                )
+                found[thorough].setdefault(kind, []).append(quality.score)
+    return found
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_malformed_hands_have_less_quality_than_well_formed_ones(scores, thorough):
+    good, bad = scores[thorough]["good"], [s for f in FAULTS for s in scores[thorough][f]]
+    assert area_under_curve(good, bad) > 0.88
+
+
+def test_most_well_formed_hands_count_as_such_and_most_malformed_ones_do_not(scores):
+    good, bad = scores[True]["good"], [s for f in FAULTS for s in scores[True][f]]
+    assert np.mean(np.array(good) >= MALFORMED_BELOW) >= 0.8
+    assert np.mean(np.array(bad) < MALFORMED_BELOW) > 0.5
+
+
+def test_where_no_hand_is_seen_the_quality_is_nothing(twins, detector, meter):
+    noise = np.random.default_rng(0).integers(0, 256, twins[0].good.shape, dtype=np.uint8)
+    (quality,) = meter.measure(detector, noise, (twins[0].truth.hand,), PARAMS, thorough=True)
+    assert quality.score == 0.0
+
+
+def test_every_part_is_a_share(twins, detector, meter):
+    (quality,) = meter.measure(detector, twins[0].good, (twins[0].truth.hand,), PARAMS, False)
+    assert set(quality.parts) == {"presence", "steadiness", "anatomy", "form"}
+    assert all(0.0 <= value <= 1.0 for value in (quality.score, *quality.parts.values()))
+
+
+def test_a_mirror_changes_little(twins, detector, meter):
+    for one in twins[:4]:
+        mirrored = np.ascontiguousarray(one.good[:, ::-1])
+        (hand,) = detector.redetect(one.good, (one.truth.hand,), PARAMS)
+        assert hand is not None
+        flipped = hand.landmarks * (-1.0, 1.0) + (one.good.shape[1], 0.0)
+        other = {"left": "right", "right": "left"}[hand.handedness]
+        place = replace(hand, landmarks=flipped, handedness=other)
+        (straight,) = meter.measure(detector, one.good, (hand,), PARAMS, thorough=True)
+        (reflected,) = meter.measure(detector, mirrored, (place,), PARAMS, thorough=True)
+        assert reflected.score == pytest.approx(straight.score, abs=0.35)
+
+
+@pytest.mark.parametrize("view", [*QUICK_VIEWS, *THOROUGH_VIEWS])
+def test_a_view_shows_the_hand_where_it_is(twins, detector, view):
+    one = twins[0]
+    (hand,) = detector.redetect(one.good, (one.truth.hand,), PARAMS)
+    (seen,) = detector.examine(one.good, hand, (view,), PARAMS)
+    apart = np.linalg.norm(seen.landmarks - hand.landmarks, axis=1).mean() / hand.size_px
+    assert apart < 0.08
+    assert seen.handedness == hand.handedness
+
+
+def test_the_straight_view_is_what_the_detector_sees_by_itself(twins, detector):
+    one = twins[0]
+    (hand,) = detector.redetect(one.good, (one.truth.hand,), PARAMS)
+    (seen,) = detector.examine(one.good, hand, (View(),), PARAMS)
+    apart = np.linalg.norm(seen.landmarks - hand.landmarks, axis=1).mean() / hand.size_px
+    assert apart < 0.02
+
+
+def test_readings_that_agree_do_not_drift(twins):
+    hand = twins[0].truth.hand
+    assert measure_drift([hand] * 3, agree_on([hand] * 3)) == 0.0
+    moved = replace(hand, landmarks=hand.landmarks + np.array([0.1 * hand.size_px, 0.0]))
+    assert measure_drift([hand, hand, moved], agree_on([hand, hand, moved])) == pytest.approx(
+        0.1 / 3
+    )
+
+
+def test_the_side_is_that_of_most_readings(twins):
+    hand = replace(twins[0].truth.hand, handedness="left", handedness_score=0.9)
+    doubtful = replace(hand, handedness="right", handedness_score=0.6)
+    assert agree_on([hand, doubtful]).handedness == "left"
+
+
+def test_the_window_is_upright_and_holds_the_hand(twins):
+    for one in twins:
+        window = place_window(one.truth, 96)
+        joints = one.truth.joints_2d @ window[:, :2].T + window[:, 2]
+        assert joints[0, 0] == pytest.approx(joints[9, 0], abs=1e-6)
+        assert joints[0, 1] > joints[9, 1]
+        low, high = joints.min(axis=0), joints.max(axis=0)
+        assert (low > 0).all()
+        assert (high < 96).all()
+
+
+def test_a_left_hand_looks_like_the_right_hand_it_mirrors(twins):
+    one = next(t for t in twins if t.truth.handedness == "left")
+    width = one.good.shape[1]
+    mirror = np.array([-1.0, 1.0, 1.0])
+    camera = replace(one.truth.camera, shift_x=width - one.truth.camera.shift_x)
+    landmarks = one.truth.hand.landmarks * (-1.0, 1.0) + (width, 0.0)
+    right = replace(
+        one.truth,
+        hand=replace(one.truth.hand, handedness="right", landmarks=landmarks),
+        vertices=one.truth.vertices * mirror,
+        faces=one.truth.faces[:, ::-1],
+        joints=one.truth.joints * mirror,
+        camera=camera,
+    )
+    mirrored = np.ascontiguousarray(one.good[:, ::-1])
+    a, b = look(one.good, one.truth, 96), look(mirrored, right, 96)
+    assert np.abs(a[2] - b[2]).mean() < 0.01
+    assert np.abs(a[0] - b[0]).mean() < 0.02
+
+
+def test_the_mesh_lies_on_the_hand_in_the_window(twins):
+    """The planes show one place: what is likely hand is under the mesh, at the window's scale."""
+    for one in twins[:4]:
+        planes = look(one.good, one.truth, 96, Jitter(turn=0.2, size=1.05, shift_x=0.03))
+        under = planes[2] > 0.0
+        assert planes[1][under].mean() > 0.7
+        assert planes[1][~under].mean() < 0.3
+        assert under.sum() / 96**2 < 1.0 / CONTEXT
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 5])
+def test_the_convolution_is_scipys(size, stride):
+    rng = np.random.default_rng(size)
+    x = rng.normal(size=(2, 12, 10)).astype(np.float32)
+    weight = rng.normal(size=(3, 2, size, size)).astype(np.float32)
+    mine = form_network._convolve(x, weight, stride)
+    theirs = [
+        sum(correlate(x[c], weight[o, c], mode="same") for c in range(2))[::stride, ::stride]
+        for o in range(3)
+    ]
+    np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_hand_of_the_open_model_can_be_judged_too(detector, meter):
+    one = make_twins("train", 200_000, open_hand_model(), SETTINGS["plain"], ("long_finger",))
+    good, bad = (
+        meter.measure(detector, picture, (one.truth.hand,), PARAMS, thorough=True)[0].score
+        for _, picture in all_pictures(one)
+    )
+    assert good > bad

@@ -1,0 +1,205 @@
+"""keep_best, candidates and skip_good on painters and a meter whose answers are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from hand_scenes import BOTH, FloodPainter, make_stages, picture_with
+
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pipeline import LazyInpainter, refine
+from handrefiner_ext.types import Agreement, CandidatePainter, Quality
+
+APART = {"height": 100, "width": 400}
+PARAMS = RefineParams(padding_bbox=0)
+
+
+@dataclass
+class GreenMeter:
+    """A hand is as good as it is green; what was not painted has the quality `before`."""
+
+    before: float = 0.5
+    asked: list[bool] = field(default_factory=list)
+
+    def measure(self, detector, image, hands, params, thorough):
+        self.asked.append(thorough)
+        return tuple(self._rate(image, hand) for hand in hands)
+
+    def _rate(self, image, hand):
+        x, y = np.median(hand.landmarks, axis=0).astype(int)
+        red, green, blue = (int(v) for v in image[y, x])
+        painted = red == 0 and blue == 0
+        return Quality(green / 255 if painted else self.before)
+
+
+@dataclass
+class SeedPainter:
+    """The left hand gets greener with the seed, the right one less green."""
+
+    name: str = "seed"
+    seeds: list[int] = field(default_factory=list)
+
+    def paint(self, image, meshes, maps, params):
+        self.seeds.append(params.seed)
+        picture = np.zeros_like(image)
+        half = image.shape[1] // 2
+        picture[:, :half, 1] = 100 + 20 * params.seed
+        picture[:, half:, 1] = 200 - 20 * params.seed
+        return picture
+
+
+@dataclass
+class ManyAtOnce(SeedPainter):
+    """Paints its candidates itself, one fewer than asked for, as if it had been interrupted."""
+
+    counts: list[int] = field(default_factory=list)
+
+    def paint_candidates(self, image, meshes, maps, params, count):
+        self.counts.append(count)
+        return tuple(
+            self.paint(image, meshes, maps, replace(params, seed=params.seed + shift))
+            for shift in range(count - 1)
+        )
+
+
+@dataclass
+class FarJudge:
+    """Sees the hands of pictures greener than `limit` far from their meshes."""
+
+    limit: int
+
+    def __call__(self, detector, image, meshes, params):
+        def measure(mesh):
+            x, y = np.median(mesh.joints_2d, axis=0).astype(int)
+            far = image[y, x, 0] == 0 and image[y, x, 1] > self.limit
+            return Agreement(40.0, 0.4) if far else Agreement(1.0, 0.01)
+
+        return tuple(measure(mesh) for mesh in meshes)
+
+
+def colour(result, number):
+    box, mask = result.hints.maps.hand_masks[number]
+    (one,) = np.unique(result.image[box.slices][mask], axis=0)
+    return tuple(int(v) for v in one)
+
+
+def run(params, **stages):
+    image = picture_with(BOTH, **APART)
+    return image, refine(image, params, make_stages(**{"meter": GreenMeter(), **stages}))
+
+
+@pytest.mark.parametrize(("green", "kept"), [(255, False), (141, False), (139, True), (60, True)])
+def test_a_hand_is_replaced_only_by_one_that_is_better_by_the_margin(green, kept):
+    params = replace(PARAMS, keep_best=True, keep_margin=0.05)
+    painter = FloodPainter(colour=(0, green, 0))
+    image, result = run(params, inpainter=painter)
+    assert [not decision.refined for decision in result.decisions] == [kept] * 2
+    assert (result.image is image) is kept
+    for decision in result.decisions:
+        assert decision.quality_before == Quality(0.5)
+        assert decision.quality_after == Quality(green / 255)
+        assert ("keep_margin" in decision.reason) is kept
+
+
+def test_without_keep_best_nothing_is_rated_and_the_new_hand_stays():
+    meter = GreenMeter()
+    _, result = run(PARAMS, meter=meter, inpainter=FloodPainter(colour=(0, 1, 0)))
+    assert all(decision.refined for decision in result.decisions)
+    assert meter.asked == []
+
+
+def test_a_better_drawn_hand_that_is_not_the_meshs_is_not_kept():
+    params = replace(PARAMS, keep_best=True)
+    image, result = run(params, inpainter=FloodPainter(), judge=FarJudge(200))
+    assert result.image is image
+    assert all("off its mesh" in decision.reason for decision in result.decisions)
+
+
+def test_every_region_takes_the_candidate_it_looks_best_in():
+    painter = SeedPainter()
+    _, result = run(replace(PARAMS, candidates=4, seed=0), inpainter=painter)
+    assert painter.seeds == [0, 1, 2, 3]
+    assert [decision.candidate for decision in result.decisions] == [3, 0]
+    assert colour(result, 0) == (0, 160, 0)
+    assert colour(result, 1) == (0, 200, 0)
+    assert len(result.candidates) == 4
+
+
+def test_a_lost_hand_is_no_candidate_however_well_it_is_drawn():
+    _, result = run(replace(PARAMS, candidates=4), inpainter=SeedPainter(), judge=FarJudge(150))
+    assert [decision.candidate for decision in result.decisions] == [2, 3]
+
+
+def test_with_keep_best_the_best_candidate_must_beat_the_original():
+    params = replace(PARAMS, candidates=4, keep_best=True)
+    image, result = run(params, inpainter=SeedPainter(), meter=GreenMeter(before=0.7))
+    left, right = result.decisions
+    assert (left.refined, right.refined) == (False, True)
+    box, mask = result.hints.maps.hand_masks[0]
+    assert np.array_equal(result.image[box.slices][mask], image[box.slices][mask])
+
+
+def test_a_backend_that_can_paints_all_candidates_at_once():
+    painter = ManyAtOnce()
+    assert isinstance(painter, CandidatePainter)
+    _, result = run(replace(PARAMS, candidates=4), inpainter=painter)
+    assert painter.counts == [4]
+    assert len(result.candidates) == 3
+    assert result.decisions[0].candidate == 2
+
+
+def test_the_backend_that_is_built_late_is_asked_for_candidates_the_same_way(monkeypatch):
+    painter = ManyAtOnce()
+    monkeypatch.setattr(LazyInpainter, "backend", painter)
+    run(replace(PARAMS, candidates=3), inpainter=LazyInpainter("diffusers"))
+    assert painter.counts == [3]
+
+
+def test_a_backend_without_chance_paints_once_and_says_so():
+    painter = FloodPainter(name="draft")
+    _, result = run(replace(PARAMS, candidates=5), inpainter=painter)
+    assert len(painter.calls) == 1
+    assert any(note.startswith("candidates:") for note in result.notes)
+
+
+@dataclass
+class RightIsGood(GreenMeter):
+    def _rate(self, image, hand):
+        return Quality(0.9 if hand.landmarks[:, 0].mean() > image.shape[1] / 2 else 0.3)
+
+
+def test_good_hands_are_left_alone_and_the_others_painted():
+    meter = RightIsGood()
+    image, result = run(replace(PARAMS, skip_good=0.8), meter=meter)
+    bad, good = result.decisions
+    assert (bad.refined, good.refined) == (True, False)
+    assert "0.90 is at least skip_good 0.8" in good.reason
+    box, mask = result.hints.maps.hand_masks[1]
+    assert mask.any(), "the hints still show what the mask would be"
+    assert np.array_equal(result.image[box.slices], image[box.slices])
+    assert meter.asked == [True], "one thorough look at the original"
+
+
+def test_where_all_hands_are_good_nothing_is_painted():
+    painter = FloodPainter()
+    image, result = run(replace(PARAMS, skip_good=0.3), meter=RightIsGood(), inpainter=painter)
+    assert result.image is image
+    assert painter.calls == []
+
+
+def test_hands_of_one_region_are_kept_or_replaced_together():
+    image = picture_with(BOTH, height=100, width=120)
+
+    @dataclass
+    class LeftGetsWorse(GreenMeter):
+        def _rate(self, picture, hand):
+            painted = super()._rate(picture, hand).score == 1.0
+            left = hand.landmarks[:, 0].mean() < picture.shape[1] / 2
+            return Quality(0.5 if not painted else 0.2 if left else 0.9)
+
+    params = RefineParams(padding_bbox=60, keep_best=True)
+    result = refine(image, params, make_stages(meter=LeftGetsWorse()))
+    assert result.image is image
+    assert [decision.refined for decision in result.decisions] == [False, False]
