@@ -165,7 +165,7 @@ def list_work(case: Case, stages: Stages, params: RefineParams) -> dict[str, Cal
 
     def reread() -> None:
         for hand in case.hands:
-            reconstruct_well(image, hand, stages.detector, stages.reconstructor, params)
+            reconstruct_well(image, hand, stages.backends, params)
 
     meshes = reconstruct(params)
     maps = build_maps(meshes, size, stages.renderer, params, image=image)

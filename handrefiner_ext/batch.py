@@ -21,6 +21,7 @@ from handrefiner_ext.hint_files import (
     write_overlay,
 )
 from handrefiner_ext.naming import MARK, Job, Target, fold, list_pictures, make_mark
+from handrefiner_ext.numbering import number_meshes, number_of
 from handrefiner_ext.outputs import RefineFolders, is_done, settings_code
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
@@ -114,7 +115,7 @@ def write_hints(job: Job, request: Request, folders: HintFolders) -> Report:
     write_overlay(_end(start, "_overlay.png"), picture.image, hints, mark)
     write_hands(_end(start, "_hands.json"), job.source, picture.image, hints)
     if folders.mesh:
-        for number, mesh in enumerate(hints.meshes, start=1):
+        for number, mesh in zip(number_meshes(hints.meshes), hints.meshes, strict=True):
             write_mesh(folders.mesh / f"{job.stem}_hand{number}.glb", mesh)
     lines = (*picture.notes, *_describe_hints(hints))
     return Report(job.source, f"{start}_*", hands=len(hints.meshes), lines=lines)
@@ -178,12 +179,13 @@ def _evaluate(request: Request, result: RefineResult) -> tuple[str, ...]:
         return ()
     mpjpe_px = average_mpjpe_px(result)
     said = "unknown (no hand is seen)" if mpjpe_px is None else f"{mpjpe_px:.2f} px"
-    return (f"MPJPE {said}", *map(_say_quality, result.decisions))
+    return (f"MPJPE {said}", *(_say_quality(d, result.hints) for d in result.decisions))
 
 
-def _say_quality(decision: Decision) -> str:
+def _say_quality(decision: Decision, hints: Hints) -> str:
     scores = [q.score for q in (decision.quality_before, decision.quality_after) if q is not None]
-    return f"hand {decision.number + 1} quality " + " -> ".join(f"{score:.2f}" for score in scores)
+    said = " -> ".join(f"{score:.2f}" for score in scores)
+    return f"hand {number_of(decision.number, hints)} quality {said}"
 
 
 def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) -> Report:
@@ -268,14 +270,17 @@ def _find_drawn_mask(folder: Path, source: Path) -> Path:
 
 def _describe_hints(hints: Hints) -> list[str]:
     refusals = (*hints.detection.refused, *hints.refused)
-    lines = [f"left alone: {list(refusal.box)}: {refusal.reason}" for refusal in refusals]
+    lines = [
+        _say_refusal(refusal.number, list(refusal.box), refusal.reason) for refusal in refusals
+    ]
+    numbers = number_meshes(hints.meshes)
     lines += [
-        f"hands {overlap.front + 1} and {overlap.back + 1} overlap and which is nearer is "
-        f"uncertain: {overlap.reason}"
+        f"hands {numbers[overlap.front]} and {numbers[overlap.back]} overlap and which is nearer "
+        f"is uncertain: {overlap.reason}"
         for overlap in hints.maps.overlaps
         if not overlap.certain
     ]
-    return lines
+    return [*lines, *(f"note: {note}" for note in hints.notes)]
 
 
 def _describe_result(result: RefineResult) -> list[str]:
@@ -284,24 +289,36 @@ def _describe_result(result: RefineResult) -> list[str]:
 
 
 def _describe_remote(result: RemoteResult) -> list[str]:
-    sides = {said["number"]: said["handedness"] for said in result.found}
+    found = {said["number"]: said for said in result.found}
     lines = []
     for said in result.decisions:
-        hand = f"hand {said['number']} ({sides[said['number']]})"
+        seen = found[said["number"]]
         distances = said["distance_before"], said["distance_after"]
+        hand = _say_hand(said["number"], seen["handedness"], seen.get("assumed", False))
         hand += _say_strength(said["strength"])
         lines.append(_say_decision(hand, said["refined"], said["reason"], distances))
-    lines += [f"left alone: {said['box']}: {said['reason']}" for said in result.skipped]
+    lines += [
+        _say_refusal(said.get("number"), said["box"], said["reason"]) for said in result.skipped
+    ]
     return [*lines, *(f"note: {note}" for note in result.notes)]
 
 
 def _describe_decision(decision: Decision, result: RefineResult) -> str:
-    hand = f"hand {decision.number + 1} ({result.hints.meshes[decision.number].handedness})"
-    hand += _say_strength(decision.strength)
+    seen = result.hints.meshes[decision.number].hand
+    number = number_of(decision.number, result.hints)
+    hand = _say_hand(number, seen.handedness, seen.assumed) + _say_strength(decision.strength)
     if decision.candidate is not None:
         hand += f", candidate {decision.candidate + 1}"
     after = None if decision.after is None else decision.after.mpjpe
     return _say_decision(hand, decision.refined, decision.reason, (decision.before.mpjpe, after))
+
+
+def _say_hand(number: int, side: str, assumed: bool) -> str:
+    return f"hand {number} ({side}{', assumed' if assumed else ''})"
+
+
+def _say_refusal(number: int | None, box: list[int], reason: str) -> str:
+    return f"{f'hand {number} ' if number else ''}left alone: {box}: {reason}"
 
 
 def _say_strength(strength: float | None) -> str:

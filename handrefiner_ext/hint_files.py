@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.naming import plain_name
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.pictures import encode_png, write_atomically
 from handrefiner_ext.pictures.png_chunks import Chunk
-from handrefiner_ext.types import FloatArray, HandMesh, Hints, Image, Mask, Refusal
+from handrefiner_ext.types import (
+    FloatArray,
+    HandMesh,
+    Hints,
+    Image,
+    Mask,
+    Refusal,
+)
 
 TO_GLTF = np.array([1.0, -1.0, -1.0])
 """Camera space (x right, y down, z away) -> glTF (x right, y up, z to the viewer): half a turn."""
@@ -51,7 +59,10 @@ def describe_hands(image: Image, hints: Hints) -> dict[str, Any]:
     return {
         "width": width,
         "height": height,
-        "hands": [_describe_hand(mesh) for mesh in hints.meshes],
+        "hands": [
+            _describe_hand(mesh, number)
+            for mesh, number in zip(hints.meshes, number_meshes(hints.meshes), strict=True)
+        ],
         "skipped": [_describe_refusal(r) for r in (*hints.detection.refused, *hints.refused)],
     }
 
@@ -65,9 +76,11 @@ def write_mesh(path: Path, mesh: HandMesh) -> None:
     write_atomically(path, data)
 
 
-def _describe_hand(mesh: HandMesh) -> dict[str, Any]:
+def _describe_hand(mesh: HandMesh, number: int) -> dict[str, Any]:
     return {
+        "number": number,
         "handedness": mesh.handedness,
+        "assumed": mesh.hand.assumed,
         "score": round(float(mesh.hand.score), 6),
         "box": [int(v) for v in mesh.hand.box],
         "landmarks": _points(mesh.hand.landmarks),
@@ -78,7 +91,11 @@ def _describe_hand(mesh: HandMesh) -> dict[str, Any]:
 
 
 def _describe_refusal(refusal: Refusal) -> dict[str, Any]:
-    return {"box": [int(v) for v in refusal.box], "reason": refusal.reason}
+    return {
+        "number": refusal.number or None,
+        "box": [int(v) for v in refusal.box],
+        "reason": refusal.reason,
+    }
 
 
 def _points(points: FloatArray) -> list[list[float]]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from handrefiner_ext.numbering import number_of
 from handrefiner_ext.topology import BONES
-from handrefiner_ext.types import Box, FloatArray, HandLayer, Hints, Image
+from handrefiner_ext.types import Box, FloatArray, HandLayer, HandMesh, Hints, Image
 
 Colour = tuple[int, int, int]
 HAND_COLOURS: tuple[Colour, ...] = ((0, 200, 255), (255, 170, 0), (120, 230, 60), (235, 90, 235))
@@ -57,14 +58,18 @@ def draw_overlay(image: Image, hints: Hints) -> Image:
         _draw_box(canvas, mesh.hand.box, colour, pen)
     # Texts last, so that no line of another hand crosses them.
     for refusal in refusals:
-        _write(canvas, refusal.box, refusal.reason, REFUSED, pen.small)
+        place = f"{refusal.number}: " if refusal.number else ""
+        _write(canvas, refusal.box, place + refusal.reason, REFUSED, pen.small)
     for number, mesh in enumerate(hints.meshes):
-        text = (
-            f"{number + 1} {mesh.handedness} {mesh.hand.score:.2f}, "
-            f"fit {mesh.reprojection_error:.1%}"
-        )
+        text = f"{number_of(number, hints)} {mesh.handedness} {_describe_fit(mesh)}"
         _write(canvas, mesh.hand.box, text, HAND_COLOURS[number % len(HAND_COLOURS)], pen)
     return canvas
+
+
+def _describe_fit(mesh: HandMesh) -> str:
+    if mesh.hand.assumed:
+        return "assumed"
+    return f"{mesh.hand.score:.2f}, fit {mesh.reprojection_error:.1%}"
 
 
 def _draw_box(canvas: Image, box: Box, colour: Colour, pen: Pen) -> None:

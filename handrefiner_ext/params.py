@@ -164,8 +164,11 @@ class RefineParams:
     hands: str = knob(
         "all",
         "Which hands",
-        "Which hands to repaint: all, left, right, or their numbers from left to right, such as "
-        "1,3.",
+        "Which hands to repaint, with commas between: all, left, right, upper, lower, numbers from "
+        "left to right, >120 or <300 (size in pixels), largest, smallest, leftmost, rightmost, "
+        "topmost, bottommost. A minus leaves out: all,-2. Words side by side must all hold: "
+        "left >120.",
+        cli_note="Where it begins with a minus, write --hands=-2.",
     )
     enabled: bool = knob(False, "Enable", "Repaint badly drawn hands.", surfaces=(WEBUI,))
     control_model: str = knob(
@@ -320,6 +323,15 @@ class RefineParams:
         cli_note="Of the backend diffusers.",
         choices=(PICTURE, DRAFT),
     )
+    another: int = knob(
+        0,
+        "Another mesh",
+        "Which of a hand's different meshes to use where the depth map is bad: 0 = the best fit, "
+        "1, 2 … = the next best; where there are fewer, they are counted round.",
+        ge=0,
+        le=9,
+        step=1,
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -381,17 +393,3 @@ def fields_of(surface: str) -> tuple[Field[Any], ...]:
     """The parameters that a surface shows: the switch first, then in the schema's order."""
     shown = [f for f in fields(RefineParams) if surface in f.metadata["knob"].surfaces]
     return tuple(sorted(shown, key=lambda f: f.name != "enabled"))
-
-
-def options_table() -> str:
-    """The command line's options as a Markdown table, for the README."""
-    rows = ["| option | default | allowed | what it does |", "|---|---|---|---|"]
-    for f in fields_of(CLI):
-        k: Knob = f.metadata["knob"]
-        default = str(f.default).lower() if isinstance(f.default, bool) else f.default
-        allowed = k.describe_allowed(type(f.default))
-        rows.append(
-            f"| `--{f.name}` | {default if default != '' else 'empty'} | {allowed} | "
-            f"{k.help_on(CLI)} |"
-        )
-    return "\n".join(rows) + "\n"

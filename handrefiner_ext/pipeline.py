@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 
 from handrefiner_ext.detect.user_boxes import parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
-from handrefiner_ext.judge.agreement import measure_agreement
+from handrefiner_ext.judge.agreement import NOT_FOUND, measure_agreement
 from handrefiner_ext.judge.quality import HandQuality
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
-from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.render.maps import build_maps, check_order, parse_order
 from handrefiner_ext.search.asking import Advising, Preparing
 from handrefiner_ext.search.choosing import choose_hands, parse_hands
+from handrefiner_ext.search.forcing import USES_DRAWING, force_hands
+from handrefiner_ext.search.meshing import Mesher, find_meshes
 from handrefiner_ext.search.policies import carry_out
-from handrefiner_ext.search.rereading import reconstruct_well
+from handrefiner_ext.search.spares import Backends, Spares, choose_spares
 from handrefiner_ext.search.task import Task, paint_candidates
 from handrefiner_ext.types import (
-    BatchReconstructor,
+    Agreement,
     ControlMaps,
     Detector,
-    Hand,
     HandMesh,
     Hints,
     Image,
@@ -34,7 +35,6 @@ from handrefiner_ext.types import (
     QualityMeter,
     Reconstructor,
     RefineResult,
-    Refusal,
     Renderer,
 )
 
@@ -55,6 +55,13 @@ class Stages:
     inpainter: Inpainter
     judge: Judge = measure_agreement
     meter: QualityMeter = field(default_factory=build_meter)
+    spares: Spares = field(default_factory=Spares)
+    mesher: Mesher = find_meshes
+
+    @property
+    def backends(self) -> Backends:
+        """Who reads and fits a hand."""
+        return Backends(self.detector, self.reconstructor, self.spares)
 
 
 @dataclass
@@ -99,11 +106,14 @@ def build_stages(params: RefineParams, home: ModelHome | None = None) -> Stages:
 
     home: where they find their files and compute; None = the standard places, the best device.
     """
+    detector = DETECTORS.build(params.detector)
+    reconstructor = RECONSTRUCTORS.build(params.mesh, home=home)
     return Stages(
-        detector=DETECTORS.build(params.detector),
-        reconstructor=RECONSTRUCTORS.build(params.mesh, home=home),
+        detector=detector,
+        reconstructor=reconstructor,
         renderer=RENDERERS.build(params.renderer),
         inpainter=LazyInpainter(params.backend, home),
+        spares=choose_spares(detector, reconstructor, params),
     )
 
 
@@ -118,7 +128,7 @@ def check_values(params: RefineParams) -> None:
             f"{params.guidance_end:g}; it must not be greater."
         )
     parse_hands(params.hands)
-    parse_order(params.occlusion_order, count=0)
+    parse_order(params.occlusion_order)
     if params.boxes:
         parse_boxes(params.boxes)
 
@@ -128,13 +138,17 @@ def hints(
 ) -> Hints:
     """Everything known before painting: hands, meshes, depth and mask."""
     _check_picture(image, drawn_mask)
-    detection = choose_hands(stages.detector.detect(image, params), params.hands)
-    found = reconstruct_all(stages, image, detection.hands, params)
-    meshes = tuple(mesh for mesh in found if isinstance(mesh, HandMesh))
-    refused = tuple(refusal for refusal in found if isinstance(refusal, Refusal))
+    everything = stages.detector.detect(image, params)
+    if drawn_mask is not None and params.mask in USES_DRAWING:
+        everything = force_hands(image, everything, drawn_mask, stages.detector, params)
+    check_order(params.occlusion_order, len(everything.hands))
+    detection = choose_hands(everything, params.hands, image.shape[0])
+    meshes = stages.mesher(image, detection.hands, stages.backends, params)
     size = (image.shape[0], image.shape[1])
-    maps = build_maps(meshes, size, stages.renderer, params, drawn_mask=drawn_mask, image=image)
-    return Hints(detection, meshes, refused, maps)
+    maps = build_maps(
+        meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image
+    )
+    return Hints(detection, meshes.found, meshes.refused, maps, meshes.notes)
 
 
 def refine(
@@ -159,7 +173,7 @@ def repaint(
         seen,
         params,
         stages.inpainter,
-        measure=lambda picture: stages.judge(stages.detector, picture, seen.meshes, params),
+        measure=partial(_measure, stages, image, seen.meshes, params),
         rate=lambda picture, thorough: stages.meter.measure(
             stages.detector, picture, places, params, thorough
         ),
@@ -169,32 +183,21 @@ def repaint(
     return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes, outcome.candidates)
 
 
-def reconstruct_all(
-    stages: Stages, image: Image, hands: tuple[Hand, ...], params: RefineParams
-) -> list[HandMesh | Refusal]:
-    """All hands at once where the backend can, else one by one with other readings if in doubt."""
-    if isinstance(stages.reconstructor, BatchReconstructor):
-        return list(stages.reconstructor.reconstruct_all([(image, h) for h in hands], params))
-    return [_reconstruct(stages, image, hand, params) for hand in hands]
-
-
-def _reconstruct(
-    stages: Stages, image: Image, hand: Hand, params: RefineParams
-) -> HandMesh | Refusal:
-    """One hand whose numbers break down is refused; the others go on."""
-    try:
-        mesh = reconstruct_well(image, hand, stages.detector, stages.reconstructor, params)
-    except (ArithmeticError, np.linalg.LinAlgError) as error:
-        return Refusal(hand.box, f"Its mesh could not be computed ({error}).")
-    if isinstance(mesh, HandMesh) and not _is_finite(mesh):
-        return Refusal(hand.box, "Its mesh has coordinates that are not finite numbers.")
-    return mesh
-
-
-def _is_finite(mesh: HandMesh) -> bool:
-    with np.errstate(all="ignore"):
-        arrays = (mesh.vertices, mesh.joints_2d, mesh.reprojection_error)
-    return all(bool(np.isfinite(array).all()) for array in arrays)
+def _measure(
+    stages: Stages,
+    original: Image,
+    meshes: tuple[HandMesh, ...],
+    params: RefineParams,
+    picture: Image,
+) -> tuple[Agreement, ...]:
+    """How each mesh agrees with `picture`; in the original an assumed hand was not there."""
+    measured = stages.judge(stages.detector, picture, meshes, params)
+    if picture is not original:
+        return measured
+    return tuple(
+        NOT_FOUND if mesh.hand.assumed else agreement
+        for mesh, agreement in zip(meshes, measured, strict=True)
+    )
 
 
 def _check_picture(image: Image, drawn_mask: Mask | None) -> None:

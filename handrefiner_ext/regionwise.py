@@ -7,7 +7,7 @@ back and laid over the picture with a feather. Pixels outside the mask stay bit-
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,11 +16,20 @@ import numpy as np
 from handrefiner_ext.geometry.compositing import lay_over
 from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
 from handrefiner_ext.inpaint.draft import DraftInpainter
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.params import DRAFT, PAPER, RefineParams
+from handrefiner_ext.prompts import prompt_for
 from handrefiner_ext.registry import RENDERERS
-from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.render.masks import unite
-from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask, ModelHome, Renderer
+from handrefiner_ext.types import (
+    ControlMaps,
+    HandMesh,
+    Image,
+    Mask,
+    ModelHome,
+    Renderer,
+)
 
 if TYPE_CHECKING:
     from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
@@ -112,7 +121,8 @@ class RegionwiseInpainter:
         allowed = seen.mask | crop.take_mask(mask)
         draft = None if whole.draft is None else crop.take(whole.draft)
         task = RegionTask(crop.take(image), seen.control, allowed, params.seed, draft)
-        painted = crop.give_back(self.painter.paint_region(task, params))
+        local = _with_prompts(params, [number_meshes(meshes)[n] for n in numbers])
+        painted = crop.give_back(self.painter.paint_region(task, local))
         return lay_over(image, painted, crop.box, mask, params.mask_blur)
 
     def _render(
@@ -125,11 +135,9 @@ class RegionwiseInpainter:
     ) -> ControlMaps:
         """Depth and mask of these hands at the region's own resolution."""
         numbers, params = request
-        order = [n for n in parse_order(params.occlusion_order, len(meshes)) if n in numbers]
         local = replace(
             params,
             padding_bbox=min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING),
-            occlusion_order=",".join(str(numbers.index(n) + 1) for n in order),
         )
         return build_maps(
             [crop.move_mesh(meshes[n]) for n in numbers],
@@ -139,6 +147,15 @@ class RegionwiseInpainter:
             drawn_mask=crop.take_mask(mask),
             image=crop.take(image),
         )
+
+
+def _with_prompts(params: RefineParams, numbers: Sequence[int]) -> RefineParams:
+    """With the prompts of these hands; no picture's prompt is known here."""
+    return replace(
+        params,
+        prompt=prompt_for(params.prompt, "", numbers),
+        negative_prompt=prompt_for(params.negative_prompt, "", numbers),
+    )
 
 
 class DiffusersInpainter(RegionwiseInpainter):
@@ -160,7 +177,7 @@ class DiffusersInpainter(RegionwiseInpainter):
         if params.sampling != PAPER:
             return super().paint(image, meshes, maps, params)
         task = RegionTask(image, maps.control, maps.mask, params.seed)
-        return self.painter.paint_as_paper(task, params)
+        return self.painter.paint_as_paper(task, _with_prompts(params, number_meshes(meshes)))
 
 
 def build_diffusers(home: ModelHome | None = None) -> DiffusersInpainter:

@@ -10,6 +10,7 @@ from typing import Any
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.naming import plain_name
+from handrefiner_ext.numbering import number_of
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Decision, Quality, RefineResult
 
@@ -77,8 +78,9 @@ def _agreement(decision: Decision) -> Any:
 def _describe_hand(decision: Decision, result: RefineResult) -> Record:
     agreement = _agreement(decision)
     return {
-        "number": decision.number + 1,
+        "number": number_of(decision.number, result.hints),
         "handedness": result.hints.meshes[decision.number].handedness,
+        "assumed": result.hints.meshes[decision.number].hand.assumed,
         "refined": decision.refined,
         "reason": decision.reason,
         "strength": decision.strength,

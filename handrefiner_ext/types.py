@@ -65,6 +65,8 @@ class Hand:
     world_landmarks: (21, 3) metres in camera space, centred on the hand.
     score: presence of a hand, 0..1. handedness_score: certainty of the side, 0.5..1.
     box: bounding box of the landmarks, clipped to the picture.
+    number: as users count the hands of the picture, from 1; 0 while they are not counted.
+    assumed: nobody saw it; a mask was drawn there, and a relaxed hand stands for the one meant.
     """
 
     handedness: Handedness
@@ -74,6 +76,8 @@ class Hand:
     landmarks: FloatArray
     landmark_depth: FloatArray
     world_landmarks: FloatArray
+    number: int = 0
+    assumed: bool = False
 
     @property
     def size_px(self) -> float:
@@ -83,10 +87,11 @@ class Hand:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A hand that is left alone, and why (one sentence)."""
+    """A hand that is left alone, and why (one sentence); `number` as for `Hand`."""
 
     box: Box
     reason: str
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,8 @@ class HandMesh:
     reprojection_error: mean distance of projected joints from the landmarks, in hand sizes.
     outline_disagreement: area where picture and mesh disagree about what is hand, as a share of
     the mesh's silhouette; None where the picture's colours do not tell.
+    strain: how much landmarks, depth, limits and priors had to give way to one another; only fits
+    of the same landmarks compare. None where the backend does not tell.
     """
 
     hand: Hand
@@ -131,6 +138,7 @@ class HandMesh:
     reprojection_error: float
     backend: str
     outline_disagreement: float | None = None
+    strain: float | None = None
 
     @property
     def handedness(self) -> Handedness:
@@ -243,12 +251,13 @@ class Decision:
 
 @dataclass(frozen=True)
 class Hints:
-    """Everything known before painting."""
+    """Everything known before painting; notes: what else is worth knowing, sentences."""
 
     detection: Detection
     meshes: tuple[HandMesh, ...]
     refused: tuple[Refusal, ...]
     maps: ControlMaps
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,7 @@ WRONG = [
     ({"strength": True}, "strength = True is not possible"),
     ({"keep_best": "perhaps"}, "it must be true or false."),
     ({"detector": "magic"}, "it must be one of auto, litert, mediapipe."),
-    ({"hands": "middle"}, "it must be all, left, right, or numbers"),
+    ({"hands": "middle"}, "it must be words with commas between them"),
     ({"boxes": "1,2"}, "boxes"),
     ({"strenght": 0.5}, "strenght is no parameter of HandRefiner. Did you mean strength?"),
     ({"drawn_mask": 3}, "drawn_mask is not text"),

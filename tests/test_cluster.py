@@ -109,8 +109,31 @@ def test_what_was_seen_of_another_picture_is_not_used():
     both, one = picture_with(BOTH), picture_with(("left half",))
     (seen,) = see([one], PARAMS, stages)
     stages = replace(recall(seen, stages), detector=stages.detector)
-    with pytest.raises(ValueError, match="1 hands are remembered, not 2"):
-        pipeline.refine(both, PARAMS, stages)
+    alone = pipeline.refine(both, PARAMS, make_stages())
+    there = pipeline.refine(both, PARAMS, stages)
+    np.testing.assert_array_equal(there.image, alone.image)
+    assert [mesh.hand.number for mesh in there.hints.meshes] == [1, 2]
+
+
+@pytest.mark.parametrize("reconstructor", [PlateReconstructor, BatchOfPlates])
+@pytest.mark.parametrize("hands", ["all", "-1", "right"])
+def test_a_drawn_mask_that_only_the_painter_reads_forces_its_hand_as_elsewhere(
+    reconstructor, hands
+):
+    from handrefiner_ext.cluster.memory import recall, see
+
+    image = picture_with(("right half",), 200, 400)
+    drawn = np.zeros((200, 400), bool)
+    drawn[20:180, 50:130] = True
+    params = RefineParams(mask="drawn", hands=hands)
+    stages = make_stages(reconstructor=reconstructor())
+    (seen,) = pickle.loads(pickle.dumps(see([image], params, stages)))
+    alone = pipeline.hints(image, params, stages, drawn)
+    there = pipeline.hints(image, params, recall(seen, stages), drawn)
+    assert [(m.hand.number, m.hand.assumed) for m in there.meshes] == [
+        (m.hand.number, m.hand.assumed) for m in alone.meshes
+    ]
+    np.testing.assert_array_equal(there.maps.control, alone.maps.control)
 
 
 # --- workers

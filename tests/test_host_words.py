@@ -12,10 +12,10 @@ from PIL import Image
 
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.host.drawn import read_drawn_mask
-from handrefiner_ext.host.prompts import prompt_for
 from handrefiner_ext.host.reports import NONE_FOUND, RegionReport, describe, fail
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
+from handrefiner_ext.prompts import prompt_for
 
 PICTURE = "a man <lora:detail:0.8>"
 
@@ -23,15 +23,15 @@ PICTURE = "a man <lora:detail:0.8>"
 @pytest.mark.parametrize(
     ("template", "numbers", "prompt"),
     [
-        ("", (0,), PICTURE),
-        ("a fist", (3,), "a fist"),
-        ("[PROMPT], five fingers", (0,), f"{PICTURE}, five fingers"),
-        ("one [SEP] two", (0,), "one"),
-        ("one [SEP] two", (1,), "two"),
-        ("one [SEP] two", (5,), "two"),
-        ("one [SEP] [SEP] three", (1,), PICTURE),
-        ("one [SEP] two", (0, 1), "one, two"),
-        ("same", (0, 1), "same"),
+        ("", (1,), PICTURE),
+        ("a fist", (4,), "a fist"),
+        ("[PROMPT], five fingers", (1,), f"{PICTURE}, five fingers"),
+        ("one [SEP] two", (1,), "one"),
+        ("one [SEP] two", (2,), "two"),
+        ("one [SEP] two", (6,), "two"),
+        ("one [SEP] [SEP] three", (2,), PICTURE),
+        ("one [SEP] two", (1, 2), "one, two"),
+        ("same", (1, 2), "same"),
     ],
 )
 def test_each_region_has_the_prompt_of_its_hands(template, numbers, prompt):

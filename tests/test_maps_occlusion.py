@@ -14,7 +14,7 @@ from render_scenes import photograph, place, shape_of
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import intersect, slices_within
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.render.maps import FOCAL_PER_SIDE, build_maps, parse_order
+from handrefiner_ext.render.maps import FOCAL_PER_SIDE, build_maps, check_order
 from handrefiner_ext.render.raster import RasterRenderer
 from handrefiner_ext.types import ControlMaps, HandMesh
 
@@ -167,8 +167,25 @@ def test_an_order_that_is_none_is_refused_with_the_right_form(text: str) -> None
 
 def test_an_order_of_hands_that_are_not_there_is_refused_with_their_count() -> None:
     with pytest.raises(InvalidParameter, match=r"hand 3.*from 1 to 2"):
-        maps_of(two_hands(), occlusion_order="3,1")
-    assert parse_order("3,1", 0) == ()
+        check_order("3,1", 2)
+    check_order("3,1", 3)
+    check_order("3,1", 0)
+
+
+@pytest.mark.parametrize("front", [0, 1])
+def test_the_override_goes_by_the_hands_numbers_and_passes_over_hands_without_a_mesh(
+    front: int,
+) -> None:
+    numbers = (2, 4)
+    meshes = [
+        replace(mesh, hand=replace(mesh.hand, number=number))
+        for mesh, number in zip(two_hands(1), numbers, strict=True)
+    ]
+    order = f"3,{numbers[front]},{numbers[1 - front]}"
+    maps = maps_of(meshes, occlusion_order=order)
+    (overlap,) = maps.overlaps
+    assert (overlap.front, overlap.certain) == (front, True)
+    assert shows(maps, front, 1 - front) == 1.0
 
 
 @given(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.params import CLI, RefineParams, coerce, fields_of, options_table
+from handrefiner_ext.options import options_table
+from handrefiner_ext.params import CLI, RefineParams, coerce, fields_of
 
 FIELDS = {f.name: f for f in fields(RefineParams)}
 names = pytest.mark.parametrize("name", list(FIELDS))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from handrefiner_ext.cli import build_parser
-from handrefiner_ext.params import options_table
+from handrefiner_ext.options import options_table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -15,6 +15,7 @@ from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.search.rereading import doubt, is_doubtful, reconstruct_well
+from handrefiner_ext.search.spares import Backends
 from handrefiner_ext.types import Hand, HandMesh, Refusal
 
 PARAMS = RefineParams(tiles="off")
@@ -59,7 +60,7 @@ def scattered(hand):
 def test_a_well_read_hand_is_not_read_again(scene, reconstructor):
     hand = scene.hands[0].mesh.hand
     detector = GivenReadings((turned(hand),))
-    found = reconstruct_well(scene.image, hand, detector, reconstructor, PARAMS)
+    found = reconstruct_well(scene.image, hand, Backends(detector, reconstructor), PARAMS)
     assert detector.asked == 0
     assert found.hand is hand
 
@@ -69,14 +70,16 @@ def test_the_reading_that_explains_the_picture_wins(scene, reconstructor, misrea
     hand = scene.hands[0].mesh.hand
     first = reconstructor.reconstruct(scene.image, misread(hand), PARAMS)
     detector = GivenReadings((misread(hand), hand))
-    found = reconstruct_well(scene.image, misread(hand), detector, reconstructor, PARAMS)
+    backends = Backends(detector, reconstructor)
+    found = reconstruct_well(scene.image, misread(hand), backends, PARAMS)
     assert found.hand is hand
     assert doubt(found) < doubt(first)
 
 
 def test_without_other_readings_the_first_answer_stands(scene, reconstructor):
     hand = scattered(scene.hands[0].mesh.hand)
-    found = reconstruct_well(scene.image, hand, GivenReadings(()), reconstructor, PARAMS)
+    backends = Backends(GivenReadings(()), reconstructor)
+    found = reconstruct_well(scene.image, hand, backends, PARAMS)
     assert isinstance(found, Refusal)
     assert is_doubtful(found)
 
@@ -88,7 +91,7 @@ def test_the_v_sign_of_the_fifth_picture_has_two_raised_fingers(reconstructor):
     image = np.asarray(PillowImage.open(path).convert("RGB"))
     detector = LitertDetector()
     (hand,) = detector.detect(image, PARAMS).hands
-    mesh = reconstruct_well(image, hand, detector, reconstructor, PARAMS)
+    mesh = reconstruct_well(image, hand, Backends(detector, reconstructor), PARAMS)
     assert isinstance(mesh, HandMesh)
     chains = mesh.joints_2d[1:].reshape(5, 4, 2)
     rise = (chains[:, 0, 1] - chains[:, 3, 1]) / mesh.hand.size_px

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from handrefiner_ext.hint_files import describe_hands
+from handrefiner_ext.numbering import number_of
 from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.pictures import Picture, encode_picture, encode_png
 from handrefiner_ext.types import Agreement, Decision, Hints, Image, Quality, RefineResult
@@ -18,6 +19,7 @@ def describe_hints(image: Image, hints: Hints) -> dict[str, Any]:
     mask = np.where(hints.maps.mask, 255, 0).astype(np.uint8)
     return {
         **_describe_found(image, hints),
+        "notes": list(hints.notes),
         "depth": to_text(encode_png(hints.maps.control)),
         "mask": to_text(encode_png(mask)),
         "overlay": to_text(encode_png(draw_overlay(image, hints))),
@@ -29,23 +31,22 @@ def describe_result(picture: Picture, result: RefineResult) -> dict[str, Any]:
     return {
         **_describe_found(picture.image, result.hints),
         "image": to_text(encode_picture(picture, result.image)),
-        "decisions": [_describe_decision(decision) for decision in result.decisions],
-        "notes": [*picture.notes, *result.notes],
+        "decisions": [_describe_decision(decision, result.hints) for decision in result.decisions],
+        "notes": [*picture.notes, *result.hints.notes, *result.notes],
         "candidates": [to_text(encode_png(candidate)) for candidate in result.candidates],
     }
 
 
 def _describe_found(image: Image, hints: Hints) -> dict[str, Any]:
     found = describe_hands(image, hints)
-    for number, (said, mesh) in enumerate(zip(found["hands"], hints.meshes, strict=True), start=1):
-        said["number"] = number
+    for said, mesh in zip(found["hands"], hints.meshes, strict=True):
         said["handedness_score"] = round(float(mesh.hand.handedness_score), 6)
     return found
 
 
-def _describe_decision(decision: Decision) -> dict[str, Any]:
+def _describe_decision(decision: Decision, hints: Hints) -> dict[str, Any]:
     return {
-        "number": decision.number + 1,
+        "number": number_of(decision.number, hints),
         "refined": decision.refined,
         "reason": decision.reason,
         "distance_before": _distance(decision.before),

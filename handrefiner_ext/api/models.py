@@ -107,6 +107,7 @@ Hand = record(
     "One hand; pixels, half-open boxes, pixel centres at halves.",
     number=(int, "Its number in the overlay, from 1."),
     handedness=(str, "left or right hand of the person."),
+    assumed=(bool, "Whether nobody saw it: a relaxed hand, put where the mask was drawn."),
     handedness_score=(float, "Certainty of the side, 0.5 to 1."),
     score=(float, "Certainty that it is a hand, 0 to 1."),
     box=(Box, "x0, y0, x1, y1 of its landmarks."),
@@ -116,7 +117,11 @@ Hand = record(
     mesh=(str, "What reconstructed it."),
 )
 Skipped = record(
-    "HandRefinerSkipped", "A hand left alone.", box=(Box, "Where."), reason=(str, "Why.")
+    "HandRefinerSkipped",
+    "A hand left alone.",
+    number=(Optional[int], "Its number; null where it was not counted as a hand."),  # noqa: UP045
+    box=(Box, "Where."),
+    reason=(str, "Why."),
 )
 FOUND = {
     "width": (int, "Of the picture, upright."),
@@ -128,6 +133,7 @@ HintsAnswer = record(
     "HandRefinerHints",
     "Everything known before painting.",
     **FOUND,
+    notes=(list[str], "What else is worth knowing."),
     depth=(str, "Control image, PNG as base64."),
     mask=(str, "White where pixels may change, PNG as base64."),
     overlay=(str, "The picture with what was found, PNG as base64."),

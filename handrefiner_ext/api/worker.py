@@ -12,6 +12,7 @@ from handrefiner_ext.errors import BackendUnavailable, WeightsError
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import LazyInpainter, Stages
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS, Registry
+from handrefiner_ext.search.spares import choose_spares
 from handrefiner_ext.types import Hints, ModelHome, RefineResult
 
 NO_PAINTER = (
@@ -56,11 +57,14 @@ class Worker:
             }
 
     def _stages(self, params: RefineParams) -> Stages:
+        detector = self._build(DETECTORS, params.detector)
+        reconstructor = self._build(RECONSTRUCTORS, params.mesh)
         return Stages(
-            detector=self._build(DETECTORS, params.detector),
-            reconstructor=self._build(RECONSTRUCTORS, params.mesh),
+            detector=detector,
+            reconstructor=reconstructor,
             renderer=self._build(RENDERERS, params.renderer),
             inpainter=LazyInpainter(params.backend),
+            spares=choose_spares(detector, reconstructor, params, self._build),
         )
 
     def _build(self, registry: Registry, name: str) -> Any:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from handrefiner_ext import pipeline
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.search.choosing import choose_hands
+from handrefiner_ext.search.meshing import Meshes, find_meshes
+from handrefiner_ext.search.spares import Backends
 from handrefiner_ext.types import (
     BatchReconstructor,
     Detection,
@@ -28,46 +29,65 @@ from handrefiner_ext.types import (
 
 @dataclass(frozen=True)
 class Seen:
-    """The hands of one picture, and for each that was chosen its mesh or why there is none."""
+    """The hands of one picture, those that were chosen, and their meshes or why there are none.
+
+    boxes: the parameter with which the picture was searched.
+    """
 
     detection: Detection
-    found: tuple[HandMesh | Refusal, ...]
+    boxes: str
+    hands: tuple[Hand, ...]
+    meshes: Meshes
 
 
 def see(images: Sequence[Image], params: RefineParams, stages: Stages) -> list[Seen]:
     """Detect and reconstruct; the hands of all pictures at once where the backend can."""
     detections = [stages.detector.detect(image, params) for image in images]
-    hands = [choose_hands(detection, params.hands).hands for detection in detections]
-    if not isinstance(stages.reconstructor, BatchReconstructor):
-        found = [
-            pipeline.reconstruct_all(stages, image, chosen, params)
-            for image, chosen in zip(images, hands, strict=True)
-        ]
-        return [Seen(d, tuple(f)) for d, f in zip(detections, found, strict=True)]
-    pairs = [(image, hand) for image, some in zip(images, hands, strict=True) for hand in some]
-    answers = iter(stages.reconstructor.reconstruct_all(pairs, params) if pairs else ())
-    return [
-        Seen(detection, tuple(next(answers) for _ in chosen))
-        for detection, chosen in zip(detections, hands, strict=True)
+    chosen = [
+        choose_hands(detection, params.hands, image.shape[0]).hands
+        for detection, image in zip(detections, images, strict=True)
     ]
+    given = _ask_for_all(images, chosen, params, stages)
+    return [
+        Seen(
+            detection, params.boxes, hands, find_meshes(image, hands, stages.backends, params, some)
+        )
+        for image, detection, hands, some in zip(images, detections, chosen, given, strict=True)
+    ]
+
+
+def _ask_for_all(
+    images: Sequence[Image],
+    chosen: Sequence[tuple[Hand, ...]],
+    params: RefineParams,
+    stages: Stages,
+) -> list[list[HandMesh | Refusal] | None]:
+    """What a reconstructor says that takes the hands of many pictures; None where there is none."""
+    if not isinstance(stages.reconstructor, BatchReconstructor):
+        return [None] * len(images)
+    pairs = [(image, hand) for image, some in zip(images, chosen, strict=True) for hand in some]
+    answers = iter(stages.reconstructor.reconstruct_all(pairs, params) if pairs else ())
+    return [[next(answers) for _ in some] for some in chosen]
 
 
 def recall(seen: Seen, stages: Stages) -> Stages:
     """`stages` that answer for one picture from memory what was seen, and judge anew."""
-    detector = RecallingDetector(stages.detector, seen.detection, stages.detector.name)
-    return replace(stages, detector=detector, reconstructor=RecallingReconstructor(seen.found))
+    detector = RecallingDetector(stages.detector, seen, stages.detector.name)
+    return replace(stages, detector=detector, mesher=RecallingMesher(seen))
 
 
 @dataclass
 class RecallingDetector:
-    """Remembers a picture's detection; what is asked about other pictures it looks at."""
+    """Remembers a picture's detection; for what else is asked it looks at the picture."""
 
     detector: Detector
-    detection: Detection
+    seen: Seen
     name: str
 
     def detect(self, image: Image, params: RefineParams) -> Detection:
-        return self.detection
+        if params.boxes != self.seen.boxes:
+            return self.detector.detect(image, params)
+        return self.seen.detection
 
     def redetect(
         self, image: Image, hands: tuple[Hand, ...], params: RefineParams
@@ -83,20 +103,30 @@ class RecallingDetector:
         return self.detector.examine(image, hand, views, params)
 
 
-@dataclass
-class RecallingReconstructor:
-    """Remembers the meshes of a picture's hands, in their order."""
+@dataclass(frozen=True)
+class RecallingMesher:
+    """Remembers the meshes of a picture's hands; a hand that a drawn mask adds gets its own."""
 
-    found: tuple[HandMesh | Refusal, ...]
-    name: str = "recalled"
+    seen: Seen
 
-    def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal:
-        (answer,) = self.reconstruct_all([(image, hand)], params)
-        return answer
-
-    def reconstruct_all(
-        self, hands: Sequence[tuple[Image, Hand]], params: RefineParams
-    ) -> tuple[HandMesh | Refusal, ...]:
-        if len(hands) != len(self.found):
-            raise ValueError(f"{len(self.found)} hands are remembered, not {len(hands)}.")
-        return self.found
+    def __call__(
+        self, image: Image, hands: tuple[Hand, ...], backends: Backends, params: RefineParams
+    ) -> Meshes:
+        then = {hand.landmarks.tobytes(): hand.number for hand in self.seen.hands}
+        known = {mesh.hand.number: mesh for mesh in self.seen.meshes.found}
+        refused = {refusal.number: refusal for refusal in self.seen.meshes.refused}
+        new = tuple(hand for hand in hands if hand.landmarks.tobytes() not in then)
+        added = find_meshes(image, new, backends, params)
+        meshes, refusals = list(added.found), list(added.refused)
+        for hand in hands:
+            number = then.get(hand.landmarks.tobytes())
+            if number in known:
+                mesh = known[number]
+                meshes.append(replace(mesh, hand=replace(mesh.hand, number=hand.number)))
+            elif number in refused:
+                refusals.append(replace(refused[number], number=hand.number))
+        return Meshes(
+            tuple(sorted(meshes, key=lambda mesh: mesh.hand.number)),
+            tuple(sorted(refusals, key=lambda refusal: refusal.number)),
+            (*self.seen.meshes.notes, *added.notes),
+        )

@@ -9,6 +9,7 @@ from handrefiner_ext.host.model_home import read_model_home
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, RENDERERS, Registry
+from handrefiner_ext.search.spares import choose_spares
 from handrefiner_ext.types import Inpainter, ModelHome, Renderer
 
 
@@ -25,9 +26,16 @@ def renderer_of(params: RefineParams) -> Renderer:
 def stages_with(inpainter: Inpainter, params: RefineParams) -> Stages:
     """What `params` names, with an inpainter that belongs to one picture."""
     home = read_model_home()
+
+    def build(registry: Registry, name: str) -> Any:
+        return _build(registry, name, home)
+
+    detector = _build(DETECTORS, params.detector, ModelHome())
+    reconstructor = build(RECONSTRUCTORS, params.mesh)
     return Stages(
-        detector=_build(DETECTORS, params.detector, ModelHome()),
-        reconstructor=_build(RECONSTRUCTORS, params.mesh, home),
+        detector=detector,
+        reconstructor=reconstructor,
         renderer=renderer_of(params),
         inpainter=inpainter,
+        spares=choose_spares(detector, reconstructor, params, build),
     )

@@ -17,10 +17,18 @@ from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.nested import Pass, PassFailed, Stopped, run_pass
 from handrefiner_ext.host.reports import RegionReport
 from handrefiner_ext.host.state import counted_job, undisturbed
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.render.maps import build_maps, parse_order
+from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.render.masks import unite
-from handrefiner_ext.types import Box, ControlMaps, HandMesh, Image, Mask, Renderer
+from handrefiner_ext.types import (
+    Box,
+    ControlMaps,
+    HandMesh,
+    Image,
+    Mask,
+    Renderer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +144,7 @@ class WebuiInpainter:
             tuple(crop.take(image) for image in images),
             seen.control,
             seen.mask | crop.take_mask(mask),
-            numbers,
+            tuple(number_meshes(meshes)[n] for n in numbers),
             count * params.seed_step,
             self.model,
         )
@@ -175,11 +183,9 @@ class WebuiInpainter:
     ) -> ControlMaps:
         """Depth and mask of these hands at the region's own resolution."""
         numbers, params = request
-        order = [n for n in parse_order(params.occlusion_order, len(meshes)) if n in numbers]
         local = replace(
             params,
             padding_bbox=min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING),
-            occlusion_order=",".join(str(numbers.index(n) + 1) for n in order),
         )
         return build_maps(
             [crop.move_mesh(meshes[n]) for n in numbers],

@@ -24,6 +24,7 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("padding_bbox", "mask_blur"),
         ("mesh", "renderer"),
         ("outline", "occlusion_order"),
+        ("another",),
     ),
     "ControlNet": (
         ("control_model", "control_mode"),

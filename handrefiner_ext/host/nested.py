@@ -14,9 +14,9 @@ from PIL import Image as PillowImage
 
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import controlnet
-from handrefiner_ext.host.prompts import prompt_for
 from handrefiner_ext.host.state import attribute
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.prompts import prompt_for
 from handrefiner_ext.types import Image, Mask
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class Pass:
     """What one region is painted from.
 
     images: what each candidate starts from, (H, W, 3). control: (H, W) uint8, mask: (H, W), all at
-    the region's size. numbers: its hands, counted from 0. seed_offset: added to the picture's seed;
-    every further candidate has the next one.
+    the region's size. numbers: its hands as users count them, from 1. seed_offset: added to the
+    picture's seed; every further candidate has the next one.
     """
 
     images: tuple[Image, ...]

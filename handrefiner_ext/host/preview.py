@@ -12,17 +12,22 @@ import gradio as gr
 import numpy as np
 from modules.infotext_utils import image_from_url_text
 
-from handrefiner_ext.errors import HandRefinerError
+from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host.arguments import Arguments, read_arguments
 from handrefiner_ext.host.drawn import read_drawn_mask
+from handrefiner_ext.host.layout import FIELDS
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.overlay import draw_overlay
+from handrefiner_ext.params import coerce
 from handrefiner_ext.pipeline import build_stages, hints
-from handrefiner_ext.types import Hints, Image
+from handrefiner_ext.types import HandMesh, Hints, Image
 
 log = logging.getLogger(__name__)
 NO_PICTURE = "Drop a picture here first, or take the last one that was generated."
 UNUSED_DRAWING = "What you painted counts only where Mask is drawn or union."
 USES_DRAWING = ("drawn", "union")
+ANOTHER = "another"
+PLACE_OF_ANOTHER = list(FIELDS).index(ANOTHER)
 Pictures = list[tuple[Image, str]]
 
 
@@ -33,6 +38,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         show = gr.Button(
             "Show hands", variant="primary", elem_id=f"handrefiner_{tab}_show", size="sm"
         )
+        another = gr.Button("Another mesh", elem_id=f"handrefiner_{tab}_show_another", size="sm")
     sketch = gr.Image(
         label="Picture; paint on it what may change (mask: drawn or union)",
         source="upload",
@@ -55,6 +61,12 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
     )
     show.click(
         show_hands, inputs=[*components(), sketch], outputs=[pictures, said], show_progress=True
+    )
+    another.click(
+        show_another,
+        inputs=[*components(), sketch],
+        outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
+        show_progress=True,
     )
     script.on_after_component(partial(_connect_gallery, take, sketch), elem_id=f"{tab}_gallery")
     return sketch
@@ -81,6 +93,21 @@ def show_hands(*values: object) -> tuple[Any, str]:
         log.exception("HandRefiner's preview failed")
         pictures, text = [], f"The preview failed: {type(error).__name__}: {error}"
     return gr.update(value=pictures, visible=bool(pictures)), _paragraphs(text)
+
+
+def show_another(*values: object) -> tuple[int, Any, str]:
+    """The same with the next mesh of every hand, after the last one again the best; its number."""
+    number = _next_mesh(values[PLACE_OF_ANOTHER])
+    chosen = [*values[:PLACE_OF_ANOTHER], number, *values[PLACE_OF_ANOTHER + 1 :]]
+    return number, *show_hands(*chosen)
+
+
+def _next_mesh(shown: object) -> int:
+    try:
+        number = int(coerce(FIELDS[ANOTHER], shown)) + 1
+        return int(coerce(FIELDS[ANOTHER], number))
+    except InvalidParameter:
+        return 0
 
 
 def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
@@ -113,17 +140,27 @@ def picture_of(arguments: Arguments) -> Image | None:
 def describe(seen: Hints) -> str:
     """The hands by their numbers, what was refused and why, one line each."""
     lines = [
-        f"{number}: {mesh.handedness} hand, score {mesh.hand.score:.2f}, "
-        f"fit {mesh.reprojection_error:.1%} of its size, box {', '.join(map(str, mesh.hand.box))}"
-        for number, mesh in enumerate(seen.meshes, start=1)
+        f"{number}: {mesh.handedness} hand, {_describe_fit(mesh)}, "
+        f"box {', '.join(map(str, mesh.hand.box))}"
+        for number, mesh in zip(number_meshes(seen.meshes), seen.meshes, strict=True)
     ]
     refused = (*seen.detection.refused, *seen.refused)
-    lines += [f"Left alone: {refusal.reason}" for refusal in refused]
+    lines += [
+        f"{f'{refusal.number}: left' if refusal.number else 'Left'} alone: {refusal.reason}"
+        for refusal in refused
+    ]
     lines += [overlap.reason for overlap in seen.maps.overlaps if not overlap.certain]
+    lines += seen.notes
     if not seen.meshes:
         advice = "Lower the thresholds, turn tiles on, or give its box under Hand boxes."
         lines.insert(0, f"No hand was found. {advice}")
     return "\n".join(lines)
+
+
+def _describe_fit(mesh: HandMesh) -> str:
+    if mesh.hand.assumed:
+        return "assumed at rest because you painted there and none was seen"
+    return f"score {mesh.hand.score:.2f}, fit {mesh.reprojection_error:.1%} of its size"
 
 
 def _paragraphs(text: str) -> str:

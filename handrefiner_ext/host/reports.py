@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from handrefiner_ext.numbering import number_of
 from handrefiner_ext.types import Decision, Image, RefineResult, Refusal
 
 NONE_FOUND = "none found"
@@ -35,16 +36,18 @@ def describe(result: RefineResult, regions: tuple[RegionReport, ...]) -> Picture
     problems = {n: r.problem for r in regions if r.problem for n in r.numbers}
     words, refined = [], 0
     for decision in result.decisions:
-        side = result.hints.meshes[decision.number].handedness
+        hand = result.hints.meshes[decision.number].hand
+        side = f"{hand.handedness} assumed" if hand.assumed else hand.handedness
         problem = problems.get(decision.number)
         gone_well = decision.refined and problem is None
         refined += gone_well
         outcome = _say_refined(decision)
         if not gone_well:
             outcome = f"kept ({_fragment(problem or decision.reason)})"
-        words.append(f"{decision.number + 1} {side} {outcome}")
+        words.append(f"{number_of(decision.number, result.hints)} {side} {outcome}")
     refusals = (*result.hints.refused, *result.hints.detection.refused)
-    words += [f"left alone ({_fragment(refusal.reason)})" for refusal in _distinct(refusals)]
+    words += [_refusal_words(refusal) for refusal in _distinct(refusals)]
+    words += map(_fragment, result.hints.notes)
     return PictureReport(
         "; ".join(words) or NONE_FOUND, refined, tuple(dict.fromkeys(problems.values()))
     )
@@ -69,7 +72,12 @@ def fail(reason: str) -> PictureReport:
 
 
 def _distinct(refusals: tuple[Refusal, ...]) -> list[Refusal]:
-    return list({refusal.reason: refusal for refusal in refusals}.values())
+    return list({(refusal.number, refusal.reason): refusal for refusal in refusals}.values())
+
+
+def _refusal_words(refusal: Refusal) -> str:
+    number = f"{refusal.number} " if refusal.number else ""
+    return f"{number}left alone ({_fragment(refusal.reason)})"
 
 
 def _fragment(sentence: str) -> str:

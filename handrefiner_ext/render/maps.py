@@ -7,11 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.control import shade_control
 from handrefiner_ext.render.masks import DrawnParts, MaskMaker, Region
 from handrefiner_ext.render.occlusion import arrange, find_owners
-from handrefiner_ext.types import ControlMaps, FloatArray, HandMesh, Image, Mask, Renderer
+from handrefiner_ext.types import (
+    ControlMaps,
+    FloatArray,
+    HandMesh,
+    Image,
+    Mask,
+    Renderer,
+)
 
 FOCAL_PER_SIDE = 1.2
 """Assumed focal length over the picture's long side: a field of view of 45°, as pictures of people
@@ -34,7 +42,7 @@ def build_maps(
     order of hands that overlap. Raises InvalidParameter where a request does not fit the picture.
     """
     _check_drawn_mask(drawn_mask, image_size, params.mask)
-    requested = parse_order(params.occlusion_order, len(meshes))
+    requested = order_meshes(params.occlusion_order, meshes)
     layers = tuple(renderer.render(mesh, *image_size) for mesh in meshes)
     arrangement = arrange(layers, _distances(meshes, image_size), requested, image)
     owner = find_owners(layers, arrangement, image_size)
@@ -47,11 +55,14 @@ def build_maps(
     return ControlMaps(layers, owner, control, mask, hand_masks, arrangement.overlaps)
 
 
-def parse_order(text: str, count: int) -> tuple[int, ...]:
-    """ "2,1" -> (1, 0): hands as users number them, from 1, nearest first.
+def order_meshes(text: str, meshes: Sequence[HandMesh]) -> tuple[int, ...]:
+    """ "2,1" -> (1, 0): places of the meshes, nearest first; of hands that have one."""
+    places = {number: place for place, number in enumerate(number_meshes(meshes))}
+    return tuple(places[number] for number in parse_order(text) if number in places)
 
-    A picture without hands has no order, whatever was asked for.
-    """
+
+def parse_order(text: str) -> tuple[int, ...]:
+    """ "2,1" -> (2, 1): hands as users number them, from 1, nearest first."""
     try:
         numbers = [int(word) for word in text.split(",")] if text.strip() else []
     except ValueError:
@@ -61,12 +72,20 @@ def parse_order(text: str, count: int) -> tuple[int, ...]:
             f"occlusion_order = {text!r} is not possible; it must be the numbers of hands, each "
             f"once, from the nearest to the farthest, such as 2,1."
         )
-    if count and max(numbers, default=0) > count:
+    return tuple(numbers)
+
+
+def check_order(text: str, count: int) -> None:
+    """Raise InvalidParameter where `text` names a hand beyond the `count` that were found.
+
+    A picture without hands has no order, whatever was asked for.
+    """
+    highest = max(parse_order(text), default=0)
+    if count and highest > count:
         raise InvalidParameter(
-            f"occlusion_order = {text!r} names hand {max(numbers)}, but this picture's hands are "
+            f"occlusion_order = {text!r} names hand {highest}, but this picture's hands are "
             f"numbered from 1 to {count}."
         )
-    return tuple(n - 1 for n in numbers) if count else ()
 
 
 def _check_drawn_mask(drawn: Mask | None, image_size: tuple[int, int], kind: str) -> None:

@@ -1,48 +1,119 @@
-"""Which of the hands found are repainted: all, one side, or some numbers."""
+"""Which of the hands found are repainted; the one grammar of the parameter `hands`.
+
+    hands = part {"," part}        a hand is chosen by any of the parts
+    part  = ["-"] word {" " word}  all the words hold; with a minus the hands are left out
+    word  = number | all | left | right | upper | lower | >pixels | <pixels
+          | largest | smallest | leftmost | rightmost | topmost | bottommost
+
+The words of the last line pick one hand of those that the part's other words leave. Where every
+part leaves out, the rest is chosen.
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.types import Detection, Hand, Refusal
 
 ALL = "all"
-SIDES = ("left", "right")
+NUMBER = re.compile(r"0*[1-9][0-9]{0,5}", re.ASCII)
+SIZE = re.compile(r"([<>])([0-9]{1,6})", re.ASCII)
+
+Filter = Callable[[Hand, int], bool]
+"""Whether a word holds for a hand of a picture of that height."""
+FILTERS: Mapping[str, Filter] = {
+    ALL: lambda hand, height: True,
+    "left": lambda hand, height: hand.handedness == "left",
+    "right": lambda hand, height: hand.handedness == "right",
+    "upper": lambda hand, height: _middle_y(hand) < height / 2,
+    "lower": lambda hand, height: _middle_y(hand) >= height / 2,
+}
+EXTREMES: Mapping[str, Callable[[Hand], float]] = {
+    "largest": lambda hand: -hand.size_px,
+    "smallest": lambda hand: hand.size_px,
+    "leftmost": lambda hand: float(hand.landmarks[:, 0].min()),
+    "rightmost": lambda hand: -float(hand.landmarks[:, 0].max()),
+    "topmost": lambda hand: float(hand.landmarks[:, 1].min()),
+    "bottommost": lambda hand: -float(hand.landmarks[:, 1].max()),
+}
+"""What is least for the hand that a word means."""
 
 
-def parse_hands(text: str) -> frozenset[int] | None:
-    """Numbers from 1 in `hands`; None where it names all hands or a side.
+@dataclass(frozen=True)
+class Part:
+    """Words that must all hold; `leaves_out`: for the hands that are not to be repainted."""
 
-    Raises InvalidParameter for anything else.
-    """
-    word = text.strip().lower()
-    if word in ("", ALL, *SIDES):
-        return None
-    numbers = [part.strip() for part in word.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in numbers):
+    words: tuple[str, ...]
+    leaves_out: bool = False
+
+    def select(self, hands: tuple[Hand, ...], height: int) -> frozenset[int]:
+        """Numbers of the hands that it means, in a picture of that height."""
+        left = list(hands)
+        for word in (w for w in self.words if w not in EXTREMES):
+            left = [hand for hand in left if _holds(word, hand, height)]
+        for word in (w for w in self.words if w in EXTREMES):
+            left = sorted(left, key=EXTREMES[word])[:1]
+        return frozenset(hand.number for hand in left)
+
+
+def parse_hands(text: str) -> tuple[Part, ...]:
+    """The parts of `hands`; nothing written means all. InvalidParameter for anything else."""
+    written = re.sub(r"([<>-])\s+", r"\1", text.strip().lower()) or ALL
+    return tuple(_parse_part(part.strip(), text) for part in written.split(","))
+
+
+def _parse_part(part: str, text: str) -> Part:
+    leaves_out = part.startswith("-")
+    words = tuple(part.removeprefix("-").split())
+    numbers = [word for word in words if NUMBER.fullmatch(word)]
+    known = [word for word in words if word in FILTERS or word in EXTREMES or SIZE.fullmatch(word)]
+    if not words or len(numbers) + len(known) < len(words) or len(numbers) > 1:
         raise InvalidParameter(
-            f"hands = {text!r} is not possible; it must be all, left, right, or numbers of hands "
-            "counted from the left, such as 1,3."
+            f"hands = {text!r} is not possible; it must be words with commas between them, such as "
+            f"'all,-2' or 'left >120, largest': numbers of hands counted from the left, >pixels, "
+            f"<pixels, {', '.join((*FILTERS, *EXTREMES))}; a minus leaves hands out."
         )
-    return frozenset(int(part) for part in numbers)
+    return Part(words, leaves_out)
 
 
-def choose_hands(detection: Detection, hands: str) -> Detection:
-    """The detection with the hands that were not asked for among the refused ones."""
-    numbers, side = parse_hands(hands), hands.strip().lower()
-    kept, left_out = [], []
-    for number, hand in enumerate(detection.hands, start=1):
-        if numbers is not None:
-            wanted = number in numbers
-        else:
-            wanted = side not in SIDES or hand.handedness == side
-        if wanted:
-            kept.append(hand)
-        else:
-            left_out.append(_leave_out(hand, number, hands))
-    return Detection(tuple(kept), (*detection.refused, *left_out))
+def choose_hands(detection: Detection, hands: str, height: int) -> Detection:
+    """The detection, its hands numbered, those that were not asked for among the refused ones.
 
-
-def _leave_out(hand: Hand, number: int, hands: str) -> Refusal:
-    return Refusal(
-        hand.box, f"Hand {number} ({hand.handedness}) is not among those chosen by hands {hands}."
+    height: of the picture, pixels.
+    """
+    parts = parse_hands(hands)
+    numbered = tuple(replace(hand, number=n) for n, hand in enumerate(detection.hands, start=1))
+    wanted, unwanted = (
+        frozenset[int]().union(
+            *(part.select(numbered, height) for part in parts if part.leaves_out is leaves_out)
+        )
+        for leaves_out in (False, True)
     )
+    if all(part.leaves_out for part in parts):
+        wanted = frozenset(hand.number for hand in numbered)
+    chosen = wanted - unwanted
+    left_out = (_leave_out(hand, hands) for hand in numbered if hand.number not in chosen)
+    kept = tuple(hand for hand in numbered if hand.number in chosen)
+    return Detection(kept, (*detection.refused, *left_out))
+
+
+def _holds(word: str, hand: Hand, height: int) -> bool:
+    if word in FILTERS:
+        return FILTERS[word](hand, height)
+    size = SIZE.fullmatch(word)
+    if size is None:
+        return hand.number == int(word)
+    limit = int(size[2])
+    return hand.size_px > limit if size[1] == ">" else hand.size_px < limit
+
+
+def _middle_y(hand: Hand) -> float:
+    return float(hand.landmarks[:, 1].min() + hand.landmarks[:, 1].max()) / 2
+
+
+def _leave_out(hand: Hand, hands: str) -> Refusal:
+    reason = f"This {hand.handedness} hand is not among those chosen by hands {hands}."
+    return Refusal(hand.box, reason, hand.number)

@@ -59,13 +59,14 @@ class OpenHandReconstructor:
                 f"{fit.reprojection_error:.0%} of the hand's size; "
                 f"{MAX_REPROJECTION_ERROR:.0%} is allowed.",
             )
-        if not params.outline:
-            return self._mesh(hand, placing, fit)
-        outline = look_at_outline(self.kinematics, fit.pose, image, placing)
+        strain = fit.cost
+        outline = None
+        if params.outline:
+            outline = look_at_outline(self.kinematics, fit.pose, image, placing)
         if outline is None:
-            return self._mesh(hand, placing, fit)
+            return self._mesh(hand, placing, fit, strain)
         fit = self._follow(outline, target, fit)
-        mesh = self._mesh(hand, placing, fit)
+        mesh = self._mesh(hand, placing, fit, strain)
         disagreement = outline.disagreement(self.kinematics, fit.pose)
         return replace(mesh, outline_disagreement=disagreement)
 
@@ -78,7 +79,7 @@ class OpenHandReconstructor:
                 fit = self.fitter.fit(replace(target, contour=contour), fit.pose)
         return fit if fit.reprojection_error <= MAX_REPROJECTION_ERROR else first
 
-    def _mesh(self, hand: Hand, placing: Placing, fit: Fit) -> HandMesh:
+    def _mesh(self, hand: Hand, placing: Placing, fit: Fit, strain: float) -> HandMesh:
         pose = fit.pose
         mirror = MIRROR if hand.handedness == "left" else np.ones(3)
         turn = pose.rotation.T * mirror
@@ -92,6 +93,7 @@ class OpenHandReconstructor:
             camera=WeakPerspective(pose.scale * hand.size_px, float(shift[0]), float(shift[1])),
             reprojection_error=fit.reprojection_error,
             backend=self.name,
+            strain=strain,
         )
 
 

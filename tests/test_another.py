@@ -1,0 +1,216 @@
+"""Another mesh where the depth map is bad: different ones, the same each time, counted round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from detect_pictures import drawn
+
+from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.host.reports import describe
+from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pipeline import Stages, hints, refine
+from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
+from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.search.another import DIFFERENT, distance, find_others, mirror_depth
+from handrefiner_ext.search.rereading import reconstruct_well
+from handrefiner_ext.search.sides import take_for_other_side
+from handrefiner_ext.search.spares import Backends, Spares, choose_spares
+from handrefiner_ext.types import HandMesh, Refusal
+
+PARAMS = RefineParams(tiles="off", mask_blur=0)
+
+
+@dataclass
+class Refuser:
+    """A reconstructor that takes all hands at once and refuses each."""
+
+    name: str = "refuser"
+
+    def reconstruct(self, image, hand, params):
+        return Refusal(hand.box, "It is too dark.")
+
+    def reconstruct_all(self, hands, params):
+        return tuple(self.reconstruct(image, hand, params) for image, hand in hands)
+
+
+class Copyist:
+    """Paints the picture as it is."""
+
+    name = "copyist"
+
+    def paint(self, image, meshes, maps, params):
+        return 255 - image
+
+
+@pytest.fixture(scope="module")
+def backends():
+    return Backends(LitertDetector(), OpenHandReconstructor())
+
+
+@pytest.fixture(scope="module")
+def stages(backends):
+    return Stages(backends.detector, backends.reconstructor, RasterRenderer(), Copyist())
+
+
+@pytest.fixture(scope="module")
+def image():
+    return drawn(10_003, 512, 512, (256, 256, 220.0)).image
+
+
+@pytest.fixture(scope="module")
+def others(image, backends):
+    (hand,) = backends.detector.detect(image, PARAMS).hands
+    best = reconstruct_well(image, hand, backends, PARAMS)
+    return find_others(image, hand, best, backends, PARAMS)
+
+
+def mesh_of(stages, image, number):
+    seen = hints(image, replace(PARAMS, another=number), stages)
+    (mesh,) = seen.meshes
+    return mesh, seen.notes
+
+
+def test_all_meshes_of_a_hand_differ_and_the_best_comes_first(others, stages, image):
+    assert len(others) >= 3
+    apart = [distance(a, b) for n, a in enumerate(others) for b in others[:n]]
+    assert min(apart) >= DIFFERENT
+    best, notes = mesh_of(stages, image, 0)
+    np.testing.assert_array_equal(best.vertices, others[0].vertices)
+    assert notes == ()
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_number_means_the_same_mesh_each_time_and_counts_round(others, stages, image, number):
+    mesh, (note,) = mesh_of(stages, image, number)
+    place = number % len(others)
+    np.testing.assert_array_equal(mesh.vertices, others[place].vertices)
+    assert mesh.hand.number == 1
+    assert f"Hand 1 has {len(others)} different meshes" in note
+    assert (f"counts round to number {place}" in note) == (number >= len(others))
+
+
+def test_the_mirrored_reading_looks_the_same_and_is_as_far_in_front_as_it_was_behind(others):
+    hand = others[0].hand
+    mirrored = OpenHandReconstructor().reconstruct(
+        np.zeros((512, 512, 3), np.uint8), mirror_depth(hand), replace(PARAMS, outline=False)
+    )
+    straight = OpenHandReconstructor().reconstruct(
+        np.zeros((512, 512, 3), np.uint8), hand, replace(PARAMS, outline=False)
+    )
+    assert mirrored.handedness != hand.handedness
+    np.testing.assert_allclose(mirrored.joints_2d, straight.joints_2d, atol=0.5)
+    depth = straight.joints[:, 2] * straight.camera.scale
+    turned = mirrored.joints[:, 2] * mirrored.camera.scale
+    np.testing.assert_allclose(turned, -depth, atol=1.0)
+    assert distance(mirrored, straight) > DIFFERENT
+
+
+def test_another_reconstructor_steps_in_and_is_named(image, stages):
+    chosen = Refuser()
+    spares = choose_spares(stages.detector, chosen, PARAMS)
+    asked = replace(stages, reconstructor=chosen, spares=spares)
+    seen = hints(image, PARAMS, asked)
+    assert [mesh.backend for mesh in seen.meshes] == ["open_hand"]
+    assert seen.notes == (
+        "Hand 1: open_hand stepped in for refuser, which refused it: It is too dark.",
+    )
+    assert "open_hand stepped in" in describe(refine(image, PARAMS, asked), ()).words
+    without = hints(image, PARAMS, replace(asked, spares=Spares()))
+    assert [refusal.number for refusal in without.refused] == [1]
+
+
+def test_spares_are_other_detectors_under_auto_only_and_built_where_they_can_be(stages):
+    spares = choose_spares(stages.detector, stages.reconstructor, PARAMS)
+    assert spares.detector_names == ("mediapipe",)
+    assert spares.reconstructors == ()
+    named = choose_spares(stages.detector, stages.reconstructor, replace(PARAMS, detector="litert"))
+    assert named.detectors == ()
+
+    def refuse(registry, name):
+        raise BackendUnavailable(f"{registry.kind} {name} is not here.")
+
+    assert choose_spares(stages.detector, Refuser(), PARAMS, refuse).detectors == ()
+    built = choose_spares(stages.detector, Refuser(), PARAMS, lambda registry, name: name)
+    assert (built.detectors, built.reconstructors) == (("mediapipe",), ("open_hand",))
+    assert {DETECTORS.kind, RECONSTRUCTORS.kind} == {"detector", "mesh"}
+
+
+def test_a_doubtful_hand_is_shown_to_the_spare_detector(image, backends):
+    (hand,) = backends.detector.detect(image, PARAMS).hands
+    points = np.random.default_rng(0).uniform(100, 400, (21, 2))
+    misread = replace(hand, landmarks=points)
+
+    class Blind:
+        name = "blind"
+
+        def reread(self, image, hand, params):
+            return ()
+
+    class Seeing(Blind):
+        def reread(self, image, _, params):
+            return (hand,)
+
+    spares = Spares(("seeing",), (), lambda registry, name: Seeing())
+    alone = reconstruct_well(image, misread, Backends(Blind(), backends.reconstructor), PARAMS)
+    assert isinstance(alone, Refusal)
+    helped = Backends(Blind(), backends.reconstructor, spares)
+    found = reconstruct_well(image, misread, helped, PARAMS)
+    assert found.hand is hand
+
+
+SEEDS = range(10_000, 10_012)
+
+
+def test_a_wrong_side_is_mended_and_a_right_one_stays(backends):
+    mended = tried = 0
+    for seed in SEEDS:
+        image = drawn(seed, 512, 512, (256, 256, 240.0)).image
+        for hand in backends.detector.detect(image, PARAMS).hands[:1]:
+            unsure = replace(hand, handedness_score=0.6)
+            kept = reconstruct_well(image, unsure, backends, PARAMS)
+            assert isinstance(kept, HandMesh)
+            assert kept.handedness == hand.handedness
+            wrong = take_for_other_side(unsure)
+            found = reconstruct_well(image, wrong, backends, PARAMS)
+            tried += 1
+            mended += found.handedness == hand.handedness
+    assert tried >= 10
+    assert mended >= 0.8 * tried
+
+
+def test_a_sure_side_is_believed(image, backends):
+    (hand,) = backends.detector.detect(image, PARAMS).hands
+    wrong = replace(take_for_other_side(hand), handedness_score=0.99)
+
+    class Own:
+        name = "own"
+
+        def reread(self, image, hand, params):
+            return ()
+
+    asked = Backends(Own(), backends.reconstructor)
+    found = reconstruct_well(image, wrong, asked, PARAMS)
+    assert isinstance(found, Refusal) or found.handedness == wrong.handedness
+
+
+def test_a_mended_side_is_said(image, stages, monkeypatch):
+    (hand,) = stages.detector.detect(image, PARAMS).hands
+    wrong = replace(take_for_other_side(hand), handedness_score=0.6)
+    detect = type(stages.detector).detect
+
+    def misread(self, image, params):
+        return replace(detect(self, image, params), hands=(wrong,))
+
+    monkeypatch.setattr(type(stages.detector), "detect", misread)
+    seen = hints(image, PARAMS, stages)
+    assert [mesh.handedness for mesh in seen.meshes] == [hand.handedness]
+    (note,) = seen.notes
+    assert note == (
+        f"Hand 1: it looked like a {wrong.handedness} hand, but a {hand.handedness} one fits "
+        "better."
+    )
