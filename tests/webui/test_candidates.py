@@ -1,0 +1,49 @@
+"""Candidates and qualities on a real host: one batch a region, each with the next seed."""
+
+from __future__ import annotations
+
+import re
+
+from generation import GENTLE, alike, as_mask, changed, encode, img2img
+
+COUNT = 3
+
+
+def test_candidates_have_the_next_seeds_and_the_best_one_is_kept(host, woman):
+    alone = img2img(host, woman, GENTLE)
+    hands = {**GENTLE, "candidates": COUNT, "extra_images": True}
+    on = img2img(host, woman, hands)
+    candidates, mask = on.images[-COUNT:], as_mask(on.images[-COUNT - 2])
+    kept = re.search(r"1 right refined as candidate (\d) from quality [\d.]+ to [\d.]+", on.hands)
+    assert kept is not None, on.hands
+    assert alike(on.image, candidates[int(kept[1]) - 1])
+    assert alike(candidates[0], alone.image)
+    for number, candidate in enumerate(candidates):
+        assert not changed(candidate, candidates[0])[~mask].any()
+        assert not any(alike(candidate, other) for other in candidates[:number])
+    assert "candidate 3" in on.texts[-1]
+    again = img2img(host, woman, hands)
+    for first, second in zip(candidates, again.images[-COUNT:], strict=True):
+        assert alike(first, second)
+
+
+def test_a_good_hand_is_left_alone(host, woman):
+    plain = img2img(host, woman)
+    on = img2img(host, woman, {**GENTLE, "skip_good": 0.01})
+    assert "skip_good" in on.hands
+    assert alike(on.image, plain.image)
+
+
+def test_a_wrong_number_of_candidates_is_refused(host):
+    body = {"alwayson_scripts": {"HandRefiner": {"args": [{"enabled": True, "candidates": 9}]}}}
+    answer = host.ask("POST", "/sdapi/v1/txt2img", body)
+    assert answer.status == 422
+    assert "candidates" in str(answer.body)
+
+
+def test_the_route_says_the_qualities(host, woman):
+    request = {"image": encode(woman), "backend": "draft", "keep_best": True}
+    said = host.post("/handrefiner/v1/refine", request)
+    (decision,) = said["decisions"]
+    assert 0.0 < decision["quality_before"]["score"] <= 1.0
+    assert {"form", "anatomy"} <= set(decision["quality_before"]["parts"])
