@@ -15,8 +15,9 @@ from browser import FLAGS, LONG_MS, WebuiPage, find_chromium, keep_screenshot, o
 from PIL import Image, PngImagePlugin
 from running_host import Host
 
+from handrefiner_ext.host.layout import TABS as FOLDS
+
 TABS = ("txt2img", "img2img")
-FOLDS = ("Hands", "Mesh and mask", "ControlNet", "Painting")
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,14 @@ from modules import processing, scripts, shared
 from PIL import Image
 
 from handrefiner_ext.host import backends, controlnet, inpainter
+from handrefiner_ext.host.model_home import read_model_home
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
+from handrefiner_ext.types import ModelHome
 
 IMG2IMG = processing.StableDiffusionProcessingImg2Img
 INNER = "_handrefiner_inner"
+HOMES = {DETECTORS: ModelHome, RECONSTRUCTORS: read_model_home}
+"""Where the backends of a registry look for files; with these they are those of the requests."""
 
 
 def inside(owner, name, fake):
@@ -63,16 +67,22 @@ def give_images(images):
     return mock.patch.object(processing, "process_images", process_images)
 
 
+@contextlib.contextmanager
 def lose(registry):
-    """A backend whose package is gone; those built before are forgotten."""
-    backends._build.cache_clear()
+    """A backend whose package is gone; what was built before stays, for the next request."""
     where = {name: "a_package_that_is_gone.module:Backend" for name in registry.where}
-    return mock.patch.object(registry, "where", where)
+    built = backends._build
+
+    def build(asked, name, home):
+        return asked.build(name, home=home) if asked is registry else built(asked, name, home)
+
+    gone = mock.patch.object(registry, "where", where)
+    with gone, mock.patch.object(backends, "_build", build):
+        yield
 
 
 def break_backend(registry, method, error):
-    backends._build.cache_clear()
-    backend = type(registry.build("auto"))
+    backend = type(backends._build(registry, "auto", HOMES[registry]()))
     return mock.patch.object(backend, method, fail(error))
 
 
@@ -136,4 +146,3 @@ class Faults(scripts.Script):
         stack = vars(p).pop("_fault", None)
         if stack is not None:
             stack.close()
-            backends._build.cache_clear()
