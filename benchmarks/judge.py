@@ -43,6 +43,7 @@ from handrefiner_ext.judge.quality import MALFORMED_BELOW
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages, build_meter, refine
 from handrefiner_ext.registry import RECONSTRUCTORS, RENDERERS
+from handrefiner_ext.search.glance import Glance
 from handrefiner_ext.types import Hand, Image
 
 FOREIGN_HAND = Path(__file__).parent / "data" / "webxr_generic_hand_right.glb"
@@ -194,10 +195,10 @@ def time_guard(twins: Sequence[Twins], detector: LitertDetector) -> float:
     """Milliseconds that before and after cost for one hand: agreement and quick quality."""
     spent = []
     for pair in twins:
-        mesh = (pair.truth,)
         start = time.perf_counter()
-        measure_agreement(detector, pair.good, mesh, PARAMS)
-        build_meter().measure(detector, pair.good, (pair.truth.hand,), PARAMS, thorough=False)
+        once = Glance(detector, detector.name)
+        measure_agreement(once, pair.good, (pair.truth,), PARAMS)
+        build_meter().measure(once, pair.good, (pair.truth.hand,), PARAMS, thorough=False)
         spent.append(1e3 * (time.perf_counter() - start))
     return float(np.median(spent))
 

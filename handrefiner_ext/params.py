@@ -297,7 +297,7 @@ class RefineParams:
         step=0.05,
     )
     keep_margin: float = knob(
-        0.05,
+        0.1,
         "Keep margin",
         "By how much a new hand's quality must exceed the old one's to be kept under Keep best.",
         ge=0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 
 import numpy as np
@@ -17,6 +17,7 @@ from handrefiner_ext.render.maps import build_maps, check_order, parse_order
 from handrefiner_ext.search.asking import Advising, Preparing
 from handrefiner_ext.search.choosing import choose_hands, parse_hands
 from handrefiner_ext.search.forcing import USES_DRAWING, force_hands
+from handrefiner_ext.search.glance import Glance
 from handrefiner_ext.search.meshing import Mesher, find_meshes
 from handrefiner_ext.search.policies import carry_out
 from handrefiner_ext.search.spares import Backends, Spares, choose_spares
@@ -168,6 +169,7 @@ def repaint(
     if not seen.meshes:
         return RefineResult(image, seen)
     places = tuple(mesh.hand for mesh in seen.meshes)
+    stages = replace(stages, detector=Glance(stages.detector, stages.detector.name))
     task = Task(
         image,
         seen,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hand_scenes import BOTH, FloodPainter, make_stages, picture_with
+from hand_scenes import BOTH, BrightDetector, FloodPainter, make_stages, picture_with
 
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import LazyInpainter, refine
@@ -110,6 +110,25 @@ def test_without_keep_best_nothing_is_rated_and_the_new_hand_stays():
     assert meter.asked == []
 
 
+def test_agreement_and_quality_share_one_look_at_each_picture():
+    @dataclass
+    class Counting(BrightDetector):
+        looks: int = 0
+
+        def redetect(self, image, hands, params):
+            self.looks += 1
+            return super().redetect(image, hands, params)
+
+    class Looking(GreenMeter):
+        def measure(self, detector, image, hands, params, thorough):
+            assert all(detector.redetect(image, hands, params))
+            return super().measure(detector, image, hands, params, thorough)
+
+    detector = Counting()
+    run(replace(PARAMS, keep_best=True), detector=detector, meter=Looking())
+    assert detector.looks == 2, "before and after"
+
+
 def test_a_better_drawn_hand_that_is_not_the_meshs_is_not_kept():
     params = replace(PARAMS, keep_best=True)
     image, result = run(params, inpainter=FloodPainter(), judge=FarJudge(200))
@@ -133,7 +152,7 @@ def test_a_lost_hand_is_no_candidate_however_well_it_is_drawn():
 
 
 def test_with_keep_best_the_best_candidate_must_beat_the_original():
-    params = replace(PARAMS, candidates=4, keep_best=True)
+    params = replace(PARAMS, candidates=4, keep_best=True, keep_margin=0.05)
     image, result = run(params, inpainter=SeedPainter(), meter=GreenMeter(before=0.7))
     left, right = result.decisions
     assert (left.refined, right.refined) == (False, True)
