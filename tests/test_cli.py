@@ -53,13 +53,25 @@ def test_the_json_says_what_the_pipeline_found(pictures, tmp_path, tiny_stages):
     assert set(said) == {"image", "width", "height", "hands", "skipped"}
     found = BrightDetector().detect(image, None).hands
     (hand,) = said["hands"]
-    keys = ("handedness", "score", "box", "landmarks", "joints_2d", "reprojection_error", "mesh")
+    keys = (
+        "number",
+        "handedness",
+        "assumed",
+        "score",
+        "box",
+        "landmarks",
+        "joints_2d",
+        "reprojection_error",
+        "mesh",
+    )
     assert tuple(hand) == keys
     assert (hand["handedness"], hand["score"], hand["mesh"]) == ("right", 0.8, "plate")
     assert hand["box"] == list(found[0].box)
     np.testing.assert_allclose(hand["landmarks"], found[0].landmarks, atol=1e-3)
     np.testing.assert_allclose(hand["joints_2d"], found[0].landmarks, atol=1e-3)
-    assert [set(s) for s in said["skipped"]] == [{"box", "reason"}] * 2
+    assert [set(s) for s in said["skipped"]] == [{"number", "box", "reason"}] * 2
+    assert (hand["number"], hand["assumed"]) == (1, False)
+    assert [s["number"] for s in said["skipped"]] == [None, 2]
     assert [s["reason"] for s in said["skipped"]] == [
         "Too bright in its corner, 255 of 255.",
         "No plausible hand fits.",
