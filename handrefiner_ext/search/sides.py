@@ -22,8 +22,8 @@ SURE_SIDE = 0.95
 LEAST_GAIN = 0.5
 """Strain that the other side must save for a second look to be worth while."""
 MARGIN = 1.0
-"""Odds (natural logarithm) that must speak for the other side. On 180 rendered hands 4 of 7 wrong
-sides were mended, and no right one was changed."""
+"""Odds (natural logarithm) that must speak for the other side. Of 400 rendered
+hands of the validation split, half of them a foreign model's, 7 sides were mended and 3 spoilt."""
 FEWEST_ODDS = 0.02
 
 OTHER: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
