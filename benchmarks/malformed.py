@@ -12,20 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scenes import (
-    MIRROR,
-    HandModel,
-    Placement,
-    random_angles,
-    random_rotation,
-    random_shape,
-)
+from scenes import MIRROR, PosedHand
 from trimesh import Trimesh
 
-from handrefiner_ext.geometry.boxes import bounding_box
-from handrefiner_ext.mesh.open_hand.anatomy import load_anatomy
 from handrefiner_ext.mesh.open_hand.model import ABDUCTION, FLEXION, OpenHand
-from handrefiner_ext.types import FloatArray, Hand, Handedness, HandMesh, WeakPerspective
+from handrefiner_ext.types import FloatArray
 
 LONG_FINGERS = (1, 2, 3, 4)
 THUMB, LITTLE = 0, 4
@@ -41,71 +32,9 @@ class Surface:
     extra: tuple[tuple[FloatArray, Faces], ...] = ()
 
 
-@dataclass(frozen=True)
-class PosedHand:
-    """A hand model in a pose, and how it lies in the picture.
-
-    angles: (5, 3, 3) radians. turn: (3, 3), applied from the right, mirror included.
-    """
-
-    model: OpenHand
-    side: Handedness
-    shape: FloatArray
-    angles: FloatArray
-    turn: FloatArray
-    camera: WeakPerspective
-
-    def skin(self, angles: FloatArray | None = None) -> FloatArray:
-        """(n, 3) vertices in the hand's frame, in this pose or with other angles."""
-        return self.model.skin(self.shape, self._pose(angles))
-
-    def joints(self, angles: FloatArray | None = None) -> FloatArray:
-        """(21, 3) joints in the hand's frame."""
-        return np.asarray(self._pose(angles).joints)
-
-    def well_formed(self) -> Surface:
-        return Surface(self.skin(), self.model.faces.astype(np.int64))
-
-    def mesh(self) -> HandMesh:
-        """The well-formed hand with the exact landmarks; the faulty one has no others."""
-        joints = self._pose().landmarks @ self.turn
-        landmarks = self.camera.project(joints)
-        hand = Hand(
-            handedness=self.side,
-            handedness_score=1.0,
-            score=1.0,
-            box=bounding_box(landmarks),
-            landmarks=landmarks,
-            landmark_depth=self.camera.scale * (joints[:, 2] - joints[0, 2]),
-            world_landmarks=joints - joints.mean(axis=0),
-        )
-        vertices = self.skin() @ self.turn
-        return HandMesh(
-            hand, vertices, self.turn_faces(self.model.faces), joints, self.camera, 0.0, "truth"
-        )
-
-    def turn_faces(self, faces: NDArray[np.integer]) -> NDArray[np.int32]:
-        faces = faces[:, ::-1] if self.side == "left" else faces
-        return np.asarray(faces, dtype=np.int32)
-
-    def _pose(self, angles: FloatArray | None = None):
-        chosen = self.angles if angles is None else angles
-        return self.model.pose_skeleton(self.model.skeleton(self.shape), chosen)
-
-
-def pose_hand(rng: np.random.Generator, place: Placement, hand: HandModel) -> PosedHand:
-    """A random hand at a place in the picture."""
-    model = hand.model
-    side: Handedness = "right" if rng.integers(2) else "left"
-    shape = random_shape(rng, model)
-    angles = random_angles(rng, load_anatomy(model.shape_names))
-    turn = (MIRROR if side == "left" else np.ones(3))[:, None] * random_rotation(rng).T
-    joints = model.pose_skeleton(model.skeleton(shape), angles).landmarks @ turn
-    low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
-    scale = place.size_px / float((high - low).max())
-    shift = np.array([place.centre_x, place.centre_y]) - scale * (low + high) / 2
-    camera = WeakPerspective(scale, float(shift[0]), float(shift[1]))
-    return PosedHand(model, side, shape, angles, turn, camera)
+def well_formed(hand: PosedHand) -> Surface:
+    """The hand as it is."""
+    return Surface(hand.skin(), hand.model.faces.astype(np.int64))
 
 
 Fault = Callable[[PosedHand, np.random.Generator], Surface]
@@ -122,7 +51,7 @@ def extra_finger(hand: PosedHand, rng: np.random.Generator) -> Surface:
     else:
         angles[finger, 0, ABDUCTION] += np.radians(rng.choice([-1, 1]) * rng.uniform(14, 20))
     angles[finger, 0, FLEXION] += np.radians(rng.uniform(-15, 25))
-    return replace(hand.well_formed(), extra=(_lone_finger(hand, finger, angles),))
+    return replace(well_formed(hand), extra=(_lone_finger(hand, finger, angles),))
 
 
 def missing_finger(hand: PosedHand, rng: np.random.Generator) -> Surface:
@@ -161,7 +90,7 @@ def two_thumbs(hand: PosedHand, rng: np.random.Generator) -> Surface:
     middle = (joints[5, 0] + joints[17, 0]) / 2
     points = points * MIRROR + np.array([2 * middle, 0.0, 0.0])
     instead = rng.uniform() < 0.5
-    base = _scale_finger(hand, LITTLE, 0.06) if instead else hand.well_formed()
+    base = _scale_finger(hand, LITTLE, 0.06) if instead else well_formed(hand)
     return replace(base, extra=((points, faces[:, ::-1]),))
 
 

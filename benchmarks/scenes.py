@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points, rasterize, z_buffer
@@ -111,32 +112,72 @@ def random_rotation(rng: np.random.Generator) -> FloatArray:
     return roll @ tilt @ facing
 
 
-def make_mesh(rng: np.random.Generator, place: Placement, model: OpenHand) -> HandMesh:
-    """A random hand at a place in the picture; `hand` holds the exact landmarks."""
-    anatomy = load_anatomy(model.shape_names)
+@dataclass(frozen=True)
+class PosedHand:
+    """A hand model in a pose, and how it lies in the picture.
+
+    angles: (5, 3, 3) radians. turn: (3, 3), applied from the right, mirror included.
+    """
+
+    model: OpenHand
+    side: Handedness
+    shape: FloatArray
+    angles: FloatArray
+    turn: FloatArray
+    camera: WeakPerspective
+
+    def skin(self, angles: FloatArray | None = None) -> FloatArray:
+        """(n, 3) vertices in the hand's frame, in this pose or with other angles."""
+        return self.model.skin(self.shape, self._pose(angles))
+
+    def joints(self, angles: FloatArray | None = None) -> FloatArray:
+        """(21, 3) joints in the hand's frame."""
+        return np.asarray(self._pose(angles).joints)
+
+    def mesh(self) -> HandMesh:
+        """The hand as the reconstructors would give it; `hand` holds the exact landmarks."""
+        joints = self._pose().landmarks @ self.turn
+        landmarks = self.camera.project(joints)
+        hand = Hand(
+            handedness=self.side,
+            handedness_score=1.0,
+            score=1.0,
+            box=bounding_box(landmarks),
+            landmarks=landmarks,
+            landmark_depth=self.camera.scale * (joints[:, 2] - joints[0, 2]),
+            world_landmarks=joints - joints.mean(axis=0),
+        )
+        vertices = self.skin() @ self.turn
+        return HandMesh(
+            hand, vertices, self.turn_faces(self.model.faces), joints, self.camera, 0.0, "truth"
+        )
+
+    def turn_faces(self, faces: NDArray[np.integer]) -> NDArray[np.int32]:
+        faces = faces[:, ::-1] if self.side == "left" else faces
+        return np.asarray(faces, dtype=np.int32)
+
+    def _pose(self, angles: FloatArray | None = None):
+        chosen = self.angles if angles is None else angles
+        return self.model.pose_skeleton(self.model.skeleton(self.shape), chosen)
+
+
+def pose_hand(rng: np.random.Generator, place: Placement, model: OpenHand) -> PosedHand:
+    """A random hand at a place in the picture."""
     side: Handedness = "right" if rng.integers(2) else "left"
-    mirror = MIRROR if side == "left" else np.ones(3)
-    shape, angles = random_shape(rng, model), random_angles(rng, anatomy)
-    turn = random_rotation(rng).T
-    posed = model.pose_skeleton(model.skeleton(shape), angles)
-    vertices = model.skin(shape, posed) * mirror @ turn
-    joints = posed.landmarks * mirror @ turn
+    shape = random_shape(rng, model)
+    angles = random_angles(rng, load_anatomy(model.shape_names))
+    turn = (MIRROR if side == "left" else np.ones(3))[:, None] * random_rotation(rng).T
+    joints = model.pose_skeleton(model.skeleton(shape), angles).landmarks @ turn
     low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
     scale = place.size_px / float((high - low).max())
     shift = np.array([place.centre_x, place.centre_y]) - scale * (low + high) / 2
     camera = WeakPerspective(scale, float(shift[0]), float(shift[1]))
-    landmarks = camera.project(joints)
-    hand = Hand(
-        handedness=side,
-        handedness_score=1.0,
-        score=1.0,
-        box=bounding_box(landmarks),
-        landmarks=landmarks,
-        landmark_depth=scale * (joints[:, 2] - joints[0, 2]),
-        world_landmarks=joints - joints.mean(axis=0),
-    )
-    faces = model.faces[:, ::-1] if side == "left" else model.faces
-    return HandMesh(hand, vertices, faces, joints, camera, 0.0, "truth")
+    return PosedHand(model, side, shape, angles, turn, camera)
+
+
+def make_mesh(rng: np.random.Generator, place: Placement, model: OpenHand) -> HandMesh:
+    """A random hand at a place in the picture; `hand` holds the exact landmarks."""
+    return pose_hand(rng, place, model).mesh()
 
 
 def with_forearm(mesh: HandMesh) -> tuple[FloatArray, FloatArray]:

@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from malformed import FAULTS, Fault, PosedHand, Surface, pose_hand
+from malformed import FAULTS, Fault, Surface, well_formed
 from scenes import (
     GAMMA,
     SKIN_TONES,
     SPLITS,
     HandModel,
     Placement,
+    PosedHand,
     finish,
+    pose_hand,
     random_background,
     shade,
     skin_colours,
@@ -76,14 +78,16 @@ def make_twins(
         rng = np.random.default_rng([SPLITS[split], number, attempt, 7])
         centre = SIDE / 2 + rng.uniform(-0.06, 0.06, 2) * SIDE
         place = Placement(float(centre[0]), float(centre[1]), rng.uniform(*HAND_SIZES))
-        stage = _Stage((SPLITS[split], number), setting, pose_hand(rng, place, hand), hand.has_cap)
-        drawn = {name: stage.choose(FAULTS[name], rng) for name in faults}
+        posed = pose_hand(rng, place, hand.model)
+        stage = _Stage((SPLITS[split], number), setting, posed, hand.has_cap)
+        good = stage.sketch(well_formed(posed))
+        drawn = {name: stage.choose(FAULTS[name], rng, good) for name in faults}
         if all(surface is not None for surface in drawn.values()):
             break
     else:
         raise RuntimeError(f"No pose shows every fault: {split} {number}.")
-    good = stage.draw(stage.posed.well_formed())
-    return Twins(stage.posed.mesh(), good, {name: stage.draw(drawn[name]) for name in faults})
+    picture = stage.draw(well_formed(posed))
+    return Twins(posed.mesh(), picture, {name: stage.draw(drawn[name]) for name in faults})
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,14 @@ class _Stage:
     posed: PosedHand
     has_cap: bool
 
-    def choose(self, fault: Fault, rng: np.random.Generator) -> Surface | None:
-        """The fault so that it can be seen; None where some tries do not show it."""
-        good = self._sketch(self.posed.well_formed())
+    def choose(self, fault: Fault, rng: np.random.Generator, good: FloatArray) -> Surface | None:
+        """The fault so that it can be seen; None where some tries do not show it.
+
+        good: sketch of the well-formed hand.
+        """
         for _ in range(TRIES):
             surface = fault(self.posed, rng)
-            faulty = self._sketch(surface)
+            faulty = self.sketch(surface)
             covered = good[..., 3] > 0
             alike = (good[..., :3] * faulty[..., :3]).sum(axis=2) > TURNED
             changed = (covered != (faulty[..., 3] > 0)) | (covered & ~alike)
@@ -108,7 +114,7 @@ class _Stage:
                 return surface
         return None
 
-    def _sketch(self, surface: Surface) -> FloatArray:
+    def sketch(self, surface: Surface) -> FloatArray:
         """(h, w, 4): normal and cover of the hand without its arm, at half size."""
         vertices, faces = self._place(surface)
         points = np.column_stack([self.posed.camera.project(vertices) / 2, vertices[:, 2]])

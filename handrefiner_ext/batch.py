@@ -23,14 +23,13 @@ from handrefiner_ext.hint_files import (
 from handrefiner_ext.naming import MARK, Job, Target, fold, list_pictures, make_mark
 from handrefiner_ext.numbering import number_meshes, number_of
 from handrefiner_ext.outputs import RefineFolders, is_done, settings_code
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.remote import RemoteResult, Server
 from handrefiner_ext.run_log import Record, average_mpjpe_px, describe_run
 from handrefiner_ext.types import Decision, Hints, Image, Mask, RefineResult
 
-SEEDS = 2**32
 FINISHED = "finished by an earlier run"
 
 

@@ -13,6 +13,9 @@ FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
 OFF = "off"
+
+SEEDS = 2**32
+"""So many there are; a seed beyond the last is counted on from 0."""
 REGIONS, PAPER = "regions", "paper"
 PICTURE, DRAFT = "picture", "draft"
 
@@ -101,7 +104,7 @@ class RefineParams:
         surfaces=(CLI,),
         cli_note="refine takes -1 for one drawn by lot.",
         ge=0,
-        le=2**32 - 1,
+        le=SEEDS - 1,
         step=1,
     )
     renderer: str = knob("auto", "Renderer", "What renders depth.", choices=RENDERERS.choices())

@@ -17,7 +17,7 @@ from handrefiner_ext.geometry.compositing import lay_over
 from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.numbering import number_meshes
-from handrefiner_ext.params import DRAFT, PAPER, RefineParams
+from handrefiner_ext.params import DRAFT, PAPER, SEEDS, RefineParams
 from handrefiner_ext.prompts import prompt_for
 from handrefiner_ext.registry import RENDERERS
 from handrefiner_ext.render.maps import build_maps
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
 
 MOST_PADDING = 512
-MOST_SEED = 2**32
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class RegionwiseInpainter:
     ) -> Image:
         draft = self._draw_draft(image, meshes, maps, params)
         for count, numbers in enumerate(group_overlapping(maps.hand_masks)):
-            seed = (params.seed + count * params.seed_step) % MOST_SEED
+            seed = (params.seed + count * params.seed_step) % SEEDS
             whole = _Whole(image, draft, meshes, maps)
             image = self._paint_one(whole, replace(params, seed=seed), numbers)
         return image

@@ -32,6 +32,7 @@ Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 DepthMap = NDArray[np.float32]
 Handedness = Literal["left", "right"]
+OTHER_SIDE: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
 
 
 class Box(NamedTuple):

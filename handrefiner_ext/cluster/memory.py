@@ -13,17 +13,16 @@ from dataclasses import dataclass, replace
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.search.choosing import choose_hands
+from handrefiner_ext.search.glance import Forwarding
 from handrefiner_ext.search.meshing import Meshes, find_meshes
 from handrefiner_ext.search.spares import Backends
 from handrefiner_ext.types import (
     BatchReconstructor,
     Detection,
-    Detector,
     Hand,
     HandMesh,
     Image,
     Refusal,
-    View,
 )
 
 
@@ -72,35 +71,20 @@ def _ask_for_all(
 
 def recall(seen: Seen, stages: Stages) -> Stages:
     """`stages` that answer for one picture from memory what was seen, and judge anew."""
-    detector = RecallingDetector(stages.detector, seen, stages.detector.name)
+    detector = RecallingDetector(stages.detector, stages.detector.name, seen)
     return replace(stages, detector=detector, mesher=RecallingMesher(seen))
 
 
 @dataclass
-class RecallingDetector:
+class RecallingDetector(Forwarding):
     """Remembers a picture's detection; for what else is asked it looks at the picture."""
 
-    detector: Detector
     seen: Seen
-    name: str
 
     def detect(self, image: Image, params: RefineParams) -> Detection:
         if params.boxes != self.seen.boxes:
-            return self.detector.detect(image, params)
+            return super().detect(image, params)
         return self.seen.detection
-
-    def redetect(
-        self, image: Image, hands: tuple[Hand, ...], params: RefineParams
-    ) -> tuple[Hand | None, ...]:
-        return self.detector.redetect(image, hands, params)
-
-    def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
-        return self.detector.reread(image, hand, params)
-
-    def examine(
-        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
-    ) -> tuple[Hand | None, ...]:
-        return self.detector.examine(image, hand, views, params)
 
 
 @dataclass(frozen=True)

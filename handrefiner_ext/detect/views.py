@@ -10,13 +10,12 @@ import numpy as np
 
 from handrefiner_ext.detect.roi import Roi, around_landmarks, warp
 from handrefiner_ext.geometry.boxes import bounding_box, clip
-from handrefiner_ext.types import Hand, Handedness, Image, View
+from handrefiner_ext.types import OTHER_SIDE, Hand, Image, View
 
 SIDE = 256
 """Of the square picture of a hand that is looked at, pixels."""
 AROUND = 1.5
 """Side of that square in sides of the landmark network's window: room to turn it."""
-OTHER_SIDE: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
 
 Look = Callable[[Image, Hand], Hand | None]
 """A square picture and where the hand is expected in it -> the hand that is seen there."""

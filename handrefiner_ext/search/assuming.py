@@ -16,6 +16,7 @@ from handrefiner_ext.mesh.open_hand.relaxed import Lie, assume_hand
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.topology import MIDDLE_MCP, WRIST
 from handrefiner_ext.types import (
+    OTHER_SIDE,
     Box,
     FloatArray,
     Hand,
@@ -65,10 +66,9 @@ def assume(image: Image, part: PaintedPart, seen: tuple[Hand, ...]) -> Hand:
     """
     height, width = image.shape[:2]
     lie = find_lie(image, part)
-    other: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
     side: Handedness = "right" if lie.centre[0] < width / 2 else "left"
     if len(seen) == 1 and not seen[0].assumed:
-        side = other[seen[0].handedness]
+        side = OTHER_SIDE[seen[0].handedness]
     return assume_hand(lie, side, bool(lie.towards[1] <= 0.0), (height, width))
 
 
@@ -111,7 +111,6 @@ def _turn_face(hand: Hand) -> Hand:
 
 def _move(hand: Hand, turn: FloatArray, other_side: bool) -> Hand:
     """The hand turned or mirrored in the picture about the middle of its extent."""
-    other: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
     middle = (hand.landmarks.min(axis=0) + hand.landmarks.max(axis=0)) / 2
     world = hand.world_landmarks.copy()
     world[:, :2] = world[:, :2] @ turn.T
@@ -119,7 +118,7 @@ def _move(hand: Hand, turn: FloatArray, other_side: bool) -> Hand:
     landmarks -= (landmarks.min(axis=0) + landmarks.max(axis=0)) / 2
     return replace(
         hand,
-        handedness=other[hand.handedness] if other_side else hand.handedness,
+        handedness=OTHER_SIDE[hand.handedness] if other_side else hand.handedness,
         landmarks=landmarks + middle,
         world_landmarks=world,
     )

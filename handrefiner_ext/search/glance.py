@@ -1,4 +1,4 @@
-"""A detector that looks only once at what is asked twice: agreement and quality see one look."""
+"""Detectors around another one: passing on what they are asked, and looking only once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,34 @@ from handrefiner_ext.types import Detection, Detector, Hand, Image, View
 
 
 @dataclass
-class Glance:
-    """Remembers the last answer of `redetect`; everything else is passed on."""
+class Forwarding:
+    """Has another detector do everything."""
 
     detector: Detector
     name: str
-    last: tuple[Image, tuple[Hand, ...], tuple[Hand | None, ...]] | None = None
 
     def detect(self, image: Image, params: RefineParams) -> Detection:
         return self.detector.detect(image, params)
+
+    def redetect(
+        self, image: Image, hands: tuple[Hand, ...], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        return self.detector.redetect(image, hands, params)
+
+    def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
+        return self.detector.reread(image, hand, params)
+
+    def examine(
+        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        return self.detector.examine(image, hand, views, params)
+
+
+@dataclass
+class Glance(Forwarding):
+    """Remembers the last answer of `redetect`, so that agreement and quality share one look."""
+
+    last: tuple[Image, tuple[Hand, ...], tuple[Hand | None, ...]] | None = None
 
     def redetect(
         self, image: Image, hands: tuple[Hand, ...], params: RefineParams
@@ -32,11 +51,3 @@ class Glance:
         seen = self.detector.redetect(image, hands, params)
         self.last = image, hands, seen
         return seen
-
-    def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
-        return self.detector.reread(image, hand, params)
-
-    def examine(
-        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
-    ) -> tuple[Hand | None, ...]:
-        return self.detector.examine(image, hand, views, params)

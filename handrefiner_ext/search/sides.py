@@ -15,7 +15,7 @@ import numpy as np
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.search.spares import Backends
-from handrefiner_ext.types import Hand, Handedness, HandMesh, Image, Refusal
+from handrefiner_ext.types import OTHER_SIDE, Hand, HandMesh, Image, Refusal
 
 SURE_SIDE = 0.95
 """Certainty from which the detector's side stands."""
@@ -26,12 +26,10 @@ MARGIN = 1.0
 hands of the validation split, half of them a foreign model's, 7 sides were mended and 3 spoilt."""
 FEWEST_ODDS = 0.02
 
-OTHER: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
-
 
 def take_for_other_side(hand: Hand) -> Hand:
     """The same points, taken for a hand of the other side."""
-    return replace(hand, handedness=OTHER[hand.handedness])
+    return replace(hand, handedness=OTHER_SIDE[hand.handedness])
 
 
 def fits_other_side(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.types import (
     Agreement,
     CandidatePainter,
@@ -25,7 +25,6 @@ Measure = Callable[[Image], tuple[Agreement, ...]]
 Rate = Callable[[Image, bool], tuple[Quality, ...]]
 """Quality of what is seen in every mesh's place; thoroughly or quickly."""
 
-MOST_SEED = 2**32
 WITHOUT_CHANCE = ("draft",)
 """Backends that paint the same at every seed and every strength."""
 
@@ -98,5 +97,5 @@ def paint_candidates(
     """Pictures of the seeds seed, seed + 1, …, together where the inpainter can."""
     if isinstance(inpainter, CandidatePainter):
         return inpainter.paint_candidates(image, meshes, maps, params, count)
-    seeds = [(params.seed + shift) % MOST_SEED for shift in range(count)]
+    seeds = [(params.seed + shift) % SEEDS for shift in range(count)]
     return tuple(inpainter.paint(image, meshes, maps, replace(params, seed=s)) for s in seeds)
