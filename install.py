@@ -2,7 +2,8 @@
 
 The detector needs mediapipe or ai-edge-litert. Where neither works, mediapipe 0.10.9 is installed:
 it is the last one that suits the WebUI's numpy, protobuf and controlnet_aux alike, and with it
-present no other extension pulls in the newest one, whose numpy 2 and OpenCV 5 end the WebUI.
+present sd-webui-controlnet does not pull in the newest one, whose numpy 2 and OpenCV 5 end the
+WebUI. ADetailer may raise it, to 0.10.15 at most, which works as well.
 Its OpenCV is left out where there is one already. Where it cannot be had, ai-edge-litert is taken.
 Every installed package is held at its version; a failure costs no more than a sentence.
 """

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from handrefiner_ext.geometry.compositing import lay_over
-from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
+from handrefiner_ext.geometry.regions import choose_crop, group_overlapping
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.params import DRAFT, PAPER, SEEDS, RefineParams
 from handrefiner_ext.prompts import prompt_for
 from handrefiner_ext.registry import RENDERERS
-from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.render.masks import unite
+from handrefiner_ext.render.regions import render_region
 from handrefiner_ext.types import (
     ControlMaps,
     HandMesh,
@@ -33,8 +33,6 @@ from handrefiner_ext.types import (
 
 if TYPE_CHECKING:
     from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
-
-MOST_PADDING = 512
 
 
 @dataclass(frozen=True)
@@ -116,36 +114,14 @@ class RegionwiseInpainter:
         mask[box.slices] = inside
         side = params.region_size or self.painter.native_side(params)
         crop = choose_crop(box, (height, width), side)
-        seen = self._render(crop, image, meshes, mask, (numbers, params))
+        renderer = self.build_renderer(params.renderer)
+        seen = render_region(crop, image, [meshes[n] for n in numbers], mask, renderer, params)
         allowed = seen.mask | crop.take_mask(mask)
         draft = None if whole.draft is None else crop.take(whole.draft)
         task = RegionTask(crop.take(image), seen.control, allowed, params.seed, draft)
         local = _with_prompts(params, [number_meshes(meshes)[n] for n in numbers])
         painted = crop.give_back(self.painter.paint_region(task, local))
         return lay_over(image, painted, crop.box, mask, params.mask_blur)
-
-    def _render(
-        self,
-        crop: Crop,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        mask: Mask,
-        request: tuple[tuple[int, ...], RefineParams],
-    ) -> ControlMaps:
-        """Depth and mask of these hands at the region's own resolution."""
-        numbers, params = request
-        local = replace(
-            params,
-            padding_bbox=min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING),
-        )
-        return build_maps(
-            [crop.move_mesh(meshes[n]) for n in numbers],
-            (crop.height, crop.width),
-            self.build_renderer(params.renderer),
-            local,
-            drawn_mask=crop.take_mask(mask),
-            image=crop.take(image),
-        )
 
 
 def _with_prompts(params: RefineParams, numbers: Sequence[int]) -> RefineParams:

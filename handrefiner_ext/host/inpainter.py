@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,15 @@ from modules import devices
 from handrefiner_ext.control_models import NATIVE_SIDE
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.geometry.compositing import lay_over
-from handrefiner_ext.geometry.regions import Crop, choose_crop, group_overlapping
+from handrefiner_ext.geometry.regions import choose_crop, group_overlapping
 from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.nested import Pass, PassFailed, Stopped, run_pass
 from handrefiner_ext.host.reports import RegionReport
 from handrefiner_ext.host.state import counted_job, undisturbed
 from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.render.masks import unite
+from handrefiner_ext.render.regions import render_region
 from handrefiner_ext.types import (
     Box,
     ControlMaps,
@@ -33,7 +32,6 @@ from handrefiner_ext.types import (
 logger = logging.getLogger(__name__)
 
 OUTSIDE = "It lies outside the mask of the inpainting."
-MOST_PADDING = 512
 
 
 class WebuiInpainter:
@@ -138,7 +136,9 @@ class WebuiInpainter:
         count, numbers = region
         mask = self._mask_of(numbers, maps, images[0].shape[:2])
         crop = choose_crop(_box_of(numbers, maps), mask.shape, native_side(params))
-        seen = self._render(crop, images[0], meshes, mask, (numbers, params))
+        seen = render_region(
+            crop, images[0], [meshes[n] for n in numbers], mask, self.renderer, params
+        )
         assert self.model is not None
         work = Pass(
             tuple(crop.take(image) for image in images),
@@ -172,29 +172,6 @@ class WebuiInpainter:
             box, inside = maps.hand_masks[number]
             mask[box.slices] |= inside
         return mask if self.allowed is None else mask & self.allowed
-
-    def _render(
-        self,
-        crop: Crop,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        mask: Mask,
-        request: tuple[tuple[int, ...], RefineParams],
-    ) -> ControlMaps:
-        """Depth and mask of these hands at the region's own resolution."""
-        numbers, params = request
-        local = replace(
-            params,
-            padding_bbox=min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING),
-        )
-        return build_maps(
-            [crop.move_mesh(meshes[n]) for n in numbers],
-            (crop.height, crop.width),
-            self.renderer,
-            local,
-            drawn_mask=crop.take_mask(mask),
-            image=crop.take(image),
-        )
 
 
 def native_side(params: RefineParams) -> int:

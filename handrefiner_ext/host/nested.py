@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from modules import processing, scripts, sd_models, sd_samplers, shared
 from PIL import Image as PillowImage
 
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import controlnet
-from handrefiner_ext.host.state import attribute
+from handrefiner_ext.host.state import attribute, chance_kept
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.prompts import prompt_for
 from handrefiner_ext.types import Image, Mask
@@ -67,7 +68,12 @@ class Pass:
 
 
 class Probe(scripts.Script):
-    """Stands behind ControlNet in the nested runner and demands that it has taken hold."""
+    """Stands behind ControlNet in the nested runner.
+
+    It demands that ControlNet has taken hold. And it seeds torch's global generator, from which the
+    VAE draws when the picture becomes a latent; otherwise what was painted before, or weights that
+    were just loaded, would show in what is painted now.
+    """
 
     def __init__(self, control_script: Any) -> None:
         self.control_script = control_script
@@ -76,6 +82,9 @@ class Probe(scripts.Script):
 
     def title(self) -> str:
         return "HandRefiner probe"
+
+    def process(self, p: Any, *args: object) -> None:
+        torch.default_generator.manual_seed(int(p.seed))
 
     def process_batch(self, p: Any, *args: object, **kwargs: object) -> None:
         network = getattr(self.control_script, "latest_network", None)
@@ -96,6 +105,7 @@ def run_pass(p: Any, work: Pass, params: RefineParams) -> tuple[Image, ...]:
         stack.callback(_unhook, script, inner)
         stack.enter_context(attribute(script, "process", _remember_faults(script, faults)))
         _give_runner(inner, p, script, controlnet.make_unit(work.model, _rgb(work.control), params))
+        stack.enter_context(chance_kept())
         try:
             processed = processing.process_images(inner)
         except ControlMissing as error:

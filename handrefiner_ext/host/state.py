@@ -62,6 +62,18 @@ def attribute(owner: Any, name: str, value: object) -> Iterator[None]:
 
 
 @contextmanager
+def chance_kept() -> Iterator[None]:
+    """Torch's global generator goes on afterwards as if nothing had been drawn from it."""
+    import torch
+
+    before = torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(before)
+
+
+@contextmanager
 def undisturbed(p: Any, restore_model: Callable[[Any], None]) -> Iterator[None]:
     """Everything global that a nested run touches is for the outer run `p` as it was.
 
