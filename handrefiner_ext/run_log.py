@@ -86,6 +86,7 @@ def _describe_hand(decision: Decision, result: RefineResult) -> Record:
         "strength": decision.strength,
         "mpjpe_px": _round(agreement.mpjpe_px),
         "mpjpe": _round(agreement.mpjpe),
+        "pck": _round(agreement.pck),
         "candidate": None if decision.candidate is None else decision.candidate + 1,
         "quality_before": _score(decision.quality_before),
         "quality_after": _score(decision.quality_after),

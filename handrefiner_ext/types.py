@@ -195,11 +195,13 @@ class Agreement:
     """How well a picture's hand agrees with its mesh.
 
     mpjpe_px: mean distance between re-detected landmarks and the mesh's joints, pixels.
-    mpjpe: the same in hand sizes. Both None where no hand is found.
+    mpjpe: the same in hand sizes. pck: share of the landmarks within a tenth of the hand's size of
+    their joints. All None where no hand is found.
     """
 
     mpjpe_px: float | None
     mpjpe: float | None
+    pck: float | None = None
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,8 @@ def test_refine_with_a_named_backend_gives_the_pipelines_picture(client, picture
     for decision, expected_one in zip(said["decisions"], expected.decisions, strict=True):
         assert decision["distance_before"] == expected_one.before.mpjpe
         assert decision["distance_after"] == expected_one.after.mpjpe
+        assert decision["pck_before"] == expected_one.before.pck == 1.0
+        assert decision["pck_after"] == expected_one.after.pck
 
 
 def test_refine_uses_the_hosts_model_where_no_backend_is_named(held, picture):

@@ -11,12 +11,13 @@ from scenes import Placement, generator, make_scene
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.judge.change import is_changed
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.render.raster import RasterRenderer
-from handrefiner_ext.search.guard import FARTHEST, explain_loss
-from handrefiner_ext.types import Agreement
+from handrefiner_ext.search.guard import FARTHEST, SAME, explain_loss
+from handrefiner_ext.types import Agreement, Box
 
 KEEP = RefineParams(keep_best=True)
 
@@ -39,6 +40,30 @@ class SamePainter:
 
     def paint(self, image, meshes, maps, params):
         return (image * 0.9).astype(np.uint8)
+
+
+@dataclass
+class GrainPainter:
+    """Repaints the same hand with other grain."""
+
+    name: str = "grain"
+
+    def paint(self, image, meshes, maps, params):
+        noisy = image + np.random.default_rng(0).normal(scale=3.0, size=image.shape)
+        return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+
+@dataclass
+class MirrorPainter:
+    """Paints each hand's mirror image in its place: the other side's hand."""
+
+    name: str = "mirror"
+
+    def paint(self, image, meshes, maps, params):
+        painted = image.copy()
+        for box, _ in maps.hand_masks:
+            painted[box.slices] = image[box.slices][:, ::-1]
+        return painted
 
 
 @dataclass
@@ -77,6 +102,29 @@ def test_a_hand_that_is_drawn_no_better_does_not_replace_the_original(scene):
     result = pipeline.refine(scene.image, KEEP, real_stages(SamePainter()))
     assert result.image is scene.image
     assert all("keep_margin" in decision.reason for decision in result.decisions)
+
+
+def test_other_grain_does_not_replace_the_original_whatever_the_margin(scene):
+    params = replace(KEEP, keep_margin=0.0)
+    result = pipeline.refine(scene.image, params, real_stages(GrainPainter()))
+    assert result.image is scene.image
+    assert [decision.reason for decision in result.decisions] == [SAME]
+
+
+def test_a_hand_of_the_other_side_does_not_replace_the_original(scene):
+    params = replace(KEEP, keep_margin=0.0)
+    result = pipeline.refine(scene.image, params, real_stages(MirrorPainter()))
+    assert result.image is scene.image
+    assert all("off its mesh" in decision.reason for decision in result.decisions)
+
+
+def test_a_change_the_size_of_half_a_fingertip_is_seen_and_a_smaller_one_is_not(scene):
+    box, size = Box(100, 100, 400, 400), 200.0
+    place = box, np.ones((300, 300), dtype=bool)
+    for side, seen in ((6, False), (22, True)):
+        painted = scene.image.copy()
+        painted[200 : 200 + side, 200 : 200 + side] = 255 - painted[200, 200]
+        assert is_changed(scene.image, painted, place, size) is seen
 
 
 def test_one_lost_hand_does_not_cost_the_other(scene):

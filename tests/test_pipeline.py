@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hand_scenes import (
@@ -160,12 +162,26 @@ def test_agreement_in_hand_sizes_does_not_depend_on_the_pictures_size(factor):
     assert agreements[1].mpjpe_px == pytest.approx(factor * agreements[0].mpjpe_px)
 
 
-@pytest.mark.parametrize("fault", ["other_side", "blind_again"])
-def test_a_hand_of_the_other_side_or_none_is_no_agreement(fault):
+def test_pck_is_the_share_of_landmarks_within_a_tenth_of_the_hand():
+    hand = make_hand((50, 50), 40, (100, 100))
+    landmarks = hand.landmarks.copy()
+    landmarks[:5, 0] += 0.11 * hand.size_px
+    landmarks[5:, 0] += 0.09 * hand.size_px
+    assert compare(make_mesh(hand), replace(hand, landmarks=landmarks)).pck == 16 / 21
+
+
+def test_no_hand_is_no_agreement():
     image = picture_with(BOTH)
     meshes = pipeline.hints(image, PARAMS, make_stages()).meshes
-    detector = BrightDetector(**{fault: True})
-    assert measure_agreement(detector, image, meshes, PARAMS) == (Agreement(None, None),) * 2
+    seen = measure_agreement(BrightDetector(blind_again=True), image, meshes, PARAMS)
+    assert seen == (Agreement(None, None),) * 2
+
+
+def test_a_side_read_otherwise_is_no_loss_while_the_landmarks_agree():
+    image = picture_with(BOTH)
+    meshes = pipeline.hints(image, PARAMS, make_stages()).meshes
+    seen = measure_agreement(BrightDetector(other_side=True), image, meshes, PARAMS)
+    assert [agreement.mpjpe for agreement in seen] == [0.0, 0.0]
 
 
 def test_without_meshes_nothing_is_looked_for_again():

@@ -11,7 +11,7 @@ from handrefiner_ext.hint_files import describe_hands
 from handrefiner_ext.numbering import number_of
 from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.pictures import Picture, encode_picture, encode_png
-from handrefiner_ext.types import Agreement, Decision, Hints, Image, Quality, RefineResult
+from handrefiner_ext.types import Decision, Hints, Image, Quality, RefineResult
 
 
 def describe_hints(image: Image, hints: Hints) -> dict[str, Any]:
@@ -49,8 +49,10 @@ def _describe_decision(decision: Decision, hints: Hints) -> dict[str, Any]:
         "number": number_of(decision.number, hints),
         "refined": decision.refined,
         "reason": decision.reason,
-        "distance_before": _distance(decision.before),
-        "distance_after": _distance(decision.after),
+        "distance_before": decision.before.mpjpe,
+        "distance_after": None if decision.after is None else decision.after.mpjpe,
+        "pck_before": decision.before.pck,
+        "pck_after": None if decision.after is None else decision.after.pck,
         "strength": decision.strength,
         "candidate": None if decision.candidate is None else decision.candidate + 1,
         "quality_before": _describe_quality(decision.quality_before),
@@ -64,10 +66,6 @@ def _describe_quality(quality: Quality | None) -> dict[str, Any] | None:
         return None
     parts = {name: round(value, 4) for name, value in quality.parts.items()}
     return {"score": round(quality.score, 4), "parts": parts}
-
-
-def _distance(agreement: Agreement | None) -> float | None:
-    return None if agreement is None else agreement.mpjpe
 
 
 def to_text(data: bytes) -> str:

@@ -1,7 +1,8 @@
 """Landmark agreement: is what the detector sees in a picture the hand that was reconstructed?
 
 The score is HandRefiner's MPJPE (Lu et al. 2023, arXiv 2311.17957, section 3.3), divided by the
-hand's size so that large and small hands compare.
+hand's size so that large and small hands compare; beside it the percentage of correct keypoints
+(PCK: Yang and Ramanan 2013, section 6.1), whose normaliser is the hand's size, too.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Agreement, Detector, Hand, HandMesh, Image
+from handrefiner_ext.types import Agreement, Detector, FloatArray, Hand, HandMesh, Image
 
 NOT_FOUND = Agreement(mpjpe_px=None, mpjpe=None)
+PCK_WITHIN = 0.1
+"""Hand sizes from its joint within which a landmark counts as correct."""
 
 
 def measure_agreement(
@@ -25,14 +28,22 @@ def measure_agreement(
 
 
 def compare(mesh: HandMesh, seen: Hand | None) -> Agreement:
-    """Mean distance of `seen`'s landmarks from the mesh's joints, pixels and hand sizes.
+    """How far `seen`'s landmarks are from the mesh's joints.
 
-    A hand of the other side is not the hand that was reconstructed. The size is the mesh's, so
-    that the picture before and the picture after are divided by the same number.
+    The size is the mesh's, so that the picture before and the picture after are divided by the same
+    number. The side is not compared: a hand of the other side has its thumb elsewhere, and where it
+    has not, the reading of the side is less certain than the landmarks are.
     """
-    if seen is None or seen.handedness != mesh.handedness:
+    if seen is None:
         return NOT_FOUND
-    joints = mesh.joints_2d
-    size_px = float(np.ptp(joints, axis=0).max())
-    mpjpe_px = float(np.linalg.norm(seen.landmarks - joints, axis=1).mean())
-    return Agreement(mpjpe_px=mpjpe_px, mpjpe=mpjpe_px / size_px if size_px > 0 else None)
+    size_px = size_of(mesh)
+    if size_px <= 0.0:
+        return NOT_FOUND
+    apart: FloatArray = np.linalg.norm(seen.landmarks - mesh.joints_2d, axis=1)
+    mpjpe_px = float(apart.mean())
+    return Agreement(mpjpe_px, mpjpe_px / size_px, float((apart <= PCK_WITHIN * size_px).mean()))
+
+
+def size_of(mesh: HandMesh) -> float:
+    """Long side of the box around the mesh's joints, pixels."""
+    return float(np.ptp(mesh.joints_2d, axis=0).max())

@@ -1,6 +1,7 @@
 """keep_best: nothing is replaced by something that is not better.
 
-A new hand must be the hand of its mesh, and it must be better drawn than the old one by a margin.
+A new hand must be the hand of its mesh, look another, and be better drawn than the old one by a
+margin.
 The distance between landmarks and mesh before and after cannot be compared, because the mesh was
 fitted to the landmarks before; the quality, which knows no mesh, can.
 """
@@ -8,6 +9,7 @@ fitted to the landmarks before; the quality, which knows no mesh, can.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from handrefiner_ext.types import Agreement, ControlMaps, Decision, Image, Quali
 
 FARTHEST = 0.15
 """Mean distance from the mesh, hand sizes, up to which a hand counts as that of the mesh."""
+SAME = "The original was kept: the new hand looks like it, but for its grain."
 
 
 def needs_quality(params: RefineParams) -> bool:
@@ -24,16 +27,22 @@ def needs_quality(params: RefineParams) -> bool:
     return params.keep_best or params.candidates > 1
 
 
-def find_worse(decisions: Sequence[Decision], maps: ControlMaps, margin: float) -> dict[int, str]:
+def find_worse(
+    decisions: Sequence[Decision],
+    maps: ControlMaps,
+    margin: float,
+    same: AbstractSet[int] = frozenset(),
+) -> dict[int, str]:
     """Number -> reason, of the hands to give back.
 
     Hands of one region go together: all stay old if one of them is lost, or if none is better by
-    the margin, or if one is worse by it.
+    the margin, or if one is worse by it. same: hands that look as they did.
     """
     reasons: dict[int, str] = {}
     for group in group_overlapping(list(maps.hand_masks)):
         painted = [d for d in decisions if d.number in group and d.refined]
-        problem = _find_problem(painted, margin)
+        problem = SAME if same >= {d.number for d in painted} else None
+        problem = problem or _find_problem(painted, margin)
         if problem is not None:
             reasons.update(dict.fromkeys((d.number for d in painted), problem))
     return reasons

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from handrefiner_ext.judge.agreement import size_of
+from handrefiner_ext.judge.change import is_changed
 from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.search import guard
 from handrefiner_ext.search.asking import Advising
@@ -64,7 +66,12 @@ def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
 
 def _hold_back(outcome: Outcome, image: Image, hints: Hints, margin: float) -> Outcome:
     """The outcome with the original in place of every new hand that is no better."""
-    reasons = guard.find_worse(outcome.decisions, hints.maps, margin)
+    same = {
+        number
+        for number, place in enumerate(hints.maps.hand_masks)
+        if not is_changed(image, outcome.image, place, size_of(hints.meshes[number]))
+    }
+    reasons = guard.find_worse(outcome.decisions, hints.maps, margin, same)
     decisions = tuple(
         replace(decision, refined=False, reason=reasons[decision.number])
         if decision.refined and decision.number in reasons
