@@ -1,7 +1,7 @@
 """How well the judge tells well-formed from malformed hands, and what it keeps.
 
     python benchmarks/judge.py [--count N] [--pairs N] [--split train|validation] [--json F]
-                               [--images DIR]
+                               [--images DIR] [--jobs N]
 
 Quality: hands of random pose, each drawn well and with each of seven faults, everything else alike
 (benchmarks/twins.py); --count of each. The validation split has another hand model (WebXR's generic
@@ -17,14 +17,18 @@ vanished, one that moved and one of the other side.
 - better_kept_rate: pairs in which keep_best kept the better picture (of equals, the original).
 - top_quarter_lost: well-formed hands of the best quarter by quality that a worse one replaced.
 
-ms_per_hand is the thorough quality, guard_ms_per_hand what keep_best costs a hand and candidate.
+ms_per_hand is the thorough quality, guard_ms_per_hand what keep_best costs a hand and candidate;
+both are the medians of single runs, on a quiet machine after all else is done.
 The JSON holds the validation split.
 """
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +37,7 @@ import numpy as np
 from foreign_hand import load_foreign_hand
 from malformed import FAULTS
 from PIL import Image as PillowImage
-from report import Target, make_parser, print_table, print_targets, use_utf8, write_json
+from report import Target, make_parser, positive, print_table, print_targets, use_utf8, write_json
 from scenes import SPLITS, open_hand_model
 from twins import SETTINGS, SIDE, Twins, all_pictures, make_twins
 
@@ -51,25 +55,26 @@ PARAMS = RefineParams(tiles="off")
 CASES = ("good", "worse", "unchanged", "vanished", "moved", "wrong_side")
 MOVED_BY = 0.35
 """Hand sizes."""
+TIMED = 20
 
 
 @dataclass
 class Scores:
-    """Quality by kind ("good" or a fault), in the order of the twins; milliseconds for each."""
+    """Quality by kind ("good" or a fault), in the order of the twins."""
 
     thorough: dict[str, list[float]] = field(default_factory=dict)
-    milliseconds: list[float] = field(default_factory=list)
 
-    def add(self, kind: str, quality: float, milliseconds: float) -> None:
-        self.thorough.setdefault(kind, []).append(quality)
-        self.milliseconds.append(milliseconds)
+    def add(self, kind: str, *qualities: float) -> None:
+        self.thorough.setdefault(kind, []).extend(qualities)
 
 
-def read_twins(split: str, count: int, faults: tuple[str, ...] = tuple(FAULTS)) -> Iterator[Twins]:
+def read_twins(
+    split: str, numbers: Iterable[int], faults: tuple[str, ...] = tuple(FAULTS)
+) -> Iterator[Twins]:
     own = split == "train"
     hand = open_hand_model() if own else load_foreign_hand(str(FOREIGN_HAND))
     setting = SETTINGS["plain" if own else "other"]
-    for number in range(count):
+    for number in numbers:
         # Numbers that tools/train_form.py does not use.
         yield make_twins(split, number + 100_000 if own else number, hand, setting, faults)
 
@@ -77,11 +82,10 @@ def read_twins(split: str, count: int, faults: tuple[str, ...] = tuple(FAULTS)) 
 def score(twins: Twins, detector: LitertDetector, scores: Scores) -> None:
     """The thorough quality of every picture of the twins."""
     for kind, picture in all_pictures(twins):
-        start = time.perf_counter()
         (quality,) = build_meter().measure(
             detector, picture, (twins.truth.hand,), PARAMS, thorough=True
         )
-        scores.add(kind, quality.score, 1e3 * (time.perf_counter() - start))
+        scores.add(kind, quality.score)
 
 
 def area_under_curve(good: Sequence[float], bad: Sequence[float]) -> float:
@@ -162,10 +166,14 @@ class GivenPainter:
 
 @dataclass
 class Kept:
-    """What keep_best did: case -> right or wrong; milliseconds of the guard."""
+    """What keep_best did: case -> right or wrong; quality of well-formed hands that something worse
+    was painted over, and whether it replaced them."""
 
     right: dict[str, list[bool]] = field(default_factory=dict)
     good_before: list[tuple[float, bool]] = field(default_factory=list)
+
+    def add(self, case: str, *right: bool) -> None:
+        self.right.setdefault(case, []).extend(right)
 
     @property
     def rate(self) -> float:
@@ -185,22 +193,32 @@ def decide(pair: Pair, detector: LitertDetector, kept: Kept) -> None:
     stages = Stages(detector, reconstructor, RENDERERS.build("raster"), GivenPainter(pair.painted))
     result = refine(pair.original, params, stages)
     replaced = result.image is not pair.original
-    kept.right.setdefault(pair.case, []).append(replaced is pair.painted_is_better)
+    kept.add(pair.case, replaced is pair.painted_is_better)
     if pair.case == "worse" and result.decisions:
         before = result.decisions[0].quality_before
         kept.good_before.append((before.score if before else 0.0, replaced))
 
 
-def time_guard(twins: Sequence[Twins], detector: LitertDetector) -> float:
-    """Milliseconds that before and after cost for one hand: agreement and quick quality."""
-    spent = []
-    for pair in twins:
+def look_thoroughly(twins: Twins, detector: LitertDetector) -> None:
+    build_meter().measure(detector, twins.good, (twins.truth.hand,), PARAMS, thorough=True)
+
+
+def guard_once(twins: Twins, detector: LitertDetector) -> None:
+    """What keep_best costs a hand and candidate: agreement and quick quality of one picture."""
+    once = Glance(detector, detector.name)
+    measure_agreement(once, twins.good, (twins.truth,), PARAMS)
+    build_meter().measure(once, twins.good, (twins.truth.hand,), PARAMS, thorough=False)
+
+
+def time_each(work: Callable[[Twins, LitertDetector], None], some: Sequence[Twins]) -> float:
+    """Median of the milliseconds that `work` takes for one hand."""
+    detector, spent = LitertDetector(), []
+    work(some[0], detector)
+    for twins in some:
         start = time.perf_counter()
-        once = Glance(detector, detector.name)
-        measure_agreement(once, pair.good, (pair.truth,), PARAMS)
-        build_meter().measure(once, pair.good, (pair.truth.hand,), PARAMS, thorough=False)
+        work(twins, detector)
         spent.append(1e3 * (time.perf_counter() - start))
-    return float(np.median(spent))
+    return round(float(np.median(spent)), 2)
 
 
 def report_quality(split: str, scores: Scores) -> dict[str, object]:
@@ -261,21 +279,39 @@ def targets(figures: dict[str, object], by_fault: dict[str, float]) -> list[Targ
     ]
 
 
-def run_split(split: str, count: int, pairs: int) -> dict[str, object]:
+def examine(split: str, numbers: range, pairs_each: float) -> tuple[Scores, Kept]:
+    """What becomes of the twins of these numbers."""
     detector, scores, kept = LitertDetector(), Scores(), Kept()
-    timed: list[Twins] = []
-    done = 0
-    for number, twins in enumerate(read_twins(split, count)):
+    for number, twins in zip(numbers, read_twins(split, numbers), strict=True):
         score(twins, detector, scores)
-        timed = [*timed, twins][-20:]
-        while done * count < (number + 1) * pairs:
-            pair = make_pair(twins, CASES[done % len(CASES)], done)
-            decide(pair, detector, kept)
-            done += 1
+        first, end = (math.ceil(n * pairs_each) for n in (number, number + 1))
+        for index in range(first, end):
+            decide(make_pair(twins, CASES[index % len(CASES)], index), detector, kept)
+    return scores, kept
+
+
+def examine_all(split: str, count: int, pairs: int, jobs: int) -> tuple[Scores, Kept]:
+    """The same by several processes."""
+    shares = [range(job, count, jobs) for job in range(jobs)]
+    scores, kept = Scores(), Kept()
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        waiting = [pool.submit(examine, split, share, pairs / count) for share in shares]
+        for some_scores, some_kept in (future.result() for future in waiting):
+            for kind, qualities in some_scores.thorough.items():
+                scores.add(kind, *qualities)
+            for case, right in some_kept.right.items():
+                kept.add(case, *right)
+            kept.good_before += some_kept.good_before
+    return scores, kept
+
+
+def run_split(split: str, count: int, pairs: int, jobs: int) -> dict[str, object]:
+    scores, kept = examine_all(split, count, pairs, jobs)
     figures = report_quality(split, scores)
     figures.update(report_kept(kept, scores.thorough["good"]))
-    figures["ms_per_hand"] = round(float(np.median(scores.milliseconds)), 2)
-    figures["guard_ms_per_hand"] = round(time_guard(timed, detector), 2)
+    some = list(read_twins(split, range(min(count, TIMED))))
+    figures["ms_per_hand"] = time_each(look_thoroughly, some)
+    figures["guard_ms_per_hand"] = time_each(guard_once, some)
     figures["hands"] = count
     return figures
 
@@ -286,8 +322,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1000, help="simulated refinements (1000)")
     parser.add_argument("--split", choices=tuple(SPLITS), default="validation")
     parser.add_argument("--images", type=Path, metavar="DIR", help="pictures for a spot check")
+    parser.add_argument("--jobs", type=positive, default=1, help="processes (1)")
     options = parser.parse_args()
-    figures = run_split(options.split, options.count, options.pairs)
+    figures = run_split(options.split, options.count, options.pairs, options.jobs)
     print_targets(targets(figures, figures["auc_by_fault"]))
     if options.images is not None:
         look_at_pictures(options.images, LitertDetector())

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=150)
     meter, detector = HandQuality(OpenHandReconstructor()), LitertDetector()
     forms = []
-    for twins in read_twins("train", parser.parse_args().count, faults=()):
+    for twins in read_twins("train", range(parser.parse_args().count), faults=()):
         hand = detector.redetect(twins.good, (twins.truth.hand,), PARAMS)[0]
         found = None if hand is None else meter.ask_form(twins.good, hand, PARAMS, thorough=True)
         if found is not None:
