@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext import pipeline
+from handrefiner_ext.api.answers import describe_decision
 from handrefiner_ext.errors import HandRefinerError, PictureError
 from handrefiner_ext.hint_files import (
+    describe_hands,
     write_depth,
     write_hands,
     write_mask,
@@ -21,16 +24,18 @@ from handrefiner_ext.hint_files import (
     write_overlay,
 )
 from handrefiner_ext.naming import MARK, Job, Target, fold, list_pictures, make_mark
-from handrefiner_ext.numbering import number_meshes, number_of
+from handrefiner_ext.numbering import number_meshes
 from handrefiner_ext.outputs import RefineFolders, is_done, settings_code
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.remote import RemoteResult, Server
 from handrefiner_ext.run_log import Record, average_mpjpe_px, describe_run
-from handrefiner_ext.types import Decision, Hints, Image, Mask, RefineResult
+from handrefiner_ext.types import Hints, Image, Mask, RefineResult
 
 FINISHED = "finished by an earlier run"
+Said = Sequence[Mapping[str, Any]]
+"""Hands or decisions as the API answers them (docs/api.md)."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,15 @@ class Request:
 
 @dataclass(frozen=True)
 class RemoteRequest:
-    """What a running WebUI is to do to every picture. values: the parameters given, by name."""
+    """What a running WebUI is to do to every picture.
+
+    values: the parameters given, by name. evaluates: as in `Request`.
+    """
 
     server: Server
     values: Mapping[str, object]
     drawn_mask: Path | None = None
+    evaluates: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,14 +150,17 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
             beside = folders.candidate(job, number, tried)
             if beside is not None:
                 save_picture(picture, image, beside, make_mark(job.source))
+        decisions = [describe_decision(decision, result.hints) for decision in result.decisions]
+        hands = describe_hands(picture.image, result.hints)["hands"]
+        said = _evaluate(decisions) if request.evaluates else ()
         report = _add(
             report,
             Report(
                 job.source,
                 str(target),
                 refined=sum(decision.refined for decision in result.decisions),
-                lines=(*_evaluate(request, result), *_describe_result(result)),
-                records=(describe_run(job.source, target, variant, result),),
+                lines=(*said, *_describe_result(result, hands, decisions)),
+                records=(describe_run(job.source, target, asdict(variant), hands, decisions),),
             ),
         )
     return report
@@ -156,7 +168,11 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
 
 def vary(params: RefineParams, number: int) -> RefineParams:
     """For output `number` of a picture: a seed that no candidate of another output has."""
-    return replace(params, seed=(params.seed + number * params.candidates) % SEEDS)
+    return replace(params, seed=_vary_seed(params.seed, number, params.candidates))
+
+
+def _vary_seed(seed: int, number: int, candidates: int) -> int:
+    return (seed + number * candidates) % SEEDS
 
 
 def _add(report: Report, one: Report) -> Report:
@@ -173,43 +189,59 @@ def _add(report: Report, one: Report) -> Report:
     )
 
 
-def _evaluate(request: Request, result: RefineResult) -> tuple[str, ...]:
-    if not request.evaluates or not result.hints.meshes:
+def _evaluate(decisions: Said) -> tuple[str, ...]:
+    """What `--eval` says. decisions: as the API answers them."""
+    if not decisions:
         return ()
-    mpjpe_px = average_mpjpe_px(result)
+    mpjpe_px = average_mpjpe_px(decisions)
     said = "unknown (no hand is seen)" if mpjpe_px is None else f"{mpjpe_px:.2f} px"
-    return (f"MPJPE {said}", *(_say_quality(d, result.hints) for d in result.decisions))
+    return (f"MPJPE {said}", *(line for d in decisions for line in _say_quality(d)))
 
 
-def _say_quality(decision: Decision, hints: Hints) -> str:
-    scores = [q.score for q in (decision.quality_before, decision.quality_after) if q is not None]
-    said = " -> ".join(f"{score:.2f}" for score in scores)
-    return f"hand {number_of(decision.number, hints)} quality {said}"
+def _say_quality(said: Mapping[str, Any]) -> tuple[str, ...]:
+    measured = [q for q in (said["quality_before"], said["quality_after"]) if q is not None]
+    scores = " -> ".join(f"{quality['score']:.2f}" for quality in measured)
+    return (f"hand {said['number']} quality {scores}",) if scores else ()
 
 
 def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) -> Report:
-    """Have a running WebUI repaint the hands of one picture and write it here."""
+    """Have a running WebUI repaint the hands of one picture and write it, so often as is wanted."""
     values = dict(request.values)
     if job.prompt is not None:
         values["prompt"] = job.prompt
-    code = settings_code(values)
-    if is_done(job, folders, [code]):
+    variants = [_vary_values(values, number) for number in range(folders.count)]
+    if is_done(job, folders, [settings_code(variant) for variant in variants]):
         return Report(job.source, lines=(FINISHED,))
     picture = load_picture(job.source)
     drawn_mask = _load_drawn_mask(picture, request)
-    wants_maps = folders.depth is not None or folders.mask is not None
-    result = request.server.refine(picture.image, values, drawn_mask, wants_maps)
-    if result.maps is not None:
-        _write_maps(job, folders, (result.maps.control, result.maps.mask))
-    target = folders.output(job, 0)
-    _write_refined(job, picture, result.image, (target, code))
-    return Report(
-        job.source,
-        str(target),
-        hands=result.hands,
-        refined=sum(said["refined"] for said in result.decisions),
-        lines=(*picture.notes, *_describe_remote(result)),
-    )
+    report = Report(job.source, lines=picture.notes)
+    for number, variant in enumerate(variants):
+        wants_maps = number == 0 and (folders.depth is not None or folders.mask is not None)
+        result = request.server.refine(picture.image, variant, drawn_mask, wants_maps)
+        if result.maps is not None:
+            _write_maps(job, folders, (result.maps.control, result.maps.mask))
+        target = folders.output(job, number)
+        _write_refined(job, picture, result.image, (target, settings_code(variant)))
+        known = asdict(RefineParams(**variant))  # type: ignore[arg-type]
+        said = _evaluate(result.decisions) if request.evaluates else ()
+        report = _add(
+            replace(report, hands=result.hands),
+            Report(
+                job.source,
+                str(target),
+                refined=sum(decision["refined"] for decision in result.decisions),
+                lines=(*said, *_describe_remote(result)),
+                records=(describe_run(job.source, target, known, result.found, result.decisions),),
+            ),
+        )
+    return report
+
+
+def _vary_values(values: Mapping[str, object], number: int) -> dict[str, object]:
+    """As `vary`; the first output has the values as they were given."""
+    known = RefineParams(**values)  # type: ignore[arg-type]
+    seed = _vary_seed(known.seed, number, known.candidates)
+    return {**values, "seed": seed} if number else dict(values)
 
 
 def _write_maps(job: Job, folders: RefineFolders, maps: tuple[NDArray[np.uint8], Mask]) -> None:
@@ -282,34 +314,31 @@ def _describe_hints(hints: Hints) -> list[str]:
     return [*lines, *(f"note: {note}" for note in hints.notes)]
 
 
-def _describe_result(result: RefineResult) -> list[str]:
-    decided = [_describe_decision(decision, result) for decision in result.decisions]
-    return [*decided, *_describe_hints(result.hints), *(f"note: {note}" for note in result.notes)]
+def _describe_result(result: RefineResult, hands: Said, decisions: Said) -> list[str]:
+    notes = [f"note: {note}" for note in result.notes]
+    return [*_describe_decisions(hands, decisions), *_describe_hints(result.hints), *notes]
 
 
 def _describe_remote(result: RemoteResult) -> list[str]:
-    found = {said["number"]: said for said in result.found}
-    lines = []
-    for said in result.decisions:
-        seen = found[said["number"]]
-        distances = said["distance_before"], said["distance_after"]
-        hand = _say_hand(said["number"], seen["handedness"], seen.get("assumed", False))
-        hand += _say_strength(said["strength"])
-        lines.append(_say_decision(hand, said["refined"], said["reason"], distances))
-    lines += [
-        _say_refusal(said.get("number"), said["box"], said["reason"]) for said in result.skipped
+    return [
+        *_describe_decisions(result.found, result.decisions),
+        *(_say_refusal(said.get("number"), said["box"], said["reason"]) for said in result.skipped),
+        *(f"note: {note}" for note in result.notes),
     ]
-    return [*lines, *(f"note: {note}" for note in result.notes)]
 
 
-def _describe_decision(decision: Decision, result: RefineResult) -> str:
-    seen = result.hints.meshes[decision.number].hand
-    number = number_of(decision.number, result.hints)
-    hand = _say_hand(number, seen.handedness, seen.assumed) + _say_strength(decision.strength)
-    if decision.candidate is not None:
-        hand += f", candidate {decision.candidate + 1}"
-    after = None if decision.after is None else decision.after.mpjpe
-    return _say_decision(hand, decision.refined, decision.reason, (decision.before.mpjpe, after))
+def _describe_decisions(hands: Said, decisions: Said) -> list[str]:
+    found = {hand["number"]: hand for hand in hands}
+    return [_describe_decision(found[said["number"]], said) for said in decisions]
+
+
+def _describe_decision(hand: Mapping[str, Any], said: Mapping[str, Any]) -> str:
+    name = _say_hand(hand["number"], hand["handedness"], hand.get("assumed", False))
+    name += _say_strength(said["strength"])
+    if said["candidate"] is not None:
+        name += f", candidate {said['candidate']}"
+    distances = said["distance_before"], said["distance_after"]
+    return _say_decision(name, said["refined"], said["reason"], distances)
 
 
 def _say_hand(number: int, side: str, assumed: bool) -> str:

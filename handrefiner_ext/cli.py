@@ -311,7 +311,7 @@ def _choose_work(
     from handrefiner_ext.paths import find_drawn_mask
 
     if options.url:
-        remote = _prepare_remote(options, values)
+        remote = replace(_prepare_remote(options, values), evaluates=run.evaluates)
         return partial(refine_remotely, request=remote, folders=folders)
     params = RefineParams(**values)  # type: ignore[arg-type]  # the schema reads any value
     order = Order(params, read_home(options), find_drawn_mask(options), run.evaluates)

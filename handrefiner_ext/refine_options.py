@@ -137,11 +137,6 @@ def read_run_options(options: argparse.Namespace) -> RunOptions:
     count = _read_count(options, "n_iter") * _read_count(options, "num_samples")
     if count > MOST_OUTPUTS:
         raise UsageError(f"--n_iter x --num_samples is {count}; at most {MOST_OUTPUTS} are made.")
-    if count > 1 and options.url:
-        raise UsageError(
-            "--n_iter and --num_samples are for painting here; with --url the WebUI's own seed "
-            "decides. Leave out one of them."
-        )
     return RunOptions(
         count=count,
         evaluates=bool(switches["eval"]),

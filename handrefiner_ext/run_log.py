@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.naming import plain_name
-from handrefiner_ext.numbering import number_of
-from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Decision, Quality, RefineResult
 
 Record = Mapping[str, Any]
 
@@ -44,57 +41,68 @@ def keep_log(
         yield write
 
 
-def describe_run(source: Path, output: Path, params: RefineParams, result: RefineResult) -> Record:
+def describe_run(
+    source: Path,
+    output: Path,
+    values: Mapping[str, Any],
+    hands: Sequence[Mapping[str, Any]],
+    decisions: Sequence[Mapping[str, Any]],
+) -> Record:
     """One line of the log.
 
+    values: parameters by name. hands, decisions: as the API answers them (docs/api.md).
     strength: of the ControlNet, the searched one where it was searched (the greatest of the
     hands'). mpjpe_px: mean over the hands of the distance between re-detected landmarks and the
     mesh's joints, pixels; null where no hand is seen (with the paper's name for it, MPJPE).
     Qualities are null where they were not measured (`--eval`, `--keep_best`, `--candidates`).
     """
-    searched = [d.strength for d in result.decisions if d.strength is not None]
+    searched = [said["strength"] for said in decisions if said["strength"] is not None]
     return {
         "img": str(source.with_name(plain_name(source))),
         "output": str(output),
-        "strength": max(searched, default=params.strength),
-        "mpjpe_px": average_mpjpe_px(result),
-        "seed": params.seed,
-        "prompt": params.prompt,
-        "hands": [_describe_hand(decision, result) for decision in result.decisions],
+        "strength": max(searched, default=values["strength"]),
+        "mpjpe_px": average_mpjpe_px(decisions),
+        "seed": values["seed"],
+        "prompt": values["prompt"],
+        "hands": _describe_hands(hands, decisions),
     }
 
 
-def average_mpjpe_px(result: RefineResult) -> float | None:
+def average_mpjpe_px(decisions: Sequence[Mapping[str, Any]]) -> float | None:
     """Over the hands that are seen in the picture kept; None where none is."""
-    seen = [px for d in result.decisions if (px := _agreement(d).mpjpe_px) is not None]
+    seen = [px for said in decisions if (px := _kept(said, "distance_px")) is not None]
     return round(sum(seen) / len(seen), 3) if seen else None
 
 
-def _agreement(decision: Decision) -> Any:
+def _kept(said: Mapping[str, Any], what: str) -> float | None:
     """Of the hand in the picture kept: the new one, else the old."""
-    return decision.after if decision.refined and decision.after else decision.before
+    value: float | None = said[f"{what}_{'after' if said['refined'] else 'before'}"]
+    return value
 
 
-def _describe_hand(decision: Decision, result: RefineResult) -> Record:
-    agreement = _agreement(decision)
-    return {
-        "number": number_of(decision.number, result.hints),
-        "handedness": result.hints.meshes[decision.number].handedness,
-        "assumed": result.hints.meshes[decision.number].hand.assumed,
-        "refined": decision.refined,
-        "reason": decision.reason,
-        "strength": decision.strength,
-        "mpjpe_px": _round(agreement.mpjpe_px),
-        "mpjpe": _round(agreement.mpjpe),
-        "pck": _round(agreement.pck),
-        "candidate": None if decision.candidate is None else decision.candidate + 1,
-        "quality_before": _score(decision.quality_before),
-        "quality_after": _score(decision.quality_after),
-    }
+def _describe_hands(
+    hands: Sequence[Mapping[str, Any]], decisions: Sequence[Mapping[str, Any]]
+) -> list[Record]:
+    found = {hand["number"]: hand for hand in hands}
+    return [
+        {
+            "number": said["number"],
+            "handedness": found[said["number"]]["handedness"],
+            "assumed": found[said["number"]]["assumed"],
+            **{name: said[name] for name in ("refined", "reason", "strength")},
+            "mpjpe_px": _round(_kept(said, "distance_px")),
+            "mpjpe": _round(_kept(said, "distance")),
+            "pck": _round(_kept(said, "pck")),
+            "candidate": said["candidate"],
+            "quality_before": _score(said["quality_before"]),
+            "quality_after": _score(said["quality_after"]),
+        }
+        for said in decisions
+    ]
 
 
-def _score(quality: Quality | None) -> float | None:
-    return None if quality is None else round(quality.score, 4)
+def _score(quality: Mapping[str, Any] | None) -> float | None:
+    return None if quality is None else quality["score"]
 
 
 def _round(value: float | None) -> float | None:

@@ -268,7 +268,6 @@ def test_a_prompt_file_in_another_encoding_is_a_sentence(tmp_path):
         (("--weights", "w", "--checkpoint", "x"), "--checkpoint x was given, too"),
         (("--weights", "w", "--url", "u"), "the WebUI behind --url has its own files"),
         (("--finetuned", "False", "--url", "u"), "--finetuned False is for painting here"),
-        (("--n_iter", "2", "--url", "u"), "the WebUI's own seed decides"),
         (("--prompt_file", "p", "--prompt", "a"), "exclude each other"),
         (("--jobs", "0"), "--jobs = '0' is not possible"),
         (("--device", "gpu"), "--device = 'gpu' is not possible"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -131,6 +132,36 @@ def test_a_folder_is_refined_by_the_webui_and_written_here(address, tmp_path, ca
     said = capsys.readouterr()
     assert "hand 1 (right) repainted" in said.out
     assert "broken.png" in said.err
+
+
+def test_several_outputs_and_the_log_are_those_of_painting_here(tmp_path, capsys, monkeypatch):
+    hold_tiny_backends(monkeypatch)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture_with(BOTH)).save(tmp_path / "in" / "a.png")
+    seeds = []
+
+    def note_seed(image, params, mask):
+        seeds.append(params.seed)
+        return pipeline.refine(image, params, pipeline.build_stages(params), mask)
+
+    app = FastAPI()
+    add_routes(app, Services(refine=note_seed))
+    more = ["--num_samples", "2", "--seed", "7", "--candidates", "3", "--eval", "--log_json"]
+    with serving(app) as url:
+        assert run_refine(tmp_path, url, *more, str(tmp_path / "there.json")) == cli.DONE
+    assert seeds == [7, 10], "no candidate of one output is one of the other"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_0.png", "a_1.png"}
+    assert "MPJPE 0.00 px" in capsys.readouterr().out
+    here = ["--input_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "here")]
+    assert cli.main(["refine", *here, *more, str(tmp_path / "here.json")]) == cli.DONE
+    there, here = (
+        [json.loads(line) for line in (tmp_path / name).read_text("utf-8").splitlines()]
+        for name in ("there.json", "here.json")
+    )
+    assert len(there) == len(here) == 2
+    for one, other in zip(there, here, strict=True):
+        assert one.pop("output") != other.pop("output")
+        assert one == other
 
 
 def test_the_command_ends_before_any_picture_where_the_webui_refuses(tmp_path, capsys, monkeypatch):

@@ -11,7 +11,7 @@ from handrefiner_ext.hint_files import describe_hands
 from handrefiner_ext.numbering import number_of
 from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.pictures import Picture, encode_picture, encode_png
-from handrefiner_ext.types import Decision, Hints, Image, Quality, RefineResult
+from handrefiner_ext.types import Agreement, Decision, Hints, Image, Quality, RefineResult
 
 
 def describe_hints(image: Image, hints: Hints) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def describe_result(picture: Picture, result: RefineResult) -> dict[str, Any]:
     return {
         **_describe_found(picture.image, result.hints),
         "image": to_text(encode_picture(picture, result.image)),
-        "decisions": [_describe_decision(decision, result.hints) for decision in result.decisions],
+        "decisions": [describe_decision(decision, result.hints) for decision in result.decisions],
         "notes": [*picture.notes, *result.hints.notes, *result.notes],
         "candidates": [to_text(encode_png(candidate)) for candidate in result.candidates],
     }
@@ -44,15 +44,19 @@ def _describe_found(image: Image, hints: Hints) -> dict[str, Any]:
     return found
 
 
-def _describe_decision(decision: Decision, hints: Hints) -> dict[str, Any]:
+def describe_decision(decision: Decision, hints: Hints) -> dict[str, Any]:
+    """What became of one hand."""
+    after = decision.after or Agreement(None, None)
     return {
         "number": number_of(decision.number, hints),
         "refined": decision.refined,
         "reason": decision.reason,
         "distance_before": decision.before.mpjpe,
-        "distance_after": None if decision.after is None else decision.after.mpjpe,
+        "distance_after": after.mpjpe,
+        "distance_px_before": decision.before.mpjpe_px,
+        "distance_px_after": after.mpjpe_px,
         "pck_before": decision.before.pck,
-        "pck_after": None if decision.after is None else decision.after.pck,
+        "pck_after": after.pck,
         "strength": decision.strength,
         "candidate": None if decision.candidate is None else decision.candidate + 1,
         "quality_before": _describe_quality(decision.quality_before),

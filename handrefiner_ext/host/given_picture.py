@@ -34,14 +34,24 @@ class CarefulPainter:
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image:
+        return self.paint_candidates(image, meshes, maps, params, 1)[0]
+
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> tuple[Image, ...]:
         try:
-            return self.painter.paint(image, meshes, maps, params)
+            return self.painter.paint_candidates(image, meshes, maps, params, count)
         except HandRefinerError as reason:
             self.problem = str(reason)
         except Exception as fault:  # whatever fails, the picture comes back
             logger.exception("HandRefiner could not repaint this picture.")
             self.problem = explain(fault)
-        return image
+        return (image,)
 
 
 def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) -> RefineResult:

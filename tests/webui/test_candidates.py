@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from generation import GENTLE, alike, as_mask, changed, encode, img2img
+from generation import GENTLE, alike, as_mask, changed, decode, encode, img2img
 
 COUNT = 3
 
@@ -40,6 +40,13 @@ def test_a_wrong_number_of_candidates_is_refused(host):
     answer = host.ask("POST", "/sdapi/v1/txt2img", body)
     assert answer.status == 422
     assert "candidates" in str(answer.body)
+
+
+def test_the_route_paints_candidates_of_different_seeds(host, woman):
+    request = {"image": encode(woman), "candidates": 2, "denoising_strength": 0.3, "steps": 4}
+    said = host.post("/handrefiner/v1/refine", {**request, "region_size": 256})
+    first, second = map(decode, said["candidates"])
+    assert changed(first, second).any()
 
 
 def test_the_route_says_the_qualities(host, woman):
