@@ -10,7 +10,7 @@ import pytest
 from detect_pictures import drawn
 from hand_scenes import BOTH, make_stages, picture_with
 
-from handrefiner_ext.api.answers import describe_hints
+from handrefiner_ext.api.answers import describe_decision, describe_hints
 from handrefiner_ext.batch import _describe_result
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.hint_files import describe_hands
@@ -125,10 +125,12 @@ def test_assumed_is_said_everywhere_and_the_agreement_before_is_unknown(stages, 
     (decision,) = result.decisions
     assert decision.refined
     assert decision.before.mpjpe is None
-    assert [hand["assumed"] for hand in describe_hands(image, result.hints)["hands"]] == [True]
+    hands = describe_hands(image, result.hints)["hands"]
+    assert [hand["assumed"] for hand in hands] == [True]
     assert describe_hints(image, result.hints)["hands"][0]["assumed"] is True
     assert describe(result, ()).words == "1 right assumed refined"
-    assert _describe_result(result)[0].startswith("hand 1 (right, assumed) repainted")
+    said = _describe_result(result, hands, [describe_decision(decision, result.hints)])
+    assert said[0].startswith("hand 1 (right, assumed) repainted")
     seen = hints(image, params, stages, mask)
     real = replace(seen.meshes[0], hand=replace(seen.meshes[0].hand, assumed=False))
     other = draw_overlay(image, replace(seen, meshes=(real,)))
