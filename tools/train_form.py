@@ -81,6 +81,8 @@ def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     planes, kinds, numbers = [], [], []
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as data:
+            if data["kinds"].size == 0:
+                continue  # no hand was seen in any of its pictures
             planes.append(data["planes"])
             kinds.append(data["kinds"])
         numbers.append(np.full(len(kinds[-1]), int(path.stem)))
