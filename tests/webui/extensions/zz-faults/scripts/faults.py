@@ -100,7 +100,7 @@ FAULTS = {
     "mesh gone": lambda p: lose(RECONSTRUCTORS),
     "detector breaks": lambda p: break_backend(DETECTORS, "detect", RuntimeError("no luck")),
     "mesh breaks": lambda p: break_backend(RECONSTRUCTORS, "reconstruct", ValueError("no fit")),
-    "renderer breaks": lambda p: mock.patch.object(inpainter, "build_maps", fail(OSError("GL"))),
+    "renderer breaks": lambda p: mock.patch.object(inpainter, "render_region", fail(OSError("GL"))),
     "controlnet gone": lambda p: rename(find_controlnet(p)),
     "controlnet raises": lambda p: break_controlnet(p, fail(RuntimeError("corrupt unit"))),
     "controlnet idle": lambda p: break_controlnet(p, lambda: None),
