@@ -139,6 +139,13 @@ def test_assumed_is_said_everywhere_and_the_agreement_before_is_unknown(stages, 
     assert not changed[~result.hints.maps.mask].any()
 
 
+def test_what_was_asked_for_is_not_held_back(stages):
+    image, mask = landscape(), ellipse((150, 200), (65, 110))
+    result = refine(image, replace(DRAWN, keep_best=True), stages, mask)
+    assert [decision.refined for decision in result.decisions] == [True]
+    assert (result.image != image).any()
+
+
 @pytest.mark.parametrize("mask_kind", ["box", "silhouette"])
 def test_a_mask_that_is_not_used_forces_nothing(stages, mask_kind):
     seen = hints(landscape(), replace(DRAWN, mask=mask_kind), stages, ellipse((150, 200), (65, 99)))

@@ -65,13 +65,17 @@ def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
 
 
 def _hold_back(outcome: Outcome, image: Image, hints: Hints, margin: float) -> Outcome:
-    """The outcome with the original in place of every new hand that is no better."""
+    """The outcome with the original in place of every new hand that is no better.
+
+    Assumed hands are not judged: nothing is known of what was there, and they were asked for.
+    """
+    judged = [d for d in outcome.decisions if not hints.meshes[d.number].hand.assumed]
     same = {
         number
         for number, place in enumerate(hints.maps.hand_masks)
         if not is_changed(image, outcome.image, place, size_of(hints.meshes[number]))
     }
-    reasons = guard.find_worse(outcome.decisions, hints.maps, margin, same)
+    reasons = guard.find_worse(judged, hints.maps, margin, same)
     decisions = tuple(
         replace(decision, refined=False, reason=reasons[decision.number])
         if decision.refined and decision.number in reasons
