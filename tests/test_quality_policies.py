@@ -103,6 +103,20 @@ def test_a_hand_is_replaced_only_by_one_that_is_better_by_the_margin(green, kept
         assert ("keep_margin" in decision.reason) is kept
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [(0.5, 0.59, True), (0.5, 0.61, False), (0.8, 0.85, True), (0.8, 0.87, False)],
+)
+def test_near_the_end_of_the_scale_smaller_steps_reach_the_margin(before, after, kept):
+    params = replace(PARAMS, keep_best=True, keep_margin=0.1)
+    painter = FloodPainter(colour=(0, round(255 * after), 0))
+    _, result = run(params, inpainter=painter, meter=GreenMeter(before))
+    assert [not decision.refined for decision in result.decisions] == [kept] * 2
+    if kept:
+        wanted = "0.60" if before == 0.5 else "0.86"
+        assert all(f"asks for {wanted}" in decision.reason for decision in result.decisions)
+
+
 def test_without_keep_best_nothing_is_rated_and_the_new_hand_stays():
     meter = GreenMeter()
     _, result = run(PARAMS, meter=meter, inpainter=FloodPainter(colour=(0, 1, 0)))

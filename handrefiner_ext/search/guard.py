@@ -19,6 +19,8 @@ from handrefiner_ext.types import Agreement, ControlMaps, Decision, Image, Quali
 
 FARTHEST = 0.15
 """Mean distance from the mesh, hand sizes, up to which a hand counts as that of the mesh."""
+EDGE = 1e-3
+"""A quality of 0 or 1 counts as so near to it."""
 SAME = "The original was kept: the new hand looks like it, but for its grain."
 
 
@@ -58,14 +60,27 @@ def _find_problem(painted: Sequence[Decision], margin: float) -> str | None:
     telling = painted[int(np.argmin(rises)) if min(rises) < 0.0 else int(np.argmax(rises))]
     before, after = _score(telling.quality_before), _score(telling.quality_after)
     return (
-        f"The original was kept: its quality is {before:.2f}, the new hand's {after:.2f}; it must "
-        f"rise by keep_margin {margin:g}."
+        f"The original was kept: its quality is {before:.2f}, the new hand's {after:.2f}; "
+        f"keep_margin {margin:g} asks for {step_up(before, margin):.2f}."
     )
 
 
 def gain(decision: Decision) -> float:
-    """How much better drawn the new hand is."""
-    return _score(decision.quality_after) - _score(decision.quality_before)
+    """How much better drawn the new hand is, in the measure of `keep_margin`."""
+    before, after = _score(decision.quality_before), _score(decision.quality_after)
+    return (_log_odds(after) - _log_odds(before)) / 4
+
+
+def step_up(quality: float, margin: float) -> float:
+    """The quality that is better than `quality` by the margin."""
+    return float(1.0 / (1.0 + np.exp(-_log_odds(quality) - 4 * margin)))
+
+
+def _log_odds(quality: float) -> float:
+    """Of which a quarter is the quality's own measure about one half; near 0 and 1, where all
+    qualities crowd, small steps count for more."""
+    bounded = min(max(quality, EDGE), 1.0 - EDGE)
+    return float(np.log(bounded / (1.0 - bounded)))
 
 
 def _score(quality: Quality | None) -> float:
