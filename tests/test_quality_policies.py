@@ -155,6 +155,7 @@ def test_every_region_takes_the_candidate_it_looks_best_in():
     _, result = run(replace(PARAMS, candidates=4, seed=0), inpainter=painter)
     assert painter.seeds == [0, 1, 2, 3]
     assert [decision.candidate for decision in result.decisions] == [3, 0]
+    assert result.decisions[0].reason == "Candidate 4 of 4 looked best."
     assert colour(result, 0) == (0, 160, 0)
     assert colour(result, 1) == (0, 200, 0)
     assert len(result.candidates) == 4

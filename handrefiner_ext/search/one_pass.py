@@ -41,11 +41,7 @@ def settle(task: Task, chosen: Chosen) -> Outcome:
     before = assess(task, image)
     after = before if painted is image else assess(task, painted)
     decisions = tuple(
-        replace(
-            _decide(number, task, painted, (before[number], after[number])),
-            strength=chosen.strengths.get(number),
-            candidate=chosen.candidates.get(number),
-        )
+        _credit(_decide(number, task, painted, (before[number], after[number])), chosen)
         for number in range(len(hints.meshes))
     )
     notes = _notes(task.params, task.inpainter)
@@ -53,6 +49,16 @@ def settle(task: Task, chosen: Chosen) -> Outcome:
     if not task.params.keep_best or painted is image:
         return outcome
     return _hold_back(outcome, image, hints, task.params.keep_margin)
+
+
+def _credit(decision: Decision, chosen: Chosen) -> Decision:
+    """With the strength and the candidate that the new hand was come by."""
+    strength = chosen.strengths.get(decision.number)
+    candidate = chosen.candidates.get(decision.number)
+    if decision.refined and candidate is not None and len(chosen.tried) > 1:
+        said = f"Candidate {candidate + 1} of {len(chosen.tried)} looked best."
+        decision = replace(decision, reason=said)
+    return replace(decision, strength=strength, candidate=candidate)
 
 
 def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
@@ -93,7 +99,7 @@ def _decide(
     box, mask = task.hints.maps.hand_masks[number]
     changed = (painted[box.slices] != task.image[box.slices]).any(axis=2) & mask
     refined = bool(changed.any())
-    reason = "Painted once and kept."
+    reason = "Painted anew and kept."
     if not refined:
         empty = NOTHING_TO_PAINT if not mask.any() else PAINTED_THE_SAME
         reason = task.left_alone.get(number, empty)
