@@ -1,6 +1,6 @@
 """Train the network that tells well-formed from malformed hands (assets/hand_form.npz).
 
-    python tools/train_form.py make CROPS --first 0 --last 1900    # can be split over processes
+    python tools/train_form.py make CROPS --first 0 --last 4471    # can be split over processes
     python tools/train_form.py train CROPS [--epochs N]            # needs torch
 
 Hands are the open hand in the training split of benchmarks/twins.py, setting `plain`; validation
@@ -284,8 +284,8 @@ def main() -> None:
     parser.add_argument("work", choices=("make", "train"))
     parser.add_argument("crops", type=Path)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--last", type=int, default=1900)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--last", type=int, default=4471)
+    parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
     if options.work == "make":
         make(options.crops, options.first, options.last)

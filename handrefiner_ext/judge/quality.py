@@ -39,7 +39,7 @@ from handrefiner_ext.types import (
 MALFORMED_BELOW = 0.5
 """Quality from which a hand counts as well formed."""
 
-MIDDLE, SLOPE = -2.8, 0.5
+MIDDLE, SLOPE = -2.5, 0.5
 """The network's logarithm of the odds at which the quality is one half, and how steeply it rises;
 from tools/calibrate_quality.py."""
 
