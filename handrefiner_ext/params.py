@@ -85,7 +85,7 @@ class RefineParams:
         choices=("box", "silhouette", "drawn", "union"),
     )
     keep_best: bool = knob(
-        False,
+        True,
         "Keep best",
         "Keep the original hand where the new one is not better drawn by Keep margin, or is not "
         "the hand of the mesh.",

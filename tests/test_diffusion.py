@@ -173,6 +173,7 @@ def test_the_command_line_paints_with_it(models, tmp_path, capsys):
         "steps": 2,
         "region_size": SIDE,
         "prompt": "a hand",
+        "keep_best": "False",  # a random network paints noise
     }
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     assert main(["refine", *words]) == 0, capsys.readouterr().err

@@ -25,7 +25,9 @@ from handrefiner_ext.inpaint.draft import DraftInpainter  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
 
 NO_MODELS = ("--models_dir", "{t}")
-QUICK = ("--steps", 2, "--region_size", 64, "--padding_bbox", 0)
+NOISE = ("--keep_best", "False")
+"""A random network paints noise."""
+QUICK = ("--steps", 2, "--region_size", 64, "--padding_bbox", 0, *NOISE)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ def test_not_finetuned_is_the_plain_depth_controlnet(home, folder, tmp_path, tin
 def test_the_papers_sampling_from_the_command_line(home, folder, tmp_path):
     words = ("--weights", home / "inpaint_depth_control.ckpt", "--sampling", "paper")
     mask = tmp_path / "mask"
-    more = ("--mask_dir", mask, "--steps", 2, "--padding_bbox", 0, *on(home))
+    more = ("--mask_dir", mask, "--steps", 2, "--padding_bbox", 0, *NOISE, *on(home))
     assert refine_folder(folder, tmp_path / "out", *words, *more) == DONE
     before, after = read(folder / "1.png"), read(tmp_path / "out" / "1_0.png")
     inside = read(mask / "1_mask.png") > 0

@@ -19,7 +19,7 @@ from handrefiner_ext.render.raster import RasterRenderer
 from handrefiner_ext.search.guard import FARTHEST, SAME, explain_loss
 from handrefiner_ext.types import Agreement, Box
 
-KEEP = RefineParams(keep_best=True)
+KEEP, NO_GUARD = RefineParams(keep_best=True), RefineParams(keep_best=False)
 
 
 @dataclass
@@ -94,7 +94,7 @@ def test_noise_does_not_replace_a_hand(scene):
 
 
 def test_without_the_guard_noise_does_replace_it(scene):
-    result = pipeline.refine(scene.image, RefineParams(), real_stages(NoisePainter()))
+    result = pipeline.refine(scene.image, NO_GUARD, real_stages(NoisePainter()))
     assert (result.image != scene.image).any()
 
 

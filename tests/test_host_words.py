@@ -89,7 +89,7 @@ def test_what_is_no_picture_is_refused_and_never_fetched(wrong):
 
 
 def result_of(hands):
-    return refine(picture_with(hands), RefineParams(), make_stages())
+    return refine(picture_with(hands), RefineParams(keep_best=False), make_stages())
 
 
 def test_the_words_name_every_hand_and_the_reason_that_only_the_painter_knows():

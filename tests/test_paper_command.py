@@ -90,6 +90,7 @@ def test_empty_texts_are_options_not_given(pictures, tmp_path):
 def test_the_log_has_a_line_for_every_output(pictures, tmp_path):
     log = tmp_path / "logs" / "run.json"
     more = ("--log_json", log, "--strength", 0.7, "--num_samples", 2, "--seed", 5)
+    more += ("--keep_best", "False")
     assert refine_folder(pictures, tmp_path / "out", *more) == DONE
     said = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     assert [(Path(s["img"]).name, Path(s["output"]).name) for s in said] == [

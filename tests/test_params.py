@@ -103,7 +103,7 @@ def test_every_field_has_a_label_a_help_text_and_an_allowed_default(name):
 def test_the_parameters_that_the_paper_and_the_issue_name_have_their_defaults():
     params = RefineParams()
     assert (params.strength, params.padding_bbox) == (0.55, 30)
-    assert (params.detector, params.mesh, params.keep_best) == ("auto", "auto", False)
+    assert (params.detector, params.mesh, params.keep_best) == ("auto", "auto", True)
 
 
 def test_the_command_line_has_no_switch_to_turn_itself_on():

@@ -13,7 +13,7 @@ from handrefiner_ext.pipeline import LazyInpainter, refine
 from handrefiner_ext.types import Agreement, CandidatePainter, Quality
 
 APART = {"height": 100, "width": 400}
-PARAMS = RefineParams(padding_bbox=0)
+PARAMS = RefineParams(padding_bbox=0, keep_best=False)
 
 
 @dataclass

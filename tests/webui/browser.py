@@ -81,6 +81,12 @@ class WebuiPage:
         for part, value in (("steps", steps), ("width", side), ("height", side)):
             self.set_number(f"{tab}_{part}", value)
 
+    def accept_everything(self, tab: str) -> None:
+        """Switch Keep best off: a random network paints noise."""
+        self.unfold(tab, "advanced")
+        self.press_tab(f"#handrefiner_{tab}_tabs", "Choice")
+        self.panel(tab, "keep_best").locator("input").uncheck()
+
     def generate(self, tab: str) -> str:
         """Press Generate and wait; returns the infotext under the picture."""
         info = self.page.locator(f"#html_info_{tab}").first

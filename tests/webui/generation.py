@@ -23,8 +23,12 @@ BASE = {
     "width": SIZE,
     "height": SIZE,
 }
-GENTLE = {"enabled": True, "strength": 0.55, "denoising_strength": 0.05, "region_size": 256}
-"""A random network paints noise; at this strength most of the picture survives it."""
+GENTLE = {
+    **{"enabled": True, "strength": 0.55, "denoising_strength": 0.05, "region_size": 256},
+    "keep_best": False,
+}
+"""A random network paints noise; at this strength most of the picture survives it, and no judge may
+hold it back."""
 ADETAILER = {"ad_model": "mediapipe_face_full", "ad_confidence": 0.1, "ad_inpaint_width": 256}
 FACES = {"args": [True, False, {**ADETAILER, "ad_denoising_strength": 0.05}]}
 """ADetailer's arguments: it repaints the face."""

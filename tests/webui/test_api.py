@@ -90,7 +90,7 @@ def test_hints_find_the_hand_of_a_photograph(host, photograph):
 
 def test_refine_repaints_with_the_hosts_model_and_only_inside_the_mask(host, photograph):
     before = np.array(Image.open(io.BytesIO(base64.b64decode(photograph))).convert("RGB"))
-    body = {"image": photograph, "steps": 2, "seed": 3}
+    body = {"image": photograph, "steps": 2, "seed": 3, "keep_best": False}
     mask = to_array(host.post(PREFIX + "/hints", {"image": photograph})["mask"]) > 0
     pictures = []
     for strength in (0.4, 0.8):
@@ -114,7 +114,9 @@ def test_refine_that_cannot_paint_gives_the_picture_back_with_the_reason(host, p
 
 
 def test_refine_with_the_draft_backend_needs_no_model(host, photograph):
-    said = host.post(PREFIX + "/refine", {"image": photograph, "backend": "draft"})
+    said = host.post(
+        PREFIX + "/refine", {"image": photograph, "backend": "draft", "keep_best": False}
+    )
     assert [decision["refined"] for decision in said["decisions"]] == [True]
 
 

@@ -125,6 +125,7 @@ def prepare_gentle_img2img(webui: WebuiPage, photographs: Path) -> None:
 def test_a_hand_photograph_is_repainted_at_each_strength_of_a_sweep(webui, photographs):
     prepare_gentle_img2img(webui, photographs)
     webui.unfold("img2img")
+    webui.accept_everything("img2img")
     webui.choose("#img2img_script_container #script_list", "X/Y/Z plot")
     webui.choose("#script_img2img_xyz_plot_x_type", "[HandRefiner] Strength")
     webui.page.locator("#script_img2img_xyz_plot_x_values textarea").fill("0.2, 0.55, 0.9")
@@ -147,6 +148,7 @@ def test_the_batch_tab_repaints_every_picture_of_a_folder(webui, photographs, tm
         shutil.copy(photographs / f"{name}.jpg", given)
     prepare_gentle_img2img(webui, photographs)
     webui.unfold("img2img")
+    webui.accept_everything("img2img")
     webui.press_tab("#mode_img2img", "Batch")
     webui.press_tab("#img2img_batch_source", "From directory")
     for part, folder in (("input", given), ("output", made)):
@@ -301,6 +303,7 @@ def _paint_stroke(webui: WebuiPage, tab: str, start: float = 0.2, end: float = 0
 def test_a_mask_painted_in_the_preview_is_used_by_the_next_run(webui, photographs):
     prepare_gentle_img2img(webui, photographs)
     webui.unfold("img2img")
+    webui.accept_everything("img2img")
     webui.unfold("img2img", "advanced")
     webui.press_tab("#handrefiner_img2img_tabs", "Painting")
     webui.panel("img2img", "extra_images").locator("input").check()

@@ -19,7 +19,7 @@ PARAMS = RefineParams(
     hands="1,3",
     prompt='five fingers: [PROMPT],\n"clean" \\(hand\\)',
     negative_prompt="512x512",
-    keep_best=True,
+    keep_best=False,
     min_hand_size=30,
 )
 

@@ -93,6 +93,7 @@ def test_the_command_line_has_a_folder_repainted_by_the_webui(host, woman, tmp_p
         Image.fromarray(woman).save(tmp_path / "in" / f"{name}.png")
     options = ["--input_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "out")]
     options += ["--mask_dir", str(tmp_path / "mask"), "--url", host.url, "--steps", "4"]
+    options += ["--keep_best", "False"]
     values = [word for name in ("denoising_strength", "region_size") for word in option(name)]
     assert main(["refine", *options, *values]) == 0
     for name in ("a", "b"):
