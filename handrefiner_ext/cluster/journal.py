@@ -5,8 +5,8 @@ file for each picture, written when its outputs are. So whatever dies, driver or
 finished is known and is not done again.
 
 Ray Data's own checkpoints do the same, but only for datasets that end in one of its writers: a
-task and two files for every block. With one picture to a block, which a crash shall not lose,
-100 rows took it 187 s on two cores, and 34 s to begin again; these rows cost a few milliseconds.
+task and two files for every block. With one picture to a block, which a crash shall not lose, that
+costs more than a second for each; these rows cost a few milliseconds.
 """
 
 from __future__ import annotations
