@@ -273,6 +273,29 @@ def test_the_preview_shows_hand_depth_and_mask_and_what_was_painted(webui, photo
     assert (union > box).sum() > 500
 
 
+def test_another_mesh_is_shown_and_used_by_the_next_run(webui, photographs):
+    prepare_gentle_img2img(webui, photographs)
+    webui.unfold("img2img")
+    webui.accept_everything("img2img")
+    webui.unfold("img2img", "preview")
+    webui.panel("img2img", "sketch").locator("input[type=file]").set_input_files(
+        str(photographs / "1.jpg")
+    )
+    webui.panel("img2img", "sketch").locator("canvas").first.wait_for()
+    webui.panel("img2img", "show").click()
+    webui.panel("img2img", "said").get_by_text("1: right hand").wait_for()
+    _, first, _ = _shown(webui, "img2img")
+    webui.panel("img2img", "show_another").click()
+    webui.page.wait_for_function(
+        "id => document.querySelector(id).value === '1'",
+        arg="#handrefiner_img2img_another input[type=number]",
+    )
+    webui.page.wait_for_timeout(1000)
+    _, second, _ = _shown(webui, "img2img")
+    assert (first != second).any()
+    assert "HandRefiner another mesh: 1" in webui.generate("img2img")
+
+
 def _shown(webui: WebuiPage, tab: str, unlike: Any = None) -> list[Any]:
     """Overlay in colour, depth and mask in grey; waits for a mask unlike an older one."""
     pictures: list[Any] = []
