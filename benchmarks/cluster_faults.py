@@ -37,7 +37,7 @@ SIDE, SIDE_WITH_HAND = 64, 192
 HAND = Path(__file__).resolve().parents[1] / "examples" / "badly_drawn_hand.png"
 ONE_IN = 10
 WORKERS = 2
-SECONDS_TO_DIE = 30.0
+SECONDS_TO_DIE = 90.0
 
 
 @dataclass(frozen=True)
