@@ -45,7 +45,7 @@ def hints(tmp_path_factory):
 def refined(tmp_path_factory):
     out = tmp_path_factory.mktemp("refined")
     folders = ("--out_dir", out, "--depth_dir", out / "depth", "--mask_dir", out / "mask")
-    done = handrefiner("refine", "--input_dir", PICTURES, *folders)
+    done = handrefiner("refine", "--input_dir", PICTURES, *folders, "--keep_best", "False")
     assert done.returncode == 0, done.stderr
     return out
 
