@@ -30,12 +30,10 @@ from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.remote import RemoteResult, Server
-from handrefiner_ext.run_log import Record, average_mpjpe_px, describe_run
+from handrefiner_ext.run_log import Record, Said, average_mpjpe_px, describe_run
 from handrefiner_ext.types import Hints, Image, Mask, RefineResult
 
 FINISHED = "finished by an earlier run"
-Said = Sequence[Mapping[str, Any]]
-"""Hands or decisions as the API answers them (docs/api.md)."""
 
 
 @dataclass(frozen=True)
@@ -152,27 +150,33 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
                 save_picture(picture, image, beside, make_mark(job.source))
         decisions = [describe_decision(decision, result.hints) for decision in result.decisions]
         hands = describe_hands(picture.image, result.hints)["hands"]
-        said = _evaluate(decisions) if request.evaluates else ()
-        report = _add(
-            report,
-            Report(
-                job.source,
-                str(target),
-                refined=sum(decision.refined for decision in result.decisions),
-                lines=(*said, *_describe_result(result, hands, decisions)),
-                records=(describe_run(job.source, target, asdict(variant), hands, decisions),),
-            ),
-        )
+        lines = _describe_result(result, hands, decisions)
+        one = _report_output(job, target, variant, (hands, decisions, lines), request)
+        report = _add(report, one)
     return report
 
 
 def vary(params: RefineParams, number: int) -> RefineParams:
     """For output `number` of a picture: a seed that no candidate of another output has."""
-    return replace(params, seed=_vary_seed(params.seed, number, params.candidates))
+    return replace(params, seed=(params.seed + number * params.candidates) % SEEDS)
 
 
-def _vary_seed(seed: int, number: int, candidates: int) -> int:
-    return (seed + number * candidates) % SEEDS
+def _report_output(
+    job: Job,
+    target: Path,
+    params: RefineParams,
+    outcome: tuple[Said, Said, Sequence[str]],
+    request: Request | RemoteRequest,
+) -> Report:
+    """The report of one output. outcome: hands, decisions, and what is to say of them."""
+    hands, decisions, lines = outcome
+    return Report(
+        job.source,
+        str(target),
+        refined=sum(decision["refined"] for decision in decisions),
+        lines=(*(_evaluate(decisions) if request.evaluates else ()), *lines),
+        records=(describe_run(job.source, target, asdict(params), hands, decisions),),
+    )
 
 
 def _add(report: Report, one: Report) -> Report:
@@ -222,26 +226,18 @@ def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) ->
             _write_maps(job, folders, (result.maps.control, result.maps.mask))
         target = folders.output(job, number)
         _write_refined(job, picture, result.image, (target, settings_code(variant)))
-        known = asdict(RefineParams(**variant))  # type: ignore[arg-type]
-        said = _evaluate(result.decisions) if request.evaluates else ()
-        report = _add(
-            replace(report, hands=result.hands),
-            Report(
-                job.source,
-                str(target),
-                refined=sum(decision["refined"] for decision in result.decisions),
-                lines=(*said, *_describe_remote(result)),
-                records=(describe_run(job.source, target, known, result.found, result.decisions),),
-            ),
-        )
+        params = RefineParams(**variant)  # type: ignore[arg-type]
+        outcome = (result.found, result.decisions, _describe_remote(result))
+        one = _report_output(job, target, params, outcome, request)
+        report = _add(replace(report, hands=result.hands), one)
     return report
 
 
 def _vary_values(values: Mapping[str, object], number: int) -> dict[str, object]:
     """As `vary`; the first output has the values as they were given."""
-    known = RefineParams(**values)  # type: ignore[arg-type]
-    seed = _vary_seed(known.seed, number, known.candidates)
-    return {**values, "seed": seed} if number else dict(values)
+    if number == 0:
+        return dict(values)
+    return {**values, "seed": vary(RefineParams(**values), number).seed}  # type: ignore[arg-type]
 
 
 def _write_maps(job: Job, folders: RefineFolders, maps: tuple[NDArray[np.uint8], Mask]) -> None:

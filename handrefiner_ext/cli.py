@@ -311,7 +311,7 @@ def _choose_work(
     from handrefiner_ext.paths import find_drawn_mask
 
     if options.url:
-        remote = replace(_prepare_remote(options, values), evaluates=run.evaluates)
+        remote = _prepare_remote(options, values, run.evaluates)
         return partial(refine_remotely, request=remote, folders=folders)
     params = RefineParams(**values)  # type: ignore[arg-type]  # the schema reads any value
     order = Order(params, read_home(options), find_drawn_mask(options), run.evaluates)
@@ -357,14 +357,16 @@ def _name_backends(parameter: str) -> str:
     return "".join(names)
 
 
-def _prepare_remote(options: argparse.Namespace, values: dict[str, object]) -> RemoteRequest:
+def _prepare_remote(
+    options: argparse.Namespace, values: dict[str, object], evaluates: bool
+) -> RemoteRequest:
     from handrefiner_ext.batch import RemoteRequest
     from handrefiner_ext.paths import find_drawn_mask
     from handrefiner_ext.remote import Server
 
     server = Server(options.url, options.login)
     server.check()
-    return RemoteRequest(server, values, find_drawn_mask(options))
+    return RemoteRequest(server, values, find_drawn_mask(options), evaluates)
 
 
 def _complain(error: Exception | str, code: int) -> int:

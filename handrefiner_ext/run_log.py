@@ -12,6 +12,8 @@ from handrefiner_ext.errors import PictureError
 from handrefiner_ext.naming import plain_name
 
 Record = Mapping[str, Any]
+Said = Sequence[Mapping[str, Any]]
+"""Hands or decisions as the API answers them (docs/api.md)."""
 
 
 @contextmanager
@@ -45,8 +47,8 @@ def describe_run(
     source: Path,
     output: Path,
     values: Mapping[str, Any],
-    hands: Sequence[Mapping[str, Any]],
-    decisions: Sequence[Mapping[str, Any]],
+    hands: Said,
+    decisions: Said,
 ) -> Record:
     """One line of the log.
 
@@ -68,7 +70,7 @@ def describe_run(
     }
 
 
-def average_mpjpe_px(decisions: Sequence[Mapping[str, Any]]) -> float | None:
+def average_mpjpe_px(decisions: Said) -> float | None:
     """Over the hands that are seen in the picture kept; None where none is."""
     seen = [px for said in decisions if (px := _kept(said, "distance_px")) is not None]
     return round(sum(seen) / len(seen), 3) if seen else None
@@ -80,9 +82,7 @@ def _kept(said: Mapping[str, Any], what: str) -> float | None:
     return value
 
 
-def _describe_hands(
-    hands: Sequence[Mapping[str, Any]], decisions: Sequence[Mapping[str, Any]]
-) -> list[Record]:
+def _describe_hands(hands: Said, decisions: Said) -> list[Record]:
     found = {hand["number"]: hand for hand in hands}
     return [
         {

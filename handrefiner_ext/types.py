@@ -150,6 +150,11 @@ class HandMesh:
         """(21, 2) pixels."""
         return self.camera.project(self.joints)
 
+    @property
+    def size_px(self) -> float:
+        """Long side of the box around the joints, pixels."""
+        return float(np.ptp(self.joints_2d, axis=0).max())
+
 
 @dataclass(frozen=True)
 class HandLayer:
@@ -360,7 +365,12 @@ class Inpainter(Protocol):
 
 @runtime_checkable
 class CandidatePainter(Inpainter, Protocol):
-    """An inpainter that is faster with several candidates at once."""
+    """An inpainter that is faster with several candidates at once; who inherits paints one so."""
+
+    def paint(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image:
+        return self.paint_candidates(image, meshes, maps, params, 1)[0]
 
     def paint_candidates(
         self,

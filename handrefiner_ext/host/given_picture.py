@@ -15,14 +15,22 @@ from handrefiner_ext.host.backends import renderer_of, stages_with
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
-from handrefiner_ext.types import ControlMaps, Decision, HandMesh, Image, Mask, RefineResult
+from handrefiner_ext.types import (
+    CandidatePainter,
+    ControlMaps,
+    Decision,
+    HandMesh,
+    Image,
+    Mask,
+    RefineResult,
+)
 
 logger = logging.getLogger(__name__)
 STEPS, CFG_SCALE, SAMPLER, SCHEDULER = 20, 7.0, "DPM++ 2M", "Karras"
 """What stands for "the picture's own" here."""
 
 
-class CarefulPainter:
+class CarefulPainter(CandidatePainter):
     """The WebUI's inpainter; where it fails the picture stays as it is and `problem` says why."""
 
     name = WebuiInpainter.name
@@ -30,11 +38,6 @@ class CarefulPainter:
     def __init__(self, painter: WebuiInpainter) -> None:
         self.painter = painter
         self.problem: str | None = None
-
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
-        return self.paint_candidates(image, meshes, maps, params, 1)[0]
 
     def paint_candidates(
         self,

@@ -22,6 +22,7 @@ from handrefiner_ext.render.masks import unite
 from handrefiner_ext.render.regions import render_region
 from handrefiner_ext.types import (
     Box,
+    CandidatePainter,
     ControlMaps,
     HandMesh,
     Image,
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 OUTSIDE = "It lies outside the mask of the inpainting."
 
 
-class WebuiInpainter:
+class WebuiInpainter(CandidatePainter):
     """Paints one picture of the run `p`; `reports` and `model` say what happened.
 
     allowed: (H, W), where the user's own inpaint mask lets hands change; None = everywhere.
@@ -50,12 +51,6 @@ class WebuiInpainter:
         self.model: str | None = None
         self.reason: str | None = None
 
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
-        """The picture with every region that could be repainted; PassFailed where none can."""
-        return self.paint_candidates(image, meshes, maps, params, 1)[0]
-
     def paint_candidates(
         self,
         image: Image,
@@ -64,7 +59,10 @@ class WebuiInpainter:
         params: RefineParams,
         count: int,
     ) -> tuple[Image, ...]:
-        """`count` such pictures; each region's are one batch of the WebUI, where memory allows."""
+        """`count` pictures with every region that could be repainted; PassFailed where none can.
+
+        Each region's are one batch of the WebUI, where memory allows.
+        """
         self.reports = []  # of the last time, where a search paints several times
         numbers = [n for n in range(len(meshes)) if self._may_change(n, maps)]
         groups = group_overlapping([maps.hand_masks[n] for n in numbers])

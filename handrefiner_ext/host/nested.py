@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import controlnet
-from handrefiner_ext.host.state import attribute, chance_kept
+from handrefiner_ext.host.state import attribute
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.prompts import prompt_for
 from handrefiner_ext.types import Image, Mask
@@ -105,7 +105,6 @@ def run_pass(p: Any, work: Pass, params: RefineParams) -> tuple[Image, ...]:
         stack.callback(_unhook, script, inner)
         stack.enter_context(attribute(script, "process", _remember_faults(script, faults)))
         _give_runner(inner, p, script, controlnet.make_unit(work.model, _rgb(work.control), params))
-        stack.enter_context(chance_kept())
         try:
             processed = processing.process_images(inner)
         except ControlMissing as error:

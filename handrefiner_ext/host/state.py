@@ -62,7 +62,7 @@ def attribute(owner: Any, name: str, value: object) -> Iterator[None]:
 
 
 @contextmanager
-def chance_kept() -> Iterator[None]:
+def _chance_kept() -> Iterator[None]:
     """Torch's global generator goes on afterwards as if nothing had been drawn from it."""
     import torch
 
@@ -86,7 +86,8 @@ def undisturbed(p: Any, restore_model: Callable[[Any], None]) -> Iterator[None]:
     generation_params = model_hijack.extra_generation_params
     text = shared.state.textinfo
     with ExitStack() as stack:
-        # First in, last out: it comes back under the outer run's own settings.
+        stack.enter_context(_chance_kept())
+        # In before the settings, out after them: it comes back under the outer run's own.
         stack.enter_context(_outer_controlnet_unhooked(p, restore_model))
         # params.txt holds the outer run's parameters; a nested run would write its own into it.
         stack.enter_context(attribute(shared.cmd_opts, "no_prompt_history", True))

@@ -36,14 +36,9 @@ def compare(mesh: HandMesh, seen: Hand | None) -> Agreement:
     """
     if seen is None:
         return NOT_FOUND
-    size_px = size_of(mesh)
+    size_px = mesh.size_px
     if size_px <= 0.0:
         return NOT_FOUND
     apart: FloatArray = np.linalg.norm(seen.landmarks - mesh.joints_2d, axis=1)
     mpjpe_px = float(apart.mean())
     return Agreement(mpjpe_px, mpjpe_px / size_px, float((apart <= PCK_WITHIN * size_px).mean()))
-
-
-def size_of(mesh: HandMesh) -> float:
-    """Long side of the box around the mesh's joints, pixels."""
-    return float(np.ptp(mesh.joints_2d, axis=0).max())

@@ -23,6 +23,7 @@ from dataclasses import replace
 import numpy as np
 
 from handrefiner_ext.judge.form_network import SIDE, FormNetwork, load_form_network
+from handrefiner_ext.judge.odds import logistic
 from handrefiner_ext.judge.window import STRAIGHT, Jitter, look
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import (
@@ -101,7 +102,7 @@ class HandQuality:
         if found is None:
             return UNSEEN
         form, misfit = found
-        score = _logistic(SLOPE * (form - MIDDLE))
+        score = logistic(SLOPE * (form - MIDDLE))
         parts = {"form": score, "anatomy": float(np.exp(-misfit / NEAR))}
         if thorough:
             seen = detector.examine(image, hand, VIEWS, params)
@@ -122,7 +123,3 @@ def measure_drift(readings: Sequence[Hand]) -> float:
     median = np.median(landmarks, axis=0)
     apart: FloatArray = np.linalg.norm(landmarks - median, axis=2)
     return float(apart.mean()) / max(float(np.ptp(median, axis=0).max()), 1e-6)
-
-
-def _logistic(x: float) -> float:
-    return float(1.0 / (1.0 + np.exp(-np.clip(x, -40.0, 40.0))))

@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 import numpy as np
 
 from handrefiner_ext.geometry.regions import group_overlapping
+from handrefiner_ext.judge.odds import log_odds, logistic
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Agreement, ControlMaps, Decision, Image, Quality
 
@@ -33,7 +34,7 @@ def find_worse(
     decisions: Sequence[Decision],
     maps: ControlMaps,
     margin: float,
-    same: AbstractSet[int] = frozenset(),
+    same: AbstractSet[int],
 ) -> dict[int, str]:
     """Number -> reason, of the hands to give back.
 
@@ -43,8 +44,8 @@ def find_worse(
     reasons: dict[int, str] = {}
     for group in group_overlapping(list(maps.hand_masks)):
         painted = [d for d in decisions if d.number in group and d.refined]
-        problem = SAME if same >= {d.number for d in painted} else None
-        problem = problem or _find_problem(painted, margin)
+        unchanged = same >= {d.number for d in painted}
+        problem = SAME if unchanged else _find_problem(painted, margin)
         if problem is not None:
             reasons.update(dict.fromkeys((d.number for d in painted), problem))
     return reasons
@@ -66,21 +67,18 @@ def _find_problem(painted: Sequence[Decision], margin: float) -> str | None:
 
 
 def gain(decision: Decision) -> float:
-    """How much better drawn the new hand is, in the measure of `keep_margin`."""
+    """How much better drawn the new hand is, as `keep_margin` counts: a quarter of log-odds.
+
+    About one half that is the quality's own measure; near 0 and 1, where all qualities crowd, small
+    steps count for more.
+    """
     before, after = _score(decision.quality_before), _score(decision.quality_after)
-    return (_log_odds(after) - _log_odds(before)) / 4
+    return (log_odds(after, EDGE) - log_odds(before, EDGE)) / 4
 
 
 def step_up(quality: float, margin: float) -> float:
     """The quality that is better than `quality` by the margin."""
-    return float(1.0 / (1.0 + np.exp(-_log_odds(quality) - 4 * margin)))
-
-
-def _log_odds(quality: float) -> float:
-    """Of which a quarter is the quality's own measure about one half; near 0 and 1, where all
-    qualities crowd, small steps count for more."""
-    bounded = min(max(quality, EDGE), 1.0 - EDGE)
-    return float(np.log(bounded / (1.0 - bounded)))
+    return logistic(log_odds(quality, EDGE) + 4 * margin)
 
 
 def _score(quality: Quality | None) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from handrefiner_ext.judge.agreement import size_of
 from handrefiner_ext.judge.change import is_changed
 from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.search import guard
@@ -79,7 +78,7 @@ def _hold_back(outcome: Outcome, image: Image, hints: Hints, margin: float) -> O
     same = {
         number
         for number, place in enumerate(hints.maps.hand_masks)
-        if not is_changed(image, outcome.image, place, size_of(hints.meshes[number]))
+        if not is_changed(image, outcome.image, place, hints.meshes[number].size_px)
     }
     reasons = guard.find_worse(judged, hints.maps, margin, same)
     decisions = tuple(

@@ -8,11 +8,11 @@ mirror image, and how much each side's mesh is strained; all three are logarithm
 from __future__ import annotations
 
 from dataclasses import replace
-from math import log
 
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.judge.odds import log_odds
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.search.spares import Backends
 from handrefiner_ext.types import OTHER_SIDE, Hand, HandMesh, Image, Refusal
@@ -46,7 +46,8 @@ def fits_other_side(
     gain = found.strain - other.strain
     if gain < LEAST_GAIN:
         return False
-    odds = _odds(hand.handedness_score) + _mirror_odds(image, hand, backends, params)
+    odds = log_odds(hand.handedness_score, FEWEST_ODDS)
+    odds += _mirror_odds(image, hand, backends, params)
     return gain > odds + MARGIN
 
 
@@ -57,7 +58,8 @@ def _mirror_odds(image: Image, hand: Hand, backends: Backends, params: RefinePar
     if seen is None:
         return 0.0
     agrees = seen.handedness != hand.handedness
-    return _odds(seen.handedness_score if agrees else 1.0 - seen.handedness_score)
+    certainty = seen.handedness_score if agrees else 1.0 - seen.handedness_score
+    return log_odds(certainty, FEWEST_ODDS)
 
 
 def mirror(hand: Hand, image: Image) -> Hand:
@@ -70,8 +72,3 @@ def mirror(hand: Hand, image: Image) -> Hand:
         box=clip(bounding_box(landmarks), height, width),
         world_landmarks=hand.world_landmarks * (-1.0, 1.0, 1.0),
     )
-
-
-def _odds(certainty: float) -> float:
-    bounded = min(max(certainty, FEWEST_ODDS), 1.0 - FEWEST_ODDS)
-    return log(bounded / (1.0 - bounded))
