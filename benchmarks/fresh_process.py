@@ -91,7 +91,7 @@ def _run(*arguments: str) -> dict[str, Any]:
 
 
 def _report_command(arguments: list[str]) -> dict[str, Any]:
-    from handrefiner_ext.cli import main
+    from handrefiner_ext.cli.commands import main
 
     if code := main(arguments):
         sys.exit(code)

@@ -42,12 +42,12 @@ from scenes import SPLITS, open_hand_model
 from twins import SETTINGS, SIDE, Twins, all_pictures, make_twins
 
 from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.detect.remembering import Glance
 from handrefiner_ext.judge.agreement import measure_agreement
 from handrefiner_ext.judge.quality import MALFORMED_BELOW
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages, build_meter, refine
 from handrefiner_ext.registry import RECONSTRUCTORS, RENDERERS
-from handrefiner_ext.search.glance import Glance
 from handrefiner_ext.types import Hand, Image
 
 FOREIGN_HAND = Path(__file__).parent / "data" / "webxr_generic_hand_right.glb"

@@ -56,7 +56,7 @@ from scenes import (
 )
 from tqdm import tqdm
 
-from handrefiner_ext.detect.tiles import plan_tiles
+from handrefiner_ext.detect.windows import plan_tiles
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import AUTO, DETECTORS

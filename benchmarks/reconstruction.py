@@ -28,10 +28,10 @@ from report import Figure, Target, make_parser, print_table, print_targets, use_
 from scenes import SPLITS, HandModel, Placement, TrueHand, generator, make_scene, open_hand_model
 
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points, z_buffer
+from handrefiner_ext.hands.fallbacks import Backends
+from handrefiner_ext.hands.readings import reconstruct_well
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
-from handrefiner_ext.search.rereading import reconstruct_well
-from handrefiner_ext.search.spares import Backends
 from handrefiner_ext.types import (
     DepthMap,
     Detector,

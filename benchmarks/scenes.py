@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points, rasterize, z_buffer
-from handrefiner_ext.geometry.rotation import rotation_about
+from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.mesh.open_hand.anatomy import FREE_ANGLES, Anatomy, load_anatomy
 from handrefiner_ext.mesh.open_hand.model import OpenHand, load_open_hand
 from handrefiner_ext.types import (

@@ -45,12 +45,12 @@ from report import (
 )
 from scenes import Placement, generator, make_scene
 
+from handrefiner_ext.hands.readings import reconstruct_well
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.pipeline import Stages, build_stages, hints, refine
 from handrefiner_ext.registry import DETECTORS
 from handrefiner_ext.render.maps import build_maps
-from handrefiner_ext.search.rereading import reconstruct_well
 from handrefiner_ext.types import Hand, HandMesh, Image
 
 HAND_SHARE = 0.18

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from handrefiner_ext.cli import main
+from handrefiner_ext.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

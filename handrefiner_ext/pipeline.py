@@ -7,21 +7,21 @@ from functools import cache, cached_property, partial
 
 import numpy as np
 
-from handrefiner_ext.detect.user_boxes import parse_boxes
+from handrefiner_ext.detect.flow import parse_boxes
+from handrefiner_ext.detect.remembering import Glance
 from handrefiner_ext.errors import InvalidParameter, PictureError
+from handrefiner_ext.hands.choosing import choose_hands, parse_hands
+from handrefiner_ext.hands.fallbacks import Backends, Spares, choose_spares
+from handrefiner_ext.hands.meshing import Mesher, find_meshes
+from handrefiner_ext.hands.painted import USES_DRAWING, force_hands
 from handrefiner_ext.judge.agreement import NOT_FOUND, measure_agreement
 from handrefiner_ext.judge.quality import HandQuality
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
-from handrefiner_ext.search.asking import Advising, Preparing
-from handrefiner_ext.search.choosing import choose_hands, parse_hands
-from handrefiner_ext.search.forcing import USES_DRAWING, force_hands
-from handrefiner_ext.search.glance import Glance
-from handrefiner_ext.search.meshing import Mesher, find_meshes
-from handrefiner_ext.search.policies import carry_out
-from handrefiner_ext.search.spares import Backends, Spares, choose_spares
-from handrefiner_ext.search.task import Task, paint_candidates
+from handrefiner_ext.repaint.asking import Advising, Preparing
+from handrefiner_ext.repaint.policies import carry_out
+from handrefiner_ext.repaint.task import Task, paint_candidates
 from handrefiner_ext.types import (
     Agreement,
     ControlMaps,

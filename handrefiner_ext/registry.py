@@ -112,5 +112,5 @@ RENDERERS = Registry(
 INPAINTERS = Registry(
     "backend",
     draft="handrefiner_ext.inpaint.draft:DraftInpainter",
-    diffusers="handrefiner_ext.regionwise:build_diffusers",
+    diffusers="handrefiner_ext.repaint.regions:build_diffusers",
 )

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.arguments import check_names, read_parameters
-from handrefiner_ext.overlay import draw_overlay
+from handrefiner_ext.api.arguments import check_names, read_parameters
 from handrefiner_ext.params import CLI, WEBUI, RefineParams, fields_of
 from handrefiner_ext.pictures import (
     Picture,
@@ -29,6 +28,7 @@ from handrefiner_ext.pictures import (
     load_picture,
     write_atomically,
 )
+from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.types import Hints, Image, Mask, ModelHome, RefineResult
 

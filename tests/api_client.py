@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from handrefiner_ext.api.routes import PREFIX, add_routes
-from handrefiner_ext.api.services import Services
+from handrefiner_ext.api.worker import Services
 
 
 class Client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from handrefiner_ext.cli import main
+from handrefiner_ext.cli.commands import main
 
 
 def names(folder):

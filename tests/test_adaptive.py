@@ -10,7 +10,7 @@ from hand_scenes import BOTH, FloodPainter, make_stages, picture_with
 
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
-from handrefiner_ext.search.strengths import REFERENCE
+from handrefiner_ext.repaint.adaptive import REFERENCE
 from handrefiner_ext.types import Agreement
 
 LEVEL = 200

@@ -10,16 +10,15 @@ from detect_pictures import drawn
 
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.hands.fallbacks import Backends, Spares, choose_spares
+from handrefiner_ext.hands.others import DIFFERENT, distance, find_others, mirror_depth
+from handrefiner_ext.hands.readings import reconstruct_well, take_for_other_side
 from handrefiner_ext.host.reports import describe
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages, hints, refine
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
 from handrefiner_ext.render.raster import RasterRenderer
-from handrefiner_ext.search.another import DIFFERENT, distance, find_others, mirror_depth
-from handrefiner_ext.search.rereading import reconstruct_well
-from handrefiner_ext.search.sides import take_for_other_side
-from handrefiner_ext.search.spares import Backends, Spares, choose_spares
 from handrefiner_ext.types import HandMesh, Refusal
 
 PARAMS = RefineParams(tiles="off", mask_blur=0)

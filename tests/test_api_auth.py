@@ -11,7 +11,7 @@ from api_client import make_client
 from fastapi import Depends, FastAPI, Request
 
 from handrefiner_ext.api.routes import PREFIX
-from handrefiner_ext.api.services import Services
+from handrefiner_ext.api.worker import Services
 
 USERS = {"ann": "pass:word", "bob": "ü"}
 PATHS = [("GET", "/version"), ("GET", "/schema"), ("GET", "/models"), ("POST", "/hints")]

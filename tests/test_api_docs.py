@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from handrefiner_ext.arguments import read_arguments
+from handrefiner_ext.api.arguments import read_arguments
 from handrefiner_ext.params import RefineParams
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ def test_the_example_in_python_runs(text, monkeypatch, tmp_path):
     from PIL import Image
 
     from handrefiner_ext import pipeline
-    from handrefiner_ext.api.services import Services
+    from handrefiner_ext.api.worker import Services
     from handrefiner_ext.registry import Registry
 
     tiny = make_stages()

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from hand_scenes import picture_with
 from pydantic import create_model
 
-from handrefiner_ext.api.guard import PATHS, guard_routes
+from handrefiner_ext.api.access import PATHS, guard_routes
 from handrefiner_ext.errors import InvalidParameter
 
 Body = create_model("Body", prompt=(str, ""), alwayson_scripts=(Any, {}))

@@ -24,7 +24,7 @@ from api_client import ask, make_client, to_array, to_text
 
 from handrefiner_ext.api import routes
 from handrefiner_ext.api.routes import PREFIX
-from handrefiner_ext.api.services import ControlModel, ModelList, Services
+from handrefiner_ext.api.worker import ControlModel, ModelList, Services
 
 SHOWN = [f.name for f in fields_of(WEBUI)]
 

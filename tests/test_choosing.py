@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handrefiner_ext.api.answers import describe_result
-from handrefiner_ext.arguments import read_parameters
+from handrefiner_ext.api.arguments import read_parameters
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.hint_files import describe_hands
-from handrefiner_ext.numbering import number_of
+from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import check_values, hints, refine
-from handrefiner_ext.regionwise import RegionwiseInpainter
-from handrefiner_ext.search.choosing import choose_hands, parse_hands
+from handrefiner_ext.repaint.regions import RegionwiseInpainter
+from handrefiner_ext.report import describe_hands, number_of
 from handrefiner_ext.types import Detection
 
 HEIGHT = 300

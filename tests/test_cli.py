@@ -16,7 +16,7 @@ from hand_scenes import BrightDetector, PlateReconstructor, make_stages
 from PIL import Image
 
 from handrefiner_ext import __version__, pipeline
-from handrefiner_ext.cli import DONE, FAILED, main
+from handrefiner_ext.cli.commands import DONE, FAILED, main
 from handrefiner_ext.params import CLI, RefineParams, fields_of
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.types import HandMesh

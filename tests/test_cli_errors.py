@@ -7,7 +7,7 @@ import pytest
 from cli_runs import names, refine_folder, run
 from hand_scenes import BrightDetector
 
-from handrefiner_ext.cli import DONE, FAILED, STOPPED, WRONG_USAGE, main
+from handrefiner_ext.cli.commands import DONE, FAILED, STOPPED, WRONG_USAGE, main
 
 pytestmark = pytest.mark.usefixtures("tiny_stages")
 

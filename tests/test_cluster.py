@@ -15,10 +15,10 @@ from cli_runs import names, refine_folder, run
 from hand_scenes import BOTH, PlateReconstructor, make_stages, picture_with
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.batch import RefineFolders
-from handrefiner_ext.cli import DONE, FAILED, WRONG_USAGE
+from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE
 from handrefiner_ext.errors import PictureError, UsageError
-from handrefiner_ext.naming import Job, plan, read_mark
+from handrefiner_ext.files.naming import Job, plan, read_mark
+from handrefiner_ext.files.run import RefineFolders
 from handrefiner_ext.params import RefineParams
 
 pytestmark = pytest.mark.usefixtures("tiny_stages")
@@ -152,7 +152,7 @@ def workers(monkeypatch):
 
 def make_run(pictures, out, urls=(), **folders):
     from handrefiner_ext.cluster.run import Cluster, Run, list_pictures, make_order
-    from handrefiner_ext.naming import list_pictures as list_local
+    from handrefiner_ext.files.naming import list_pictures as list_local
 
     urls = dict(urls)
     local = RefineFolders(out, **folders)

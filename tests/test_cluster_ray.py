@@ -37,9 +37,9 @@ def test_a_killed_worker_and_a_killed_driver_cost_nothing_that_was_done(tmp_path
 WITH_PAINTERS = """
 import sys
 from pathlib import Path
-from handrefiner_ext.batch import RefineFolders
+from handrefiner_ext.files.run import RefineFolders
 from handrefiner_ext.cluster.run import NOWHERE, Cluster, Run, list_pictures, make_order
-from handrefiner_ext.naming import plan
+from handrefiner_ext.files.naming import plan
 from handrefiner_ext.params import RefineParams
 
 source, out = sys.argv[1:]

@@ -12,9 +12,9 @@ from detect_pictures import drawn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handrefiner_ext.detect.flow import clip_boxes, parse_boxes
 from handrefiner_ext.detect.sightings import Sighting, conclude, is_same_hand, merge
-from handrefiner_ext.detect.tiles import plan_tiles
-from handrefiner_ext.detect.user_boxes import clip_boxes, parse_boxes
+from handrefiner_ext.detect.windows import plan_tiles
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import bounding_box
 from handrefiner_ext.params import RefineParams

@@ -14,10 +14,15 @@ from detect_pictures import NUMBERS, mirrored, photo, turned
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrefiner_ext.detect.hand_networks import HandNetworks
-from handrefiner_ext.detect.model import LANDMARK_NETWORK, PALM_NETWORK, read_network, read_task
+from handrefiner_ext.detect.networks import (
+    LANDMARK_NETWORK,
+    PALM_NETWORK,
+    HandNetworks,
+    read_network,
+    read_task,
+)
 from handrefiner_ext.detect.palm import MOST_SPARE, Palm, anchor_centers, blend, decode, distinct
-from handrefiner_ext.detect.roi import (
+from handrefiner_ext.detect.windows import (
     Roi,
     around_box,
     around_landmarks,

@@ -11,10 +11,10 @@ from hand_scenes import BOTH, make_stages, picture_with
 from PIL import Image
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.cli import main
+from handrefiner_ext.cli.commands import main
 from handrefiner_ext.errors import BackendUnavailable, InvalidParameter, WeightsError
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.regionwise import RegionTask, RegionwiseInpainter
+from handrefiner_ext.repaint.regions import RegionTask, RegionwiseInpainter
 
 pytest.importorskip("diffusers")
 torch = pytest.importorskip("torch")

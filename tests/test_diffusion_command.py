@@ -18,11 +18,12 @@ from PIL import Image  # noqa: E402
 from tiny_diffusion import TINY, TinyModels  # noqa: E402
 from tiny_sdxl import TINY_XL  # noqa: E402
 
-from handrefiner_ext import pipeline, regionwise  # noqa: E402
-from handrefiner_ext.cli import DONE, FAILED, WRONG_USAGE  # noqa: E402
+from handrefiner_ext import pipeline  # noqa: E402
+from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE  # noqa: E402
 from handrefiner_ext.inpaint.diffusion import loading  # noqa: E402
 from handrefiner_ext.inpaint.draft import DraftInpainter  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
+from handrefiner_ext.repaint import regions as regionwise  # noqa: E402
 
 NO_MODELS = ("--models_dir", "{t}")
 NOISE = ("--keep_best", "False")

@@ -22,7 +22,7 @@ from handrefiner_ext.inpaint.diffusion import paper_sampling  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.loading import Loader  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
-from handrefiner_ext.regionwise import DiffusersInpainter  # noqa: E402
+from handrefiner_ext.repaint.regions import DiffusersInpainter  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "data" / "paper_sampling.npz"
 """Computed by the paper's own code: tools/measure_paper_sampling.py."""
@@ -129,7 +129,7 @@ def test_the_papers_own_numbers_are_used_where_none_are_given(tiny):
 
 
 def make_task():
-    from handrefiner_ext.regionwise import RegionTask
+    from handrefiner_ext.repaint.regions import RegionTask
 
     image = picture()
     control = np.zeros(image.shape[:2], dtype=np.uint8)

@@ -21,7 +21,7 @@ from handrefiner_ext.inpaint.diffusion.finding import find_control  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.loading import Loader  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter, _request  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
-from handrefiner_ext.regionwise import DiffusersInpainter, RegionTask  # noqa: E402
+from handrefiner_ext.repaint.regions import DiffusersInpainter, RegionTask  # noqa: E402
 from handrefiner_ext.types import ModelHome  # noqa: E402
 
 SIDE = 64

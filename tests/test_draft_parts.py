@@ -18,8 +18,13 @@ from handrefiner_ext.inpaint.colours import fit_mixture, with_shadows
 from handrefiner_ext.inpaint.fill import fill_hole, grain_of, make_grain
 from handrefiner_ext.inpaint.light import estimate_light
 from handrefiner_ext.inpaint.old_hand import expect_hand, find_skin
-from handrefiner_ext.inpaint.subdivision import subdivide
-from handrefiner_ext.inpaint.surface import mesh_pixels, see_surface, shade_hollows, viewer_normals
+from handrefiner_ext.inpaint.surface import (
+    mesh_pixels,
+    see_surface,
+    shade_hollows,
+    subdivide,
+    viewer_normals,
+)
 from handrefiner_ext.inpaint.wrist import (
     Arm,
     find_arm,

@@ -11,16 +11,16 @@ from detect_pictures import drawn
 from hand_scenes import BOTH, make_stages, picture_with
 
 from handrefiner_ext.api.answers import describe_decision, describe_hints
-from handrefiner_ext.batch import _describe_result
 from handrefiner_ext.detect.litert import LitertDetector
-from handrefiner_ext.hint_files import describe_hands
+from handrefiner_ext.files.run import _describe_result
+from handrefiner_ext.hands.others import DIFFERENT, distance
 from handrefiner_ext.host.reports import describe
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
-from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import Stages, hints, refine
 from handrefiner_ext.render.raster import RasterRenderer
-from handrefiner_ext.search.another import DIFFERENT, distance
+from handrefiner_ext.report import describe_hands
 from handrefiner_ext.topology import MIDDLE_MCP, WRIST
 
 DRAWN = RefineParams(mask="drawn", tiles="off")

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import HandRefinerError
-from handrefiner_ext.hint_files import describe
+from handrefiner_ext.files.outputs import describe
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.mesh.open_hand.backend import OpenHandReconstructor
-from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.render.raster import RasterRenderer
 from handrefiner_ext.types import Box, Detection, Hand, WeakPerspective

@@ -17,10 +17,9 @@ from mano_model import (
 )
 
 from handrefiner_ext.errors import BackendUnavailable, WeightsError
-from handrefiner_ext.mesh.graphormer.files import find_files
+from handrefiner_ext.mesh.graphormer.backend import find_files
 from handrefiner_ext.mesh.graphormer.mano import OUR_ORDER, read_hand_model, rotations
-from handrefiner_ext.mesh.graphormer.sampling import read_sampling
-from handrefiner_ext.mesh.graphormer.template import make_adjacency
+from handrefiner_ext.mesh.graphormer.template import make_adjacency, read_sampling
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
 from handrefiner_ext.topology import FINGERTIPS
 

@@ -11,12 +11,12 @@ from scenes import Placement, generator, make_scene
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.detect.litert import LitertDetector
-from handrefiner_ext.judge.change import is_changed
+from handrefiner_ext.judge.agreement import is_changed
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.render.raster import RasterRenderer
-from handrefiner_ext.search.guard import FARTHEST, SAME, explain_loss
+from handrefiner_ext.repaint.keep_best import FARTHEST, SAME, explain_loss
 from handrefiner_ext.types import Agreement, Box
 
 KEEP, NO_GUARD = RefineParams(keep_best=True), RefineParams(keep_best=False)

@@ -15,7 +15,7 @@ from handrefiner_ext.host.drawn import read_drawn_mask
 from handrefiner_ext.host.reports import NONE_FOUND, RegionReport, describe, fail
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
-from handrefiner_ext.prompts import prompt_for
+from handrefiner_ext.repaint.regions import prompt_for
 
 PICTURE = "a man <lora:detail:0.8>"
 

@@ -1,7 +1,7 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
-errors, topology ← registry ← params ← types ← geometry ← stages ← search ← pipeline ← api ←
-remote ← batch ← cluster ← cli:
+errors, topology ← registry ← params ← types ← geometry ← stages ← hands ← repaint ← pipeline ←
+api ← files ← cluster ← cli:
 right may import left. The stages never import one another.
 """
 
@@ -22,19 +22,16 @@ LEVELS = [
     ("", "errors", "topology"),
     ("registry",),
     ("params",),
-    ("infotext", "options", "weights", "pickles", "control_models"),
+    ("infotext", "weights", "pickles"),
     ("types",),
-    ("geometry", "pictures", "prompts", "numbering"),
+    ("geometry", "report"),
+    ("pictures",),
     STAGES,
-    ("regionwise",),
-    ("search",),
+    ("hands",),
+    ("repaint",),
     ("pipeline",),
-    ("naming", "overlay", "arguments", "prompt_file"),
-    ("hint_files", "weights_commands", "run_log", "outputs", "refine_options"),
     ("api",),
-    ("remote",),
-    ("batch", "simple"),
-    ("parallel", "progress", "paths"),
+    ("files", "simple"),
     ("cluster",),
     ("cli", "host"),
     ("__main__",),
@@ -45,13 +42,13 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 EVERYWHERE = {"numpy", "cv2", *sys.stdlib_module_names}
 ONLY_IN = {
     "PIL": ("pictures", "api", "host"),
-    "tqdm": ("cli", "batch", "progress", "weights_commands"),
+    "tqdm": ("cli",),
     "requests": ("weights",),
     "mediapipe": ("detect",),
     "ai_edge_litert": ("detect",),
     "pyrender": ("render",),
     "OpenGL": ("render",),
-    "trimesh": ("render.pyrender", "hint_files"),
+    "trimesh": ("render.pyrender", "files.outputs"),
     "torch": ("pickles", "mesh.graphormer", "inpaint.diffusion", "weights", "host"),
     "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights"),
     "diffusers": ("inpaint.diffusion",),
@@ -170,7 +167,7 @@ def test_no_modules_import_one_another_in_a_ring():
         ("detect.litert", "from handrefiner_ext.mesh import open_hand"),
         ("geometry.boxes", "from handrefiner_ext.pipeline import refine"),
         ("types", "import handrefiner_ext.geometry.boxes"),
-        ("search.one_pass", "def f():\n    from handrefiner_ext.batch import Job"),
+        ("repaint.once", "def f():\n    from handrefiner_ext.files.run import Job"),
     ],
 )
 def test_an_arrow_that_points_right_is_found(module, line):
@@ -183,7 +180,7 @@ def test_an_arrow_that_points_right_is_found(module, line):
         ("pipeline", "import torch"),
         ("cli", "from modules import shared"),
         ("cli", "import gradio as gr"),
-        ("batch", "def f():\n    import fastapi"),
+        ("files.run", "def f():\n    import fastapi"),
         ("mesh.open_hand.fit", "from scipy.optimize import least_squares"),
         ("render.maps", "import mediapipe"),
     ],
@@ -205,11 +202,11 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_the_command_line_starts_without_numpy():
-    loaded = loaded_after("from handrefiner_ext.cli import build_parser; build_parser()")
+    loaded = loaded_after("from handrefiner_ext.cli.commands import build_parser; build_parser()")
     assert not loaded & {"numpy", "cv2", "PIL", "tqdm", *AT_FIRST_USE}
 
 
 def test_the_pipeline_starts_without_any_heavy_package():
-    loaded = loaded_after("import handrefiner_ext.pipeline, handrefiner_ext.batch")
+    loaded = loaded_after("import handrefiner_ext.pipeline, handrefiner_ext.files.run")
     assert "numpy" in loaded
     assert not loaded & AT_FIRST_USE

@@ -38,8 +38,9 @@ def run_without(hidden, code):
 def test_everything_loads(hidden):
     said = run_without(
         hidden,
-        "import handrefiner_ext.pipeline, handrefiner_ext.arguments, handrefiner_ext.infotext\n"
-        "import handrefiner_ext.overlay, handrefiner_ext.api.body, handrefiner_ext.api.worker\n"
+        "import handrefiner_ext.pipeline, handrefiner_ext.api.arguments, handrefiner_ext.infotext\n"
+        "import handrefiner_ext.pictures.overlay, handrefiner_ext.api.body\n"
+        "import handrefiner_ext.api.worker\n"
         "print(json.dumps('loaded'))",
     )
     assert said == "loaded"
@@ -62,7 +63,7 @@ def test_without_any_detector_one_sentence_names_both_and_what_to_run():
 def test_the_list_of_backends_says_why_each_cannot_be_used():
     said = run_without(
         DETECTORS,
-        "from handrefiner_ext.api.services import Services\n"
+        "from handrefiner_ext.api.worker import Services\n"
         "from handrefiner_ext.api.worker import Worker\n"
         "print(json.dumps(Worker(Services()).list_backends()))",
     )

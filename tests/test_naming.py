@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handrefiner_ext.naming import Target, fold, list_pictures, make_mark, plan, read_mark
+from handrefiner_ext.files.naming import Target, fold, list_pictures, make_mark, plan, read_mark
 from handrefiner_ext.pictures import encode_png
 
 BLACK = encode_png(np.zeros((2, 2), dtype=np.uint8))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from handrefiner_ext.geometry.rotation import rotation_from_vector
+from handrefiner_ext.geometry.transforms import rotation_from_vector
 from handrefiner_ext.mesh.open_hand.anatomy import FREE_ANGLES, load_anatomy
 from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
 from handrefiner_ext.mesh.open_hand.model import (

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.overlay import HAND_COLOURS, REFUSED, draw_overlay
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pictures.overlay import HAND_COLOURS, REFUSED, draw_overlay
 from handrefiner_ext.types import Box, Refusal
 
 

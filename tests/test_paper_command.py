@@ -10,9 +10,9 @@ import pytest
 from cli_runs import names, read, refine_folder, run
 from hand_scenes import BrightDetector, FloodPainter
 
-from handrefiner_ext.cli import DONE, FAILED, STOPPED, WRONG_USAGE, build_parser
+from handrefiner_ext.cli.commands import DONE, FAILED, STOPPED, WRONG_USAGE, build_parser
 from handrefiner_ext.errors import UsageError, WeightsError
-from handrefiner_ext.prompt_file import read_prompts
+from handrefiner_ext.files.prompts import read_prompts
 
 PAPERS_OPTIONS = (
     *("input_dir", "input_img", "out_dir", "log_json", "strength", "depth_dir", "mask_dir", "eval"),

@@ -12,9 +12,9 @@ from cli_runs import names, refine_folder
 from hand_scenes import BOTH, picture_with
 from PIL import Image
 
-from handrefiner_ext.cli import FAILED, WRONG_USAGE
-from handrefiner_ext.naming import Job
-from handrefiner_ext.parallel import work_in_parallel
+from handrefiner_ext.cli.commands import FAILED, WRONG_USAGE
+from handrefiner_ext.files.naming import Job
+from handrefiner_ext.files.parallel import work_in_parallel
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "badly_drawn_hand.png"
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handrefiner_ext.cli.options import options_table
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.options import options_table
 from handrefiner_ext.params import CLI, RefineParams, coerce, fields_of
 
 FIELDS = {f.name: f for f in fields(RefineParams)}

@@ -14,14 +14,14 @@ from scipy.signal import correlate
 from twins import SETTINGS, all_pictures, make_twins
 
 from handrefiner_ext.detect.litert import LitertDetector
-from handrefiner_ext.judge import form_network
+from handrefiner_ext.judge import form as form_network
+from handrefiner_ext.judge.form import CONTEXT, Jitter, look, place_window
 from handrefiner_ext.judge.quality import (
     MALFORMED_BELOW,
     VIEWS,
     HandQuality,
     measure_drift,
 )
-from handrefiner_ext.judge.window import CONTEXT, Jitter, look, place_window
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.types import View
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from handrefiner_ext.cli import build_parser
-from handrefiner_ext.options import options_table
+from handrefiner_ext.cli.commands import build_parser
+from handrefiner_ext.cli.options import options_table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -68,7 +68,7 @@ def test_the_example_of_the_guide_reconstructs_a_hand(installed, tmp_path):
 def test_it_is_a_choice_of_every_surface_before_it_is_imported(installed):
     code = (
         "import sys; from handrefiner_ext.registry import RECONSTRUCTORS;"
-        "from handrefiner_ext.options import options_table;"
+        "from handrefiner_ext.cli.options import options_table;"
         "from handrefiner_ext.params import RefineParams;"
         "assert RefineParams(mesh='flat_hand').mesh == 'flat_hand';"
         "assert 'flat_hand' in options_table();"

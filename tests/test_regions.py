@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from handrefiner_ext.geometry.compositing import feather, lay_over, seam_shift
-from handrefiner_ext.geometry.regions import MULTIPLE, choose_crop, group_overlapping
+from handrefiner_ext.geometry.regions import (
+    MULTIPLE,
+    choose_crop,
+    feather,
+    group_overlapping,
+    lay_over,
+    seam_shift,
+)
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.render.raster import RasterRenderer

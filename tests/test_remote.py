@@ -14,10 +14,12 @@ import pytest
 from hand_scenes import BOTH, hold_tiny_backends, make_stages, picture_with
 from PIL import Image
 
-from handrefiner_ext import cli, pipeline, remote
+from handrefiner_ext import pipeline
+from handrefiner_ext.cli import commands as cli
 from handrefiner_ext.errors import RemoteError, UsageError
+from handrefiner_ext.files import remote
+from handrefiner_ext.files.remote import Server
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.remote import Server
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -26,7 +28,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from handrefiner_ext.api.routes import add_routes
-from handrefiner_ext.api.services import Services
+from handrefiner_ext.api.worker import Services
 
 STAGES = make_stages()
 

@@ -12,10 +12,10 @@ from PIL import Image as PillowImage
 from scenes import Placement, generator, make_scene
 
 from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.hands.fallbacks import Backends
+from handrefiner_ext.hands.readings import doubt, is_doubtful, reconstruct_well
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.search.rereading import doubt, is_doubtful, reconstruct_well
-from handrefiner_ext.search.spares import Backends
 from handrefiner_ext.types import Hand, HandMesh, Refusal
 
 PARAMS = RefineParams(tiles="off")

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from weights_server import Behaviour, serving
 
-from handrefiner_ext.cli import main
+from handrefiner_ext.cli.commands import main
 from handrefiner_ext.errors import UsageError
 from handrefiner_ext.weights import Places, find, standard_places
+from handrefiner_ext.weights.download import read_network
 from handrefiner_ext.weights.manifest import HUB, MANIFEST, MANO, RAW, all_files, choose
-from handrefiner_ext.weights.network import read_network
-from handrefiner_ext.weights.pins import LOCK_NAME
-from handrefiner_ext.weights.places import cache_folder
+from handrefiner_ext.weights.places import LOCK_NAME, cache_folder
 
 CONTROLNET = "control_sd15_inpaint_depth_hand_fp16.safetensors"
 GRAPHORMER = "graphormer_hand_state_dict.bin"

@@ -13,10 +13,9 @@ from weights_server import Behaviour, serving
 
 from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.weights import download as downloading
-from handrefiner_ext.weights.download import download
+from handrefiner_ext.weights.download import Network, download
 from handrefiner_ext.weights.manifest import HUB, WeightsFile
-from handrefiner_ext.weights.network import Network
-from handrefiner_ext.weights.pins import LOCK_NAME, measure, read_pins
+from handrefiner_ext.weights.places import LOCK_NAME, measure, read_pins
 
 CONTENT = np.random.default_rng(5).bytes(700_000)
 TAG = '"of-these-bytes"'

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 from scenes import MIRROR, Placement, generator, make_scene
 
-from handrefiner_ext.geometry.alignment import align
+from handrefiner_ext.geometry.transforms import align
 from handrefiner_ext.mesh.open_hand.model import LANDMARK_OFFSETS, load_open_hand
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS

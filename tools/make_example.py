@@ -32,7 +32,7 @@ from soft_render import (
     where_covered,
 )
 
-from handrefiner_ext.geometry.rotation import rotation_from_vector
+from handrefiner_ext.geometry.transforms import rotation_from_vector
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
 
 SIZE_PX, SAMPLES = 768, 3

@@ -23,8 +23,7 @@ from scenes import HandModel, open_hand_model
 from twins import SETTINGS, all_pictures, make_twins
 
 from handrefiner_ext.detect.litert import LitertDetector
-from handrefiner_ext.judge.form_network import KINDS, SIDE
-from handrefiner_ext.judge.window import Jitter, look
+from handrefiner_ext.judge.form import KINDS, SIDE, Jitter, look
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import HandMesh

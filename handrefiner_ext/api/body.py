@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.arguments import DRAWN_MASK, check_names, read_parameters
+from handrefiner_ext.api.arguments import DRAWN_MASK, check_names, read_parameters
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import Picture, read_picture, to_mask

@@ -8,12 +8,11 @@ from fastapi import Depends, HTTPException, Request
 
 import handrefiner_ext
 from handrefiner_ext.api import PREFIX, models
+from handrefiner_ext.api.access import build_check
 from handrefiner_ext.api.answers import describe_hints, describe_result
-from handrefiner_ext.api.auth import build_check
 from handrefiner_ext.api.body import MAX_BODY_BYTES, Problem, read_request
 from handrefiner_ext.api.schema import describe_parameters
-from handrefiner_ext.api.services import Services
-from handrefiner_ext.api.worker import Worker
+from handrefiner_ext.api.worker import Services, Worker
 from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
 from handrefiner_ext.pictures.decode import MAX_PIXELS
 

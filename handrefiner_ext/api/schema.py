@@ -6,7 +6,7 @@ import json
 from dataclasses import Field, fields
 from typing import Any
 
-from handrefiner_ext.arguments import DRAWN_MASK, NAMES
+from handrefiner_ext.api.arguments import DRAWN_MASK, NAMES
 from handrefiner_ext.params import WEBUI, Knob, RefineParams, fields_of
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}

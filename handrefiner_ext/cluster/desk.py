@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from handrefiner_ext.cluster.store import Store
-from handrefiner_ext.naming import Job
-from handrefiner_ext.outputs import RefineFolders
+from handrefiner_ext.files.naming import Job
+from handrefiner_ext.files.outputs import RefineFolders
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from handrefiner_ext.cluster.store import Store
 from handrefiner_ext.errors import UsageError
-from handrefiner_ext.naming import Job
+from handrefiner_ext.files.naming import Job
 
 FOLDER = ".handrefiner_run"
 MANIFEST = "handrefiner_manifest.parquet"

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from handrefiner_ext.detect.remembering import Forwarding
+from handrefiner_ext.hands.choosing import choose_hands
+from handrefiner_ext.hands.fallbacks import Backends
+from handrefiner_ext.hands.meshing import Meshes, find_meshes
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
-from handrefiner_ext.search.choosing import choose_hands
-from handrefiner_ext.search.glance import Forwarding
-from handrefiner_ext.search.meshing import Meshes, find_meshes
-from handrefiner_ext.search.spares import Backends
 from handrefiner_ext.types import (
     BatchReconstructor,
     Detection,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.batch import Report
 from handrefiner_ext.cluster.desk import Desk
 from handrefiner_ext.cluster.journal import Journal, key_of
 from handrefiner_ext.cluster.options import is_url
@@ -17,10 +16,11 @@ from handrefiner_ext.cluster.session import open_session
 from handrefiner_ext.cluster.store import Store, store_of
 from handrefiner_ext.cluster.workers import Order, Refiner, Seer, make_row, pack, unpack
 from handrefiner_ext.errors import ClusterError, PictureError
-from handrefiner_ext.naming import EXTENSIONS, Job
-from handrefiner_ext.outputs import RefineFolders
+from handrefiner_ext.files.naming import EXTENSIONS, Job
+from handrefiner_ext.files.outputs import RefineFolders
+from handrefiner_ext.files.prompts import Prompted
+from handrefiner_ext.files.run import Report
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.prompt_file import Prompted
 
 NOWHERE = Path(os.devnull, "elsewhere")
 """Stands for a folder that is no local path, where outputs are named."""

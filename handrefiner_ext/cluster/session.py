@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handrefiner_ext.detect.quiet import hushed
+from handrefiner_ext.detect.networks import hushed
 from handrefiner_ext.errors import BackendUnavailable, ClusterError
 
 STORE_BYTES = 1 << 30

@@ -21,12 +21,12 @@ from typing import Any
 import cv2
 import pyarrow as pa
 
-from handrefiner_ext.batch import Report, Request, refine_picture, work_through
 from handrefiner_ext.cluster.desk import Desk
 from handrefiner_ext.cluster.journal import Journal, Row, key_of
 from handrefiner_ext.cluster.memory import Seen, recall, see
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.naming import Job, plain_name
+from handrefiner_ext.files.naming import Job, plain_name
+from handrefiner_ext.files.run import Report, Request, refine_picture, work_through
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import load_picture
 from handrefiner_ext.pipeline import Stages, build_stages

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from handrefiner_ext.detect import flow
-from handrefiner_ext.detect.hand_networks import HandNetworks
+from handrefiner_ext.detect.networks import HandNetworks
 from handrefiner_ext.detect.palm import Palm
-from handrefiner_ext.detect.reread import reread
-from handrefiner_ext.detect.roi import around_box, around_landmarks
 from handrefiner_ext.detect.sightings import Sighting
-from handrefiner_ext.detect.views import examine
+from handrefiner_ext.detect.views import examine, reread
+from handrefiner_ext.detect.windows import around_box, around_landmarks
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, Hand, Image, View
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from handrefiner_ext.detect.roi import UPRIGHT, Roi, around_palm
+from handrefiner_ext.detect.windows import UPRIGHT, Roi, around_palm
 from handrefiner_ext.types import FloatArray
 
 PALM_SIZE = 192

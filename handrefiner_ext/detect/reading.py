@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from handrefiner_ext.detect.roi import Roi, rotation
+from handrefiner_ext.detect.windows import Roi, rotation
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.topology import JOINT_COUNT
 from handrefiner_ext.types import FloatArray, Hand

@@ -1,14 +1,17 @@
-"""A known hand seen once more through other windows: turned, wider, in a mirror."""
+"""Other looks at a hand that was seen before."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from handrefiner_ext.detect.roi import Roi, around_landmarks, warp
+from handrefiner_ext.detect import flow
+from handrefiner_ext.detect.networks import HandNetworks
+from handrefiner_ext.detect.windows import Roi, around_landmarks, warp
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.types import OTHER_SIDE, Hand, Image, View
 
@@ -65,3 +68,35 @@ def _mirror(hand: Hand) -> Hand:
 
 def _with_landmarks(hand: Hand, points: np.ndarray, size: tuple[int, ...]) -> Hand:
     return replace(hand, landmarks=points, box=clip(bounding_box(points), size[0], size[1]))
+
+
+WINDOWS = ((1.3, -30), (1.3, 0), (1.3, 30), (1.5, -30), (1.5, 0), (1.5, 30), (1.0, -20), (1.0, 20))
+"""Size and turn (degrees) of the other windows, relative to the one that the palm gives."""
+
+
+def reread(networks: HandNetworks, image: Image, hand: Hand, presence: float) -> tuple[Hand, ...]:
+    """What the landmark network makes of `hand` through turned and wider windows."""
+    window = _find_window(networks, image, hand)
+    others = [
+        replace(window, side=window.side * size, angle=window.angle + math.radians(turn))
+        for size, turn in WINDOWS
+    ]
+    readings = [networks.read(image, other) for other in others]
+    return tuple(
+        reading
+        for reading in readings
+        if reading.score > presence and flow.distance(hand, reading) < flow.STILL_THERE
+    )
+
+
+def _find_window(networks: HandNetworks, image: Image, hand: Hand) -> Roi:
+    """The window of the palm nearest to the hand; where none is found, that of the landmarks."""
+    old = around_landmarks(hand.landmarks)
+    view = flow.enlarge(hand.box, flow.NEARBY_VIEW)
+    palms = networks.find_palms(image, [view], flow.FAINT_SCORE, flow.FAINT_SCORE)
+    near = [p.roi for p in palms if _apart(p.roi, old) < flow.STILL_THERE * hand.size_px]
+    return min(near, key=lambda roi: _apart(roi, old), default=old)
+
+
+def _apart(a: Roi, b: Roi) -> float:
+    return math.hypot(a.center_x - b.center_x, a.center_y - b.center_y)

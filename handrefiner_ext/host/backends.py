@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from handrefiner_ext.host.model_home import read_model_home
+from handrefiner_ext.hands.fallbacks import choose_spares
+from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, RENDERERS, Registry
-from handrefiner_ext.search.spares import choose_spares
 from handrefiner_ext.types import Inpainter, ModelHome, Renderer
 
 

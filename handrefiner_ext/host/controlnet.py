@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from handrefiner_ext.control_models import (
+from handrefiner_ext.inpaint.control_models import (
     FAMILY_NAMES,
     RANKING,
     SD1,

@@ -12,8 +12,8 @@ from PIL import Image as PillowImage
 
 from handrefiner_ext.host.reports import PictureReport
 from handrefiner_ext.host.settings import read_settings
-from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.types import Image, RefineResult
 
 logger = logging.getLogger(__name__)

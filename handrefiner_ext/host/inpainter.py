@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 from modules import devices
 
-from handrefiner_ext.control_models import NATIVE_SIDE
 from handrefiner_ext.errors import HandRefinerError
-from handrefiner_ext.geometry.compositing import lay_over
-from handrefiner_ext.geometry.regions import choose_crop, group_overlapping
+from handrefiner_ext.geometry.regions import choose_crop, group_overlapping, lay_over
 from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.nested import Pass, PassFailed, Stopped, run_pass
 from handrefiner_ext.host.reports import RegionReport
 from handrefiner_ext.host.state import counted_job, undisturbed
-from handrefiner_ext.numbering import number_meshes
+from handrefiner_ext.inpaint.control_models import NATIVE_SIDE
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.render.maps import render_region
 from handrefiner_ext.render.masks import unite
-from handrefiner_ext.render.regions import render_region
+from handrefiner_ext.report import number_meshes
 from handrefiner_ext.types import (
     Box,
     CandidatePainter,

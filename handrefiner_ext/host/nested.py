@@ -17,7 +17,7 @@ from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import controlnet
 from handrefiner_ext.host.state import attribute
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.prompts import prompt_for
+from handrefiner_ext.repaint.regions import prompt_for
 from handrefiner_ext.types import Image, Mask
 
 logger = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host.arguments import Arguments, read_arguments
 from handrefiner_ext.host.drawn import read_drawn_mask
 from handrefiner_ext.host.layout import FIELDS
-from handrefiner_ext.numbering import number_meshes
-from handrefiner_ext.overlay import draw_overlay
 from handrefiner_ext.params import coerce
+from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import build_stages, hints
+from handrefiner_ext.report import number_meshes
 from handrefiner_ext.types import HandMesh, Hints, Image
 
 log = logging.getLogger(__name__)

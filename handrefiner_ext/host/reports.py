@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from handrefiner_ext.numbering import number_of
+from handrefiner_ext.report import number_of
 from handrefiner_ext.types import Decision, Image, RefineResult, Refusal
 
 NONE_FOUND = "none found"

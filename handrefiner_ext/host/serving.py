@@ -7,14 +7,14 @@ from typing import Any
 
 from modules import call_queue, sd_models, sd_samplers, sd_schedulers, shared
 
-from handrefiner_ext.api.guard import guard_routes
+from handrefiner_ext.api.access import guard_routes
 from handrefiner_ext.api.routes import add_routes as add_own_routes
-from handrefiner_ext.api.services import ControlModel, ModelList, Services
+from handrefiner_ext.api.worker import ControlModel, ModelList, Services
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.host import controlnet
 from handrefiner_ext.host.given_picture import refine_picture
 from handrefiner_ext.host.lists import LISTS
-from handrefiner_ext.host.model_home import read_model_home
+from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.params import RefineParams
 
 logger = logging.getLogger(__name__)

@@ -6,14 +6,93 @@ exist, and later the start image from which diffusion goes on.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from handrefiner_ext.inpaint.blend import Canvas, order_from_far
-from handrefiner_ext.inpaint.draw import draw_hand
-from handrefiner_ext.inpaint.remove import remove_hand
-from handrefiner_ext.inpaint.study import study_hand
+from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersect
+from handrefiner_ext.geometry.rasterize import covered_box
+from handrefiner_ext.inpaint.blend import Canvas, Patch, order_from_far
+from handrefiner_ext.inpaint.closeup import blur, look_at, study_closely
+from handrefiner_ext.inpaint.fill import fill_hole, grain_of
+from handrefiner_ext.inpaint.study import SURELY_SKIN, Study, study_hand
+from handrefiner_ext.inpaint.surface import see_surface, shade_hollows, subdivide, viewer_normals
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import ControlMaps, HandMesh, Image
+from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask
+
+FILL_PX = 384
+FRINGE = 0.015
+"""Hand sizes by which the hole reaches beyond the old hand, to take its soft edge along."""
+
+
+def remove_hand(image: Image, study: Study, studies: list[Study]) -> Patch:
+    """The surroundings continued over the old hand of `study`; its arm stays."""
+    view = study_closely(study.view.box, FILL_PX)
+    close = view.shrink(image)
+    fringe = 1.5 + FRINGE * study.size_px * view.scale[0]
+    kept_share = study.view.sample_for(study.kept, view)
+    kept = kept_share > 0.5
+    old = study.view.sample_for(study.skin, view) > 0.4
+    hole = _widen(old & ~kept, fringe)
+    hole &= kept_share < 0.9
+    skin = hole | _widen(kept, fringe)
+    for other in studies:
+        if other is not study:
+            skin |= _widen(other.view.sample_for(other.skin, view, outside=True) > 0.4, fringe)
+    filled = fill_hole(close, hole, ~skin)
+    alpha = np.clip(blur(hole.astype(np.float32), 0.8), 0.0, 1.0) * (1.0 - kept_share)
+    return Patch(view, filled * alpha[..., None], alpha, 0.0, study.number)
+
+
+def _widen(mask: Mask, radius_px: float) -> Mask:
+    size = 2 * max(1, round(radius_px)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel).astype(bool))
+
+
+SUPERSAMPLING = 2.0
+MAX_SAMPLES = 1_200_000
+"""Larger hands are rendered with fewer samples than pixels need, to bound memory and time."""
+MAX_SIDE = 16384
+"""OpenCV cannot resample arrays longer than 32767."""
+GRAIN_WINDOW_PX = 40
+
+
+def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
+    """The lit mesh; None where none of it lies inside its mask."""
+    height, width = image.shape[:2]
+    own, _ = maps.hand_masks[study.number]
+    box = intersect(covered_box(study.pixels, height, width), own)
+    if not area(box):
+        return None
+    enough = float(np.sqrt(MAX_SAMPLES / area(box)))
+    view = look_at(box, min(SUPERSAMPLING, enough, MAX_SIDE / max(box.width, box.height)))
+    pixels, faces = subdivide(study.pixels, study.mesh.faces)
+    skin = study.light.colour(viewer_normals(pixels, faces)).astype(np.float64)
+    surface = see_surface(faces, pixels, skin, view)
+    presence = study.view.sample_for(study.presence, view)
+    alpha = (surface.covered * presence).astype(np.float32)
+    colour = surface.values + study.view.sample_for(study.tones, view)
+    lost = shade_hollows(surface, study.size_px * view.density)
+    colour = colour * (1.0 - lost[..., None] * (1.0 - study.light.shade))
+    return Patch(
+        view,
+        (np.clip(colour, 0.0, 1.0) * alpha[..., None]).astype(np.float32),
+        alpha,
+        _grain(image, study),
+        study.number,
+    )
+
+
+def _grain(image: Image, study: Study) -> float:
+    """Grain of the old skin where it is widest, at the picture's own scale."""
+    sure = (study.skin > SURELY_SKIN).astype(np.uint8)
+    depth = cv2.distanceTransform(sure, cv2.DIST_L2, 3)
+    _, reach, _, (column, row) = cv2.minMaxLoc(depth)
+    centre = np.array([[column + 0.5, row + 0.5]]) / study.view.scale
+    side = int(np.clip(reach / study.view.density, 4, GRAIN_WINDOW_PX))
+    box = bounding_box(centre + np.array(study.view.box[:2]))
+    window = clip(grow(box, side, side), *image.shape[:2])
+    return grain_of(look_at(window, 1.0).shrink(image))
 
 
 class DraftInpainter:

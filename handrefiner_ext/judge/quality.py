@@ -22,9 +22,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from handrefiner_ext.judge.form_network import SIDE, FormNetwork, load_form_network
-from handrefiner_ext.judge.odds import logistic
-from handrefiner_ext.judge.window import STRAIGHT, Jitter, look
+from handrefiner_ext.geometry.probability import logistic
+from handrefiner_ext.judge.form import SIDE, STRAIGHT, FormNetwork, Jitter, load_form_network, look
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import (
     Detector,

@@ -3,23 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.numbering import number_meshes
+from handrefiner_ext.geometry.regions import Crop
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.render.control import shade_control
 from handrefiner_ext.render.masks import DrawnParts, MaskMaker, Region
 from handrefiner_ext.render.occlusion import arrange, find_owners
+from handrefiner_ext.report import number_meshes
 from handrefiner_ext.types import (
     ControlMaps,
     FloatArray,
+    HandLayer,
     HandMesh,
     Image,
     Mask,
     Renderer,
 )
+
+NEAREST, FARTHEST = 255, 51
+"""Grey values that HandRefiner's ControlNet was trained with (Lu et al. 2023)."""
+
+
+def shade_control(
+    layers: Sequence[HandLayer],
+    owner: NDArray[np.int16],
+    distances: FloatArray,
+    depth_range: str,
+) -> NDArray[np.uint8]:
+    """(H, W) control image of what `owner` shows.
+
+    depth_range: "hand" stretches each hand's own depth, hidden parts included; "common" stretches
+    all hands together, each at its distance in metres.
+    """
+    control = np.zeros(owner.shape, dtype=np.uint8)
+    ranges = [_range(layer) for layer in layers]
+    common = [(near + d, far + d) for (near, far), d in zip(ranges, distances, strict=True)]
+    nearest = min((near for near, _ in common), default=0.0)
+    farthest = max((far for _, far in common if far < np.inf), default=0.0)
+    for number, layer in enumerate(layers):
+        near, far = ranges[number]
+        if depth_range == "common":
+            near, far = nearest - distances[number], farthest - distances[number]
+        seen = owner[layer.box.slices] == number
+        control[layer.box.slices][seen] = _stretch(layer.depth[seen], near, far)
+    return control
+
+
+def _range(layer: HandLayer) -> tuple[float, float]:
+    """Nearest and farthest depth; infinite where the hand is not in the picture."""
+    depth = layer.depth[np.isfinite(layer.depth)]
+    return (float(depth.min()), float(depth.max())) if len(depth) else (np.inf, np.inf)
+
+
+def _stretch(depth: NDArray[np.float32], near: float, far: float) -> NDArray[np.uint8]:
+    """Grey values; a flat hand is all near."""
+    share = (depth - near) / (far - near) if far > near else np.zeros_like(depth)
+    grey = np.rint(NEAREST - np.clip(share, 0.0, 1.0) * (NEAREST - FARTHEST))
+    return np.asarray(grey, dtype=np.uint8)
+
 
 FOCAL_PER_SIDE = 1.2
 """Assumed focal length over the picture's long side: a field of view of 45°, as pictures of people
@@ -116,3 +161,31 @@ def _join(hand_masks: Sequence[Region], image_size: tuple[int, int], drawn: Mask
     if drawn is not None and joined.any():
         joined |= drawn
     return joined
+
+
+MOST_PADDING = 512
+"""Pixels of the region."""
+
+
+def render_region(
+    crop: Crop,
+    image: Image,
+    meshes: Sequence[HandMesh],
+    mask: Mask,
+    renderer: Renderer,
+    params: RefineParams,
+) -> ControlMaps:
+    """Maps of the region's hands, (crop.height, crop.width).
+
+    image, mask: the whole picture (H, W, 3) and what may change in it (H, W). meshes: the region's
+    own, placed in the picture. `padding_bbox` counts the picture's pixels.
+    """
+    padding = min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING)
+    return build_maps(
+        [crop.move_mesh(mesh) for mesh in meshes],
+        (crop.height, crop.width),
+        renderer,
+        replace(params, padding_bbox=padding),
+        drawn_mask=crop.take_mask(mask),
+        image=crop.take(image),
+    )

@@ -7,7 +7,7 @@ import pytest
 from generation import BASE, GENTLE, alike, changed, decode, encode, img2img, load, read, txt2img
 from PIL import Image
 
-from handrefiner_ext.cli import main
+from handrefiner_ext.cli.commands import main
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handrefiner_ext.control_models import SD1, SDXL
+from handrefiner_ext.inpaint.control_models import SD1, SDXL
 
 CHANNELS = (320, 640, 1280, 1280)
 TEXT_WIDTH = 768

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from handrefiner_ext import weights
-from handrefiner_ext.control_models import FAMILY_NAMES, SD1, choose_control
 from handrefiner_ext.errors import BackendUnavailable, InvalidParameter
+from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, choose_control
 from handrefiner_ext.registry import AUTO
 from handrefiner_ext.weights.manifest import HAND_CONTROLNET, INPAINTING, PLAIN_DEPTH
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.control_models import FAMILY_NAMES, SD1, SDXL
 from handrefiner_ext.errors import InvalidParameter, WeightsError
+from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
 from handrefiner_ext.inpaint.diffusion import controls, single_file
 from handrefiner_ext.inpaint.diffusion.architecture import ARCHITECTURES, Architecture
 from handrefiner_ext.inpaint.diffusion.open_clip import build_second_text_encoder

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.control_models import FAMILY_NAMES, NATIVE_SIDE, SD1, recommend_strength
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, InvalidParameter
+from handrefiner_ext.inpaint.control_models import (
+    FAMILY_NAMES,
+    NATIVE_SIDE,
+    SD1,
+    recommend_strength,
+)
 from handrefiner_ext.inpaint.diffusion import controls
 from handrefiner_ext.inpaint.diffusion.finding import find_checkpoint, find_control
 from handrefiner_ext.inpaint.diffusion.loading import Loader, Models

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handrefiner_ext.control_models import SD1, SDXL
 from handrefiner_ext.errors import WeightsError
+from handrefiner_ext.inpaint.control_models import SD1, SDXL
 from handrefiner_ext.inpaint.diffusion.architecture import Architecture
 from handrefiner_ext.pickles import read_tensors
 

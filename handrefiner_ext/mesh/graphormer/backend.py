@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +14,8 @@ from numpy.typing import NDArray
 from handrefiner_ext import weights
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.mesh.graphormer.crop import LARGEST, MARGIN, Crop, choose_crop
-from handrefiner_ext.mesh.graphormer.files import GraphormerFiles, find_files
 from handrefiner_ext.mesh.graphormer.mano import read_hand_model
-from handrefiner_ext.mesh.graphormer.sampling import read_sampling
-from handrefiner_ext.mesh.graphormer.template import make_tokens
+from handrefiner_ext.mesh.graphormer.template import make_tokens, read_sampling
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.topology import WRIST
 from handrefiner_ext.types import (
@@ -28,6 +27,41 @@ from handrefiner_ext.types import (
     Refusal,
     WeakPerspective,
 )
+
+NEEDED = {
+    ("graphormer_hand_state_dict.safetensors", "graphormer_hand_state_dict.bin"): (
+        "MeshGraphormer's weights (graphormer_hand_state_dict.bin): run "
+        "`handrefiner weights download graphormer`"
+    ),
+    ("mano_downsampling.npz",): (
+        "the table of vertices (mano_downsampling.npz): run "
+        "`handrefiner weights download graphormer`"
+    ),
+    ("MANO_RIGHT.pkl",): (
+        "the hand model (MANO_RIGHT.pkl): register at https://mano.is.tue.mpg.de, accept its "
+        "licence, and put the file into the models folder"
+    ),
+}
+"""Names of a file, the best one first -> what it is, and where to get it."""
+
+
+@dataclass(frozen=True)
+class GraphormerFiles:
+    """Where the files lie."""
+
+    weights: Path
+    downsampling: Path
+    mano: Path
+
+
+def find_files(find: Callable[[str], Path | None]) -> GraphormerFiles:
+    """The files that `find` knows by name; BackendUnavailable says which are missing."""
+    paths = [next(filter(None, map(find, names)), None) for names in NEEDED]
+    missing = [how for how, path in zip(NEEDED.values(), paths, strict=True) if path is None]
+    if missing:
+        raise BackendUnavailable(f"The mesh graphormer lacks {'; '.join(missing)}.")
+    return GraphormerFiles(*(path for path in paths if path is not None))
+
 
 if TYPE_CHECKING:
     from handrefiner_ext.mesh.graphormer.device import NetworkRunner

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import WeightsError
-from handrefiner_ext.geometry.rotation import rotation_about
+from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.mesh.graphormer.template import as_dense
 from handrefiner_ext.pickles import read_arrays
 from handrefiner_ext.types import FloatArray

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.mesh.graphormer.hrnet import HRNet, HRNetShape
 from handrefiner_ext.mesh.graphormer.published_keys import TOLERATED, UNUSED, find_fault
-from handrefiner_ext.mesh.graphormer.random_weights import make_random_weights
 from handrefiner_ext.mesh.graphormer.template import as_dense, make_tokens
 from handrefiner_ext.mesh.graphormer.transformer import EncoderBlock, EncoderShape, TokenCounts
 
@@ -138,3 +141,36 @@ def build_network(
     state = network.own_state()
     network.load_state_dict(make_random_weights(state, seed), assign=True)
     return network
+
+
+DAMPED = 0.15
+"""Mean weight of a batch normalisation whose output is added to others; elsewhere it is 1."""
+ADDED = re.compile(r"fuse_layers\.|branches\..*\.bn2\.|\.bn3\.")
+
+
+def make_random_weights(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """A value for every entry of a state dict; only names and shapes are looked at."""
+    return {name: _draw(name, tuple(value.shape), seed) for name, value in state.items()}
+
+
+def _draw(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+    if name.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.int64)
+    generator = np.random.default_rng((seed, zlib.crc32(name.encode("ascii"))))
+    values = generator.random(shape, dtype=np.float32)
+    if name.endswith("running_var"):
+        values += np.float32(0.5)
+    elif len(shape) == 1:
+        _spread(values, 0.1)
+        if name.endswith("weight"):
+            values += np.float32(DAMPED if ADDED.search(name) else 1.0)
+    else:
+        gain = 2.0 if len(shape) == 4 else 1.0
+        _spread(values, float(np.sqrt(gain / np.prod(shape[1:]))))
+    return torch.from_numpy(values)
+
+
+def _spread(values: NDArray[np.float32], deviation: float) -> None:
+    """Uniform numbers between 0 and 1 become ones of mean 0 with this deviation, in place."""
+    values -= np.float32(0.5)
+    values *= np.float32(deviation * np.sqrt(12.0))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.geometry.alignment import align
+from handrefiner_ext.geometry.transforms import align
 from handrefiner_ext.mesh.open_hand.anatomy import DIP_PER_PIP
 from handrefiner_ext.mesh.open_hand.kinematics import CAMERA_COUNT, Kinematics, Pose
 from handrefiner_ext.mesh.open_hand.model import PosedSkeleton

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.geometry.rotation import rotation_from_vector
+from handrefiner_ext.geometry.transforms import rotation_from_vector
 from handrefiner_ext.mesh.open_hand.anatomy import Anatomy, load_anatomy
 from handrefiner_ext.mesh.open_hand.model import (
     FINGER_COUNT,

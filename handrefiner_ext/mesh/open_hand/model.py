@@ -13,7 +13,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.geometry.rotation import cross_matrix
+from handrefiner_ext.geometry.transforms import cross_matrix
 from handrefiner_ext.topology import INDEX_MCP, LITTLE_MCP, MIDDLE_MCP, WRIST
 from handrefiner_ext.types import FloatArray
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip, grow
-from handrefiner_ext.geometry.likelihood import Likelihood, hand_likelihood
+from handrefiner_ext.geometry.probability import Likelihood, hand_likelihood
 from handrefiner_ext.geometry.rasterize import z_buffer
 from handrefiner_ext.mesh.open_hand.fit import Contour
 from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose

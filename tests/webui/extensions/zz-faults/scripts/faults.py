@@ -8,7 +8,7 @@ from modules import processing, scripts, shared
 from PIL import Image
 
 from handrefiner_ext.host import backends, controlnet, inpainter
-from handrefiner_ext.host.model_home import read_model_home
+from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
 from handrefiner_ext.types import ModelHome
 

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from handrefiner_ext.cli.commands import build_parser, main
+
+__all__ = ["build_parser", "main"]

@@ -1,0 +1,201 @@
+"""Windows of a picture: tiles that are searched, and turned squares around palms and hands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from handrefiner_ext.types import Box, FloatArray, Image
+
+AUTO_FROM = 768
+"""Long side, in pixels, above which `auto` uses tiles."""
+SMALLEST_TILE = 192
+"""Nothing is gained by enlarging the picture for a 192-pixel network."""
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """How thoroughly to search.
+
+    finest_px, finest_share: side of the finest tiles, at least so many pixels and at least this
+    part of the picture's mean side. level_ratio: most by which one level is finer than the last.
+    overlap: common part of neighbours, in tile sides. most_tiles: bound on the work.
+    """
+
+    finest_px: float
+    finest_share: float
+    level_ratio: float
+    overlap: float
+    most_tiles: int
+
+
+PLANS = {
+    "auto": TilePlan(320, 0.2, 3.3, 0.3, 96),
+    "on": TilePlan(256, 0.15, 2.0, 0.4, 110),
+}
+
+
+def plan_tiles(height: int, width: int, mode: str) -> list[Box]:
+    """Tiles for a picture, coarse to fine, without the picture itself; mode: off, auto, on."""
+    long_side = max(height, width)
+    if mode == "off" or (mode == "auto" and long_side <= AUTO_FROM):
+        return []
+    plan = PLANS[mode]
+    share = plan.finest_share * math.sqrt(height * width)
+    finest = max(min(plan.finest_px, long_side / 3), share, SMALLEST_TILE)
+    while True:
+        sides = _level_sides(long_side, finest, plan.level_ratio)
+        tiles = [tile for side in sides for tile in _grid(height, width, side, plan.overlap)]
+        if len(tiles) <= plan.most_tiles:
+            return tiles
+        finest *= 1.1
+
+
+def _level_sides(long_side: int, finest: float, level_ratio: float) -> list[int]:
+    """Tile sides from coarse to `finest`, in equal ratios."""
+    if finest >= long_side:
+        return []
+    levels = math.ceil(math.log(long_side / finest) / math.log(level_ratio))
+    steps = (level / levels for level in range(1, levels + 1))
+    return [round(long_side * (finest / long_side) ** step) for step in steps]
+
+
+def _grid(height: int, width: int, side: int, overlap: float) -> list[Box]:
+    return [
+        Box(x, y, min(x + side, width), min(y + side, height))
+        for y in _origins(height, side, overlap)
+        for x in _origins(width, side, overlap)
+    ]
+
+
+def _origins(length: int, side: int, overlap: float) -> list[int]:
+    """Evenly spread starts of tiles of `side` that cover `length`."""
+    if length <= side:
+        return [0]
+    count = math.ceil((length - side) / ((1 - overlap) * side)) + 1
+    return [round(v) for v in np.linspace(0, length - side, count)]
+
+
+PALM_SCALE, PALM_SHIFT = 2.6, -0.5
+LANDMARK_SCALE, LANDMARK_SHIFT = 2.0, -0.1
+STEADY_JOINTS = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
+"""Joints that define the window: fingertips move too much."""
+DIRECTION_WEIGHTS = {6: 0.25, 10: 0.5, 14: 0.25}
+"""Joints (index, middle and ring PIP) whose weighted mean, seen from the wrist, is 'up'."""
+UPRIGHT = math.pi / 2
+"""Direction of an unturned hand, from the wrist to the middle finger: up."""
+LARGEST_WARP = 32_000
+"""OpenCV's warps count source pixels in 16 bits."""
+
+
+@dataclass(frozen=True)
+class Roi:
+    """Square around a centre in the picture, `side` pixels wide, turned clockwise by `angle`."""
+
+    center_x: float
+    center_y: float
+    side: float
+    angle: float
+
+    def to_picture(self, points: FloatArray) -> FloatArray:
+        """(n, 2) points of the unit square -> (n, 2) pixels."""
+        centre = np.array([self.center_x, self.center_y])
+        turned: FloatArray = (points - 0.5) * self.side @ rotation(self.angle).T + centre
+        return turned
+
+    def corners(self) -> FloatArray:
+        """(4, 2) pixels: bottom left, top left, top right, bottom right of the unturned square."""
+        return self.to_picture(np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]))
+
+
+def rotation(angle: float) -> FloatArray:
+    """(2, 2) matrix that turns a picture vector clockwise (y points down) by `angle` radians."""
+    c, s = math.cos(angle), math.sin(angle)
+    return np.array([[c, -s], [s, c]])
+
+
+def around_box(box: Box, scale: float = 1.0) -> Roi:
+    """Upright square around a box, `scale` times its longer side."""
+    return Roi(
+        (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, scale * max(box.width, box.height), 0.0
+    )
+
+
+def around_palm(
+    box: FloatArray, wrist: FloatArray, middle: FloatArray, upright: float = UPRIGHT
+) -> Roi:
+    """Window for the hand whose palm box is (4,) x0, y0, x1, y1; `middle` is the finger's base."""
+    angle = turn_from_upright(middle - wrist, upright)
+    width, height = box[2] - box[0], box[3] - box[1]
+    shift = rotation(angle) @ np.array([0.0, PALM_SHIFT * height])
+    x, y = (box[:2] + box[2:]) / 2 + shift
+    return Roi(float(x), float(y), PALM_SCALE * float(max(width, height)), angle)
+
+
+def around_landmarks(landmarks: FloatArray) -> Roi:
+    """Window for the hand whose (21, 2) landmarks are known."""
+    target = sum((w * landmarks[j] for j, w in DIRECTION_WEIGHTS.items()), np.zeros(2))
+    angle = turn_from_upright(target - landmarks[0])
+    upright = landmarks[list(STEADY_JOINTS)] @ rotation(angle)
+    low, high = upright.min(axis=0), upright.max(axis=0)
+    width, height = high - low
+    centre = (low + high) / 2 + np.array([0.0, LANDMARK_SHIFT * height])
+    x, y = rotation(angle) @ centre
+    return Roi(float(x), float(y), LANDMARK_SCALE * float(max(width, height, 1e-3)), angle)
+
+
+def turn_from_upright(direction: FloatArray, upright: float = UPRIGHT) -> float:
+    """Clockwise angle from 'up' to a picture vector, radians in [-pi, pi)."""
+    angle = upright - math.atan2(-float(direction[1]), float(direction[0]))
+    return angle - 2 * math.pi * math.floor((angle + math.pi) / (2 * math.pi))
+
+
+def warp(image: Image, roi: Roi, size: int, border: int) -> NDArray[np.float32]:
+    """What `roi` shows, as (size, size, 3) float32 in 0..1.
+
+    Like MediaPipe's converter, the corners of the square go to the corners of the result without
+    a shift by half a pixel, and source positions are rounded to 1/32 pixel: OpenCV 4 warps do so
+    by themselves, fixed-point maps make OpenCV 5 do the same, and the networks notice. Only the
+    part of the picture under the square is touched.
+    """
+    corners = roi.corners()
+    part, origin = _part_under(image, corners)
+    part, scale = _shrink_oversized(part)
+    bottom_left, top_left, top_right, _ = (corners - origin) * scale
+    steps = np.arange(size) / size
+    across, down = top_right - top_left, bottom_left - top_left
+    x, y = (
+        (top_left[i] + across[i] * steps[None, :] + down[i] * steps[:, None])
+        .clip(-LARGEST_WARP, LARGEST_WARP)
+        .astype(np.float32)
+        for i in (0, 1)
+    )
+    whole, fraction = cv2.convertMaps(x, y, cv2.CV_16SC2)
+    black = (0.0, 0.0, 0.0)
+    seen = cv2.remap(part, whole, fraction, cv2.INTER_LINEAR, borderMode=border, borderValue=black)
+    return seen.astype(np.float32) * np.float32(1.0 / 255.0)
+
+
+def _part_under(image: Image, corners: FloatArray) -> tuple[Image, FloatArray]:
+    """The picture's part that the corners enclose, with a rim, and its origin in pixels."""
+    height, width = image.shape[:2]
+    x0, y0 = np.floor(corners.min(axis=0)).astype(int) - 2
+    x1, y1 = np.ceil(corners.max(axis=0)).astype(int) + 3
+    x0, x1 = min(max(x0, 0), width - 1), max(min(x1, width), 1)
+    y0, y1 = min(max(y0, 0), height - 1), max(min(y1, height), 1)
+    part = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    return np.ascontiguousarray(part), np.array([float(x0), float(y0)])
+
+
+def _shrink_oversized(part: Image) -> tuple[Image, FloatArray]:
+    """`part` small enough for OpenCV's warps, and the (x, y) factors it was shrunk by."""
+    height, width = part.shape[:2]
+    if max(height, width) <= LARGEST_WARP:
+        return part, np.ones(2)
+    size = (min(width, LARGEST_WARP), min(height, LARGEST_WARP))
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8), np.array([size[0] / width, size[1] / height])

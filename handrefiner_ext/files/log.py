@@ -1,0 +1,109 @@
+"""What became of each picture that was written, as JSON lines (`--log_json`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from handrefiner_ext.errors import PictureError
+from handrefiner_ext.files.naming import plain_name
+
+Record = Mapping[str, Any]
+Said = Sequence[Mapping[str, Any]]
+"""Hands or decisions as the API answers them (docs/api.md)."""
+
+
+@contextmanager
+def keep_log(
+    path: Path | None, appends: bool = False
+) -> Iterator[Callable[[Iterable[Record]], None]]:
+    """What writes records to the file `path`, or nowhere where that is None.
+
+    appends: go on behind the lines of an interrupted run instead of beginning anew. Each line is
+    on the disk before the next picture begins.
+    """
+    if path is None:
+        yield lambda records: None
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a" if appends else "w", encoding="utf-8")
+    except OSError as error:
+        raise PictureError(f"{path} cannot be written to: {error.strerror or error}.") from error
+
+    def write(records: Iterable[Record]) -> None:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+
+    with file:
+        yield write
+
+
+def describe_run(
+    source: Path,
+    output: Path,
+    values: Mapping[str, Any],
+    hands: Said,
+    decisions: Said,
+) -> Record:
+    """One line of the log.
+
+    values: parameters by name. hands, decisions: as the API answers them (docs/api.md).
+    strength: of the ControlNet, the searched one where it was searched (the greatest of the
+    hands'). mpjpe_px: mean over the hands of the distance between re-detected landmarks and the
+    mesh's joints, pixels; null where no hand is seen (with the paper's name for it, MPJPE).
+    Qualities are null where they were not measured (`--eval`, `--keep_best`, `--candidates`).
+    """
+    searched = [said["strength"] for said in decisions if said["strength"] is not None]
+    return {
+        "img": str(source.with_name(plain_name(source))),
+        "output": str(output),
+        "strength": max(searched, default=values["strength"]),
+        "mpjpe_px": average_mpjpe_px(decisions),
+        "seed": values["seed"],
+        "prompt": values["prompt"],
+        "hands": _describe_hands(hands, decisions),
+    }
+
+
+def average_mpjpe_px(decisions: Said) -> float | None:
+    """Over the hands that are seen in the picture kept; None where none is."""
+    seen = [px for said in decisions if (px := _kept(said, "distance_px")) is not None]
+    return round(sum(seen) / len(seen), 3) if seen else None
+
+
+def _kept(said: Mapping[str, Any], what: str) -> float | None:
+    """Of the hand in the picture kept: the new one, else the old."""
+    value: float | None = said[f"{what}_{'after' if said['refined'] else 'before'}"]
+    return value
+
+
+def _describe_hands(hands: Said, decisions: Said) -> list[Record]:
+    found = {hand["number"]: hand for hand in hands}
+    return [
+        {
+            "number": said["number"],
+            "handedness": found[said["number"]]["handedness"],
+            "assumed": found[said["number"]]["assumed"],
+            **{name: said[name] for name in ("refined", "reason", "strength")},
+            "mpjpe_px": _round(_kept(said, "distance_px")),
+            "mpjpe": _round(_kept(said, "distance")),
+            "pck": _round(_kept(said, "pck")),
+            "candidate": said["candidate"],
+            "quality_before": _score(said["quality_before"]),
+            "quality_after": _score(said["quality_after"]),
+        }
+        for said in decisions
+    ]
+
+
+def _score(quality: Mapping[str, Any] | None) -> float | None:
+    return None if quality is None else quality["score"]
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,60 @@
+"""Rotations, and the alignment of point sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from handrefiner_ext.types import FloatArray
+
+
+def cross_matrix(vectors: FloatArray) -> FloatArray:
+    """(..., 3) vectors v -> (..., 3, 3) matrices K with K @ w = v x w."""
+    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
+    zero = np.zeros_like(x)
+    rows = np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
+    return np.moveaxis(rows, (0, 1), (-2, -1))
+
+
+def rotation_about(axes: FloatArray, angles: FloatArray) -> FloatArray:
+    """Rodrigues' formula: (..., 3) unit axes and (...) angles in radians -> (..., 3, 3)."""
+    K = cross_matrix(axes)
+    sine, cosine = np.sin(angles)[..., None, None], np.cos(angles)[..., None, None]
+    return np.eye(3) + sine * K + (1.0 - cosine) * (K @ K)
+
+
+def rotation_from_vector(vector: FloatArray) -> FloatArray:
+    """(3,) axis times angle in radians -> (3, 3)."""
+    angle = float(np.linalg.norm(vector))
+    axis = np.asarray(vector) / angle if angle > 0.0 else np.array([1.0, 0.0, 0.0])
+    return rotation_about(axis, np.array(angle))
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """target = scale * rotation @ source + shift."""
+
+    scale: float
+    rotation: FloatArray
+    shift: FloatArray
+
+    def apply(self, points: FloatArray) -> FloatArray:
+        """(n, 3) -> (n, 3)."""
+        return np.asarray(self.scale * points @ self.rotation.T + self.shift)
+
+
+def align(source: FloatArray, target: FloatArray) -> Similarity:
+    """The similarity without reflection that takes `source` nearest to `target`, both (n, 3).
+
+    Umeyama 1991, "Least-squares estimation of transformation parameters between two point
+    patterns", equations 40 to 43. Points that all coincide give scale 1 and no rotation.
+    """
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    centred, aimed = source - source_mean, target - target_mean
+    u, spread, vt = np.linalg.svd(aimed.T @ centred)
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
+    rotation = (u * signs) @ vt
+    power = float((centred**2).sum())
+    scale = float((spread * signs).sum()) / power if power > 0.0 else 1.0
+    return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)

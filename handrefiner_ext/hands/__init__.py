@@ -1,0 +1,1 @@
+"""Which hands, and a mesh for each."""

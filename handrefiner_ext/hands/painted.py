@@ -1,0 +1,117 @@
+"""A mask drawn by hand forces its hand: seen there on a second look, else assumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+import cv2
+import numpy as np
+
+from handrefiner_ext.detect.flow import belongs_to
+from handrefiner_ext.detect.sightings import is_same_hand
+from handrefiner_ext.geometry.boxes import area, grow, intersect, slices_within
+from handrefiner_ext.hands.assumed import PaintedPart, assume
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.render.masks import BOX_MARGIN
+from handrefiner_ext.types import Box, Detection, Detector, Hand, Image, Mask, Refusal
+
+USES_DRAWING = ("drawn", "union")
+FAINT_PRESENCE = 0.2
+"""Where somebody has painted, a hand that is seen this faintly is better than an assumed one."""
+WHOLE_PICTURE = 0.8
+"""Share of the picture from which a painted part does not say where a hand is."""
+TOUCH_UP = 0.5
+"""A part beside a hand that is shorter than this many hands belongs to that hand."""
+MOST_FORCED = 16
+
+
+def force_hands(
+    image: Image, detection: Detection, drawn: Mask, detector: Detector, params: RefineParams
+) -> Detection:
+    """The detection with a hand in every part of the drawn mask, from left to right again."""
+    hands, refused = list(detection.hands), list(detection.refused)
+    small: list[Box] = []
+    for part in _parts(drawn):
+        if any(_explains(hand, part, params) for hand in hands):
+            continue
+        if max(part.box.width, part.box.height) < params.min_hand_size:
+            small.append(part.box)
+        elif part.inside.sum() > WHOLE_PICTURE * drawn.size:
+            refused.append(Refusal(part.box, _TOO_WIDE))
+        elif len(hands) < len(detection.hands) + MOST_FORCED:
+            refused = [r for r in refused if not _lies_in(r.box, part.box)]
+            hands.append(_find_or_assume(image, part, tuple(hands), detector, params))
+    if small:
+        refused.append(_refuse_small(small, params))
+    hands.sort(key=lambda hand: (hand.box.x0, hand.box.y0))
+    return Detection(tuple(hands), tuple(refused))
+
+
+_TOO_WIDE = (
+    "The painted part covers most of the picture and does not say where a hand is; paint over the "
+    "hand alone."
+)
+
+
+def _refuse_small(boxes: list[Box], params: RefineParams) -> Refusal:
+    parts = (
+        "A painted part without a hand is"
+        if len(boxes) == 1
+        else (f"{len(boxes)} painted parts without hands are")
+    )
+    return Refusal(
+        boxes[0], f"{parts} smaller than a hand may be; min_hand_size is {params.min_hand_size}."
+    )
+
+
+def _parts(drawn: Mask) -> list[PaintedPart]:
+    """Connected parts, from the largest to the smallest."""
+    _, number, stats, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8))
+    order = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")
+    parts = []
+    for label in order:
+        x, y, width, height = (int(v) for v in stats[label, :4])
+        box = Box(x, y, x + width, y + height)
+        parts.append(PaintedPart(box, np.asarray(number[box.slices] == label)))
+    return parts
+
+
+def _explains(hand: Hand, part: PaintedPart, params: RefineParams) -> bool:
+    """Whether a part was painted for this hand: over it, or beside it to touch it up."""
+    if belongs_to(hand, part.box):
+        return True
+    margins = (
+        max(ceil(BOX_MARGIN * side), params.padding_bbox)
+        for side in (hand.box.width, hand.box.height)
+    )
+    near = intersect(grow(hand.box, *margins), part.box)
+    if area(near) == 0:
+        return False
+    shared = int(part.inside[slices_within(near, part.box)].sum())
+    is_touch_up = max(part.box.width, part.box.height) < TOUCH_UP * hand.size_px
+    return shared > 0 and (is_touch_up or shared > part.inside.sum() / 2)
+
+
+def _find_or_assume(
+    image: Image,
+    part: PaintedPart,
+    known: tuple[Hand, ...],
+    detector: Detector,
+    params: RefineParams,
+) -> Hand:
+    for presence in (params.presence_threshold, FAINT_PRESENCE):
+        closer = replace(
+            params,
+            boxes=",".join(map(str, part.box)),
+            presence_threshold=min(presence, params.presence_threshold),
+        )
+        for hand in detector.detect(image, closer).hands:
+            if belongs_to(hand, part.box) and not any(is_same_hand(hand, k) for k in known):
+                return hand
+    return assume(image, part, known)
+
+
+def _lies_in(box: Box, part: Box) -> bool:
+    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    return part.x0 <= x <= part.x1 and part.y0 <= y <= part.y1

@@ -1,0 +1,1 @@
+"""How often a picture is painted, and what of it is kept."""

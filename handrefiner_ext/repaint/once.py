@@ -1,0 +1,131 @@
+"""The simplest policy: every hand is painted once; the guard may give single hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from handrefiner_ext.judge.agreement import is_changed
+from handrefiner_ext.params import OFF, RefineParams
+from handrefiner_ext.repaint import keep_best as guard
+from handrefiner_ext.repaint.asking import Advising
+from handrefiner_ext.repaint.task import WITHOUT_CHANCE, Outcome, Task
+from handrefiner_ext.types import Assessment, Decision, Hints, Image, Inpainter
+
+NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
+PAINTED_THE_SAME = "The backend painted the same pixels again."
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A painted picture and how each hand in it was come by: number of the hand -> value."""
+
+    image: Image
+    strengths: Mapping[int, float] = field(default_factory=dict)
+    candidates: Mapping[int, int] = field(default_factory=dict)
+    tried: tuple[Image, ...] = ()
+
+
+def paint_once(task: Task) -> Outcome:
+    """Paint all hands once and measure them before and after."""
+    return settle(task, Chosen(task.paint(task.params)))
+
+
+def settle(task: Task, chosen: Chosen) -> Outcome:
+    """What becomes of a painted picture, hand by hand."""
+    image, hints = task.image, task.hints
+    painted = image if np.array_equal(chosen.image, image) else chosen.image
+    before = assess(task, image)
+    after = before if painted is image else assess(task, painted)
+    decisions = tuple(
+        _credit(_decide(number, task, painted, (before[number], after[number])), chosen)
+        for number in range(len(hints.meshes))
+    )
+    notes = _notes(task.params, task.inpainter)
+    outcome = Outcome(painted, decisions, notes, chosen.tried)
+    if not task.params.keep_best or painted is image:
+        return outcome
+    return _hold_back(outcome, image, hints, task.params.keep_margin)
+
+
+def _credit(decision: Decision, chosen: Chosen) -> Decision:
+    """With the strength and the candidate that the new hand was come by."""
+    strength = chosen.strengths.get(decision.number)
+    candidate = chosen.candidates.get(decision.number)
+    if decision.refined and candidate is not None and len(chosen.tried) > 1:
+        said = f"Candidate {candidate + 1} of {len(chosen.tried)} looked best."
+        decision = replace(decision, reason=said)
+    return replace(decision, strength=strength, candidate=candidate)
+
+
+def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
+    """Every hand of a picture; qualities only where asked for or where a decision hangs on them."""
+    agreements = task.measure(picture)
+    if not (task.evaluates or guard.needs_quality(task.params)):
+        return tuple(Assessment(agreement) for agreement in agreements)
+    qualities = task.rate(picture, False)
+    return tuple(Assessment(a, q) for a, q in zip(agreements, qualities, strict=True))
+
+
+def _hold_back(outcome: Outcome, image: Image, hints: Hints, margin: float) -> Outcome:
+    """The outcome with the original in place of every new hand that is no better.
+
+    Assumed hands are not judged: nothing is known of what was there, and they were asked for.
+    """
+    judged = [d for d in outcome.decisions if not hints.meshes[d.number].hand.assumed]
+    same = {
+        number
+        for number, place in enumerate(hints.maps.hand_masks)
+        if not is_changed(image, outcome.image, place, hints.meshes[number].size_px)
+    }
+    reasons = guard.find_worse(judged, hints.maps, margin, same)
+    decisions = tuple(
+        replace(decision, refined=False, reason=reasons[decision.number])
+        if decision.refined and decision.number in reasons
+        else decision
+        for decision in outcome.decisions
+    )
+    kept = guard.give_back(image, outcome.image, frozenset(reasons), hints.maps)
+    return replace(outcome, image=kept, decisions=decisions)
+
+
+def _decide(
+    number: int, task: Task, painted: Image, assessed: tuple[Assessment, Assessment]
+) -> Decision:
+    before, after = assessed
+    box, mask = task.hints.maps.hand_masks[number]
+    changed = (painted[box.slices] != task.image[box.slices]).any(axis=2) & mask
+    refined = bool(changed.any())
+    reason = "Painted anew and kept."
+    if not refined:
+        empty = NOTHING_TO_PAINT if not mask.any() else PAINTED_THE_SAME
+        reason = task.left_alone.get(number, empty)
+    return Decision(
+        number,
+        refined,
+        reason,
+        before.agreement,
+        after.agreement if refined else None,
+        quality_before=before.quality,
+        quality_after=after.quality if refined else None,
+    )
+
+
+def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
+    if inpainter.name not in WITHOUT_CHANCE:
+        return inpainter.advise(params) if isinstance(inpainter, Advising) else ()
+    notes = []
+    default = {f.name: f.default for f in fields(params)}
+    name = inpainter.name
+    if params.strength != default["strength"]:
+        notes.append(f"strength: the {name} backend ignores it ({params.strength:g} was given).")
+    for other in ("sampling", "start"):
+        if getattr(params, other) != default[other]:
+            notes.append(f"{other}: the {name} backend ignores it.")
+    if params.adaptive_strength != OFF:
+        notes.append(f"adaptive_strength: the {name} backend has no strength to search for.")
+    if params.candidates > 1:
+        notes.append(f"candidates: the {name} backend paints the same each time, so once will do.")
+    return tuple(notes)
