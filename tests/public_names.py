@@ -146,5 +146,4 @@ def list_written(folder):
 
 
 if __name__ == "__main__":
-    json.dump(collect(), sys.stdout, indent=1, sort_keys=True)
-    print()
+    sys.stdout.write(json.dumps(collect(), indent=1, sort_keys=True) + "\n")
