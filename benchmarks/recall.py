@@ -59,8 +59,9 @@ from tqdm import tqdm
 from handrefiner_ext.detect.windows import plan_tiles
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import Detector
 from handrefiner_ext.registry import AUTO, DETECTORS
-from handrefiner_ext.types import Detector, FloatArray, Hand, Image
+from handrefiner_ext.types import FloatArray, Hand, Image
 
 SIDE = 1024
 SIZES = (32, 48, 64, 96, 128, 192, 256)

@@ -31,18 +31,9 @@ from handrefiner_ext.geometry.rasterize import covered_box, picture_points, z_bu
 from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.hands.readings import reconstruct_well
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import Detector, Reconstructor
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
-from handrefiner_ext.types import (
-    DepthMap,
-    Detector,
-    FloatArray,
-    Hand,
-    HandMesh,
-    Image,
-    Mask,
-    Reconstructor,
-    Refusal,
-)
+from handrefiner_ext.types import DepthMap, FloatArray, Hand, HandMesh, Image, Mask, Refusal
 
 SIDE = 512
 HAND_SIZES = (150.0, 280.0)

@@ -17,26 +17,29 @@ from handrefiner_ext.hands.painted import USES_DRAWING, force_hands
 from handrefiner_ext.judge.agreement import NOT_FOUND, measure_agreement
 from handrefiner_ext.judge.quality import HandQuality
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import (
+    Advising,
+    Detector,
+    Inpainter,
+    Judge,
+    Preparing,
+    QualityMeter,
+    Reconstructor,
+    Renderer,
+)
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
-from handrefiner_ext.repaint.asking import Advising, Preparing
 from handrefiner_ext.repaint.policies import carry_out
 from handrefiner_ext.repaint.task import Task, paint_candidates
 from handrefiner_ext.types import (
     Agreement,
     ControlMaps,
-    Detector,
     HandMesh,
     Hints,
     Image,
-    Inpainter,
-    Judge,
     Mask,
     ModelHome,
-    QualityMeter,
-    Reconstructor,
     RefineResult,
-    Renderer,
 )
 
 

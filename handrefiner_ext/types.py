@@ -1,4 +1,4 @@
-"""Records and conventions shared by the stages, and the protocols of their backends.
+"""Records and conventions that the stages share; what a backend must offer is in `protocols`.
 
 One convention each, everywhere in the package:
 
@@ -17,15 +17,13 @@ One convention each, everywhere in the package:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from handrefiner_ext.params import RefineParams
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -295,117 +293,3 @@ class ModelHome:
     device: str | None = None
     keep_on_device: bool = False
     dtype: str | None = None
-
-
-class Detector(Protocol):
-    """Finds hands; handedness is the subject's."""
-
-    name: str
-
-    def detect(self, image: Image, params: RefineParams) -> Detection: ...
-
-    def redetect(
-        self, image: Image, hands: tuple[Hand, ...], params: RefineParams
-    ) -> tuple[Hand | None, ...]:
-        """Each of `hands` looked for again near its place; None where nothing is found."""
-        ...
-
-    def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
-        """Other readings of a hand seen before, for a retry; none where the backend has none."""
-        ...
-
-    def examine(
-        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
-    ) -> tuple[Hand | None, ...]:
-        """The hand as each view shows it, in the picture's pixels; None where it is not seen."""
-        ...
-
-
-class Reconstructor(Protocol):
-    """Fits a mesh to one hand, or says why it cannot."""
-
-    name: str
-
-    def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal: ...
-
-
-@runtime_checkable
-class BatchReconstructor(Reconstructor, Protocol):
-    """A reconstructor that is faster with many hands at once, of one picture or of several.
-
-    It looks at the picture itself, so that other readings of the landmarks would not help it.
-    """
-
-    def reconstruct_all(
-        self, hands: Sequence[tuple[Image, Hand]], params: RefineParams
-    ) -> tuple[HandMesh | Refusal, ...]:
-        """One answer for each hand and the picture it is in."""
-        ...
-
-
-class Renderer(Protocol):
-    """Renders one mesh to depth."""
-
-    name: str
-
-    def render(self, mesh: HandMesh, height: int, width: int) -> HandLayer:
-        """Depth of `mesh` over its own box in a picture of the given size."""
-        ...
-
-
-class Inpainter(Protocol):
-    """Paints new hands inside the mask; pixels outside stay bit-identical."""
-
-    name: str
-
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image: ...
-
-
-@runtime_checkable
-class CandidatePainter(Inpainter, Protocol):
-    """An inpainter that is faster with several candidates at once; who inherits paints one so."""
-
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
-        return self.paint_candidates(image, meshes, maps, params, 1)[0]
-
-    def paint_candidates(
-        self,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        count: int,
-    ) -> tuple[Image, ...]:
-        """Pictures of the seeds seed, seed + 1, …; at least one, fewer than `count` if stopped."""
-        ...
-
-
-class QualityMeter(Protocol):
-    """Says how well formed hands look, whatever mesh is wanted there."""
-
-    def measure(
-        self,
-        detector: Detector,
-        image: Image,
-        hands: tuple[Hand, ...],
-        params: RefineParams,
-        thorough: bool,
-    ) -> tuple[Quality, ...]:
-        """Quality of what is seen in the place of each hand; thorough: slower and surer."""
-        ...
-
-
-class Judge(Protocol):
-    """Says how well each mesh agrees with what is seen in a picture."""
-
-    def __call__(
-        self,
-        detector: Detector,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        params: RefineParams,
-    ) -> tuple[Agreement, ...]: ...

@@ -26,8 +26,9 @@ from handrefiner_ext.mesh.graphormer.backend import GraphormerReconstructor  # n
 from handrefiner_ext.mesh.graphormer.crop import choose_crop  # noqa: E402
 from handrefiner_ext.mesh.graphormer.device import NetworkRunner, choose_device  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
+from handrefiner_ext.protocols import BatchReconstructor  # noqa: E402
 from handrefiner_ext.registry import RECONSTRUCTORS  # noqa: E402
-from handrefiner_ext.types import BatchReconstructor, HandMesh, ModelHome, Refusal  # noqa: E402
+from handrefiner_ext.types import HandMesh, ModelHome, Refusal  # noqa: E402
 
 ON_CPU = "cpu"
 

@@ -1,6 +1,6 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
-errors, topology ← registry ← params ← types ← geometry ← stages ← hands ← repaint ← pipeline ←
+errors, topology ← registry ← params ← types ← protocols, geometry ← stages ← hands ← repaint ← pipeline ←
 api ← files ← cluster ← cli:
 right may import left. The stages never import one another.
 """
@@ -24,7 +24,7 @@ LEVELS = [
     ("params",),
     ("infotext", "weights", "pickles"),
     ("types",),
-    ("geometry", "report"),
+    ("protocols", "geometry", "report"),
     ("pictures",),
     STAGES,
     ("hands",),

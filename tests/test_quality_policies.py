@@ -10,7 +10,8 @@ from hand_scenes import BOTH, BrightDetector, FloodPainter, make_stages, picture
 
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import LazyInpainter, refine
-from handrefiner_ext.types import Agreement, CandidatePainter, Quality
+from handrefiner_ext.protocols import CandidatePainter
+from handrefiner_ext.types import Agreement, Quality
 
 APART = {"height": 100, "width": 400}
 PARAMS = RefineParams(padding_bbox=0, keep_best=False)

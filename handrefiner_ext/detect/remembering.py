@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from operator import is_
 
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Detection, Detector, Hand, Image, View
+from handrefiner_ext.protocols import Detector
+from handrefiner_ext.types import Detection, Hand, Image, View
 
 
 @dataclass

@@ -19,7 +19,7 @@ from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.outputs import RefineFolders
 from handrefiner_ext.files.run import Report, Request, refine_picture, work_on
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.repaint.asking import Preparing
+from handrefiner_ext.protocols import Preparing
 from handrefiner_ext.types import ModelHome
 
 Work = Callable[[Job], Report]

@@ -9,8 +9,8 @@ from typing import Any
 
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import Detector, Reconstructor
 from handrefiner_ext.registry import AUTO, DETECTORS, RECONSTRUCTORS, Registry
-from handrefiner_ext.types import Detector, Reconstructor
 
 EMBEDDED = "open_hand"
 """The reconstructor that is there everywhere."""

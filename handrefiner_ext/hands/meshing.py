@@ -13,7 +13,8 @@ from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.hands.others import find_others, pick
 from handrefiner_ext.hands.readings import reconstruct_well, step_in
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import BatchReconstructor, Hand, HandMesh, Image, Refusal
+from handrefiner_ext.protocols import BatchReconstructor
+from handrefiner_ext.types import Hand, HandMesh, Image, Refusal
 
 
 @dataclass(frozen=True)

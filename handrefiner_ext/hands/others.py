@@ -10,15 +10,8 @@ from handrefiner_ext.hands.assumed import reconstruct_assumed, vary
 from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.hands.readings import doubt, take_for_other_side
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import (
-    BatchReconstructor,
-    FloatArray,
-    Hand,
-    HandMesh,
-    Image,
-    Reconstructor,
-    Refusal,
-)
+from handrefiner_ext.protocols import BatchReconstructor, Reconstructor
+from handrefiner_ext.types import FloatArray, Hand, HandMesh, Image, Refusal
 
 DIFFERENT = 0.12
 """Mean distance of one finger's joints in space, hand sizes, from which two meshes differ."""

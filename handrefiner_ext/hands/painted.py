@@ -13,8 +13,9 @@ from handrefiner_ext.detect.sightings import is_same_hand
 from handrefiner_ext.geometry.boxes import area, grow, intersect, slices_within
 from handrefiner_ext.hands.assumed import PaintedPart, assume
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import Detector
 from handrefiner_ext.render.masks import BOX_MARGIN
-from handrefiner_ext.types import Box, Detection, Detector, Hand, Image, Mask, Refusal
+from handrefiner_ext.types import Box, Detection, Hand, Image, Mask, Refusal
 
 USES_DRAWING = ("drawn", "union")
 FAINT_PRESENCE = 0.2

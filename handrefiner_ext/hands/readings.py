@@ -11,14 +11,8 @@ from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.probability import log_odds
 from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import (
-    OTHER_SIDE,
-    Detector,
-    Hand,
-    HandMesh,
-    Image,
-    Refusal,
-)
+from handrefiner_ext.protocols import Detector
+from handrefiner_ext.types import OTHER_SIDE, Hand, HandMesh, Image, Refusal
 
 SURE_SIDE = 0.95
 """Certainty from which the detector's side stands."""

@@ -9,8 +9,9 @@ from handrefiner_ext.hands.fallbacks import choose_spares
 from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import Stages
+from handrefiner_ext.protocols import Inpainter, Renderer
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, RENDERERS, Registry
-from handrefiner_ext.types import Inpainter, ModelHome, Renderer
+from handrefiner_ext.types import ModelHome
 
 
 @lru_cache(maxsize=16)

@@ -15,15 +15,8 @@ from handrefiner_ext.host.backends import renderer_of, stages_with
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
-from handrefiner_ext.types import (
-    CandidatePainter,
-    ControlMaps,
-    Decision,
-    HandMesh,
-    Image,
-    Mask,
-    RefineResult,
-)
+from handrefiner_ext.protocols import CandidatePainter
+from handrefiner_ext.types import ControlMaps, Decision, HandMesh, Image, Mask, RefineResult
 
 logger = logging.getLogger(__name__)
 STEPS, CFG_SCALE, SAMPLER, SCHEDULER = 20, 7.0, "DPM++ 2M", "Karras"

@@ -16,18 +16,11 @@ from handrefiner_ext.host.reports import RegionReport
 from handrefiner_ext.host.state import counted_job, undisturbed
 from handrefiner_ext.inpaint.control_models import NATIVE_SIDE
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import CandidatePainter, Renderer
 from handrefiner_ext.render.maps import render_region
 from handrefiner_ext.render.masks import unite
 from handrefiner_ext.report import number_meshes
-from handrefiner_ext.types import (
-    Box,
-    CandidatePainter,
-    ControlMaps,
-    HandMesh,
-    Image,
-    Mask,
-    Renderer,
-)
+from handrefiner_ext.types import Box, ControlMaps, HandMesh, Image, Mask
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Agreement, Box, Detector, FloatArray, Hand, HandMesh, Image, Mask
+from handrefiner_ext.protocols import Detector
+from handrefiner_ext.types import Agreement, Box, FloatArray, Hand, HandMesh, Image, Mask
 
 NOT_FOUND = Agreement(mpjpe_px=None, mpjpe=None)
 PCK_WITHIN = 0.1

@@ -25,16 +25,8 @@ import numpy as np
 from handrefiner_ext.geometry.probability import logistic
 from handrefiner_ext.judge.form import SIDE, STRAIGHT, FormNetwork, Jitter, load_form_network, look
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import (
-    Detector,
-    FloatArray,
-    Hand,
-    HandMesh,
-    Image,
-    Quality,
-    Reconstructor,
-    View,
-)
+from handrefiner_ext.protocols import Detector, Reconstructor
+from handrefiner_ext.types import FloatArray, Hand, HandMesh, Image, Quality, View
 
 MALFORMED_BELOW = 0.5
 """Quality from which a hand counts as well formed."""

@@ -11,18 +11,11 @@ from numpy.typing import NDArray
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.regions import Crop
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import Renderer
 from handrefiner_ext.render.masks import DrawnParts, MaskMaker, Region
 from handrefiner_ext.render.occlusion import arrange, find_owners
 from handrefiner_ext.report import number_meshes
-from handrefiner_ext.types import (
-    ControlMaps,
-    FloatArray,
-    HandLayer,
-    HandMesh,
-    Image,
-    Mask,
-    Renderer,
-)
+from handrefiner_ext.types import ControlMaps, FloatArray, HandLayer, HandMesh, Image, Mask
 
 NEAREST, FARTHEST = 255, 51
 """Grey values that HandRefiner's ControlNet was trained with (Lu et al. 2023)."""

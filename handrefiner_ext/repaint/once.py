@@ -9,10 +9,10 @@ import numpy as np
 
 from handrefiner_ext.judge.agreement import is_changed
 from handrefiner_ext.params import OFF, RefineParams
+from handrefiner_ext.protocols import Advising, Inpainter
 from handrefiner_ext.repaint import keep_best as guard
-from handrefiner_ext.repaint.asking import Advising
 from handrefiner_ext.repaint.task import WITHOUT_CHANCE, Outcome, Task
-from handrefiner_ext.types import Assessment, Decision, Hints, Image, Inpainter
+from handrefiner_ext.types import Assessment, Decision, Hints, Image
 
 NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
 PAINTED_THE_SAME = "The backend painted the same pixels again."

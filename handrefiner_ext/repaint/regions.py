@@ -16,18 +16,12 @@ import numpy as np
 from handrefiner_ext.geometry.regions import choose_crop, group_overlapping, lay_over
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.params import DRAFT, PAPER, SEEDS, RefineParams
+from handrefiner_ext.protocols import Renderer
 from handrefiner_ext.registry import RENDERERS
 from handrefiner_ext.render.maps import render_region
 from handrefiner_ext.render.masks import unite
 from handrefiner_ext.report import number_meshes
-from handrefiner_ext.types import (
-    ControlMaps,
-    HandMesh,
-    Image,
-    Mask,
-    ModelHome,
-    Renderer,
-)
+from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask, ModelHome
 
 PICTURE, SEPARATOR = "[PROMPT]", "[SEP]"
 

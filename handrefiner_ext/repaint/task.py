@@ -8,17 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from handrefiner_ext.params import SEEDS, RefineParams
-from handrefiner_ext.types import (
-    Agreement,
-    CandidatePainter,
-    ControlMaps,
-    Decision,
-    HandMesh,
-    Hints,
-    Image,
-    Inpainter,
-    Quality,
-)
+from handrefiner_ext.protocols import CandidatePainter, Inpainter
+from handrefiner_ext.types import Agreement, ControlMaps, Decision, HandMesh, Hints, Image, Quality
 
 Measure = Callable[[Image], tuple[Agreement, ...]]
 """Agreement of every mesh with a picture."""
