@@ -41,8 +41,8 @@ from report import Target, make_parser, positive, print_table, print_targets, us
 from scenes import SPLITS, open_hand_model
 from twins import SETTINGS, SIDE, Twins, all_pictures, make_twins
 
+from handrefiner_ext.detect.caching import CachingDetector
 from handrefiner_ext.detect.litert import LitertDetector
-from handrefiner_ext.detect.remembering import Glance
 from handrefiner_ext.judge.agreement import measure_agreement
 from handrefiner_ext.judge.quality import MALFORMED_BELOW
 from handrefiner_ext.params import RefineParams
@@ -205,7 +205,7 @@ def look_thoroughly(twins: Twins, detector: LitertDetector) -> None:
 
 def guard_once(twins: Twins, detector: LitertDetector) -> None:
     """What keep_best costs a hand and candidate: agreement and quick quality of one picture."""
-    once = Glance(detector, detector.name)
+    once = CachingDetector(detector, detector.name)
     measure_agreement(once, twins.good, (twins.truth,), PARAMS)
     build_meter().measure(once, twins.good, (twins.truth.hand,), PARAMS, thorough=False)
 

@@ -7,8 +7,8 @@ from functools import cache, cached_property, partial
 
 import numpy as np
 
+from handrefiner_ext.detect.caching import CachingDetector
 from handrefiner_ext.detect.flow import parse_boxes
-from handrefiner_ext.detect.remembering import Glance
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.fallbacks import Backends, Spares, choose_spares
@@ -172,7 +172,7 @@ def repaint(
     if not seen.meshes:
         return RefineResult(image, seen)
     places = tuple(mesh.hand for mesh in seen.meshes)
-    stages = replace(stages, detector=Glance(stages.detector, stages.detector.name))
+    stages = replace(stages, detector=CachingDetector(stages.detector, stages.detector.name))
     task = Task(
         image,
         seen,

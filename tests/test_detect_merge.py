@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handrefiner_ext.detect.flow import clip_boxes, parse_boxes
-from handrefiner_ext.detect.sightings import Sighting, conclude, is_same_hand, merge
+from handrefiner_ext.detect.sightings import Sighting, build_detection, is_same_hand, merge
 from handrefiner_ext.detect.windows import plan_tiles
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import bounding_box
@@ -70,19 +70,23 @@ def test_two_clasped_hands_stay_two(hand):
 
 def test_a_hand_held_into_another_picture_part_stays(hand):
     other = moved(hand, 1.2 * hand.size_px, 0)
-    assert len(merge([Sighting(hand, 0.9), Sighting(other, 0.8, small=True)])) == 2
+    assert len(merge([Sighting(hand, 0.9), Sighting(other, 0.8, from_tile=True)])) == 2
 
 
 def test_a_finger_taken_for_a_hand_gives_way_to_the_hand(hand):
     finger = about_centre(hand, np.eye(2) * 0.4)
-    kept = merge([Sighting(finger, 0.99, small=True), Sighting(hand, 0.9)])
+    kept = merge([Sighting(finger, 0.99, from_tile=True), Sighting(hand, 0.9)])
     assert hand in [s.hand for s in kept]
     unsure = replace(finger, score=0.7)
-    assert merge([Sighting(unsure, 0.99, small=True), Sighting(hand, 0.9)]) == [Sighting(hand, 0.9)]
+    assert merge([Sighting(unsure, 0.99, from_tile=True), Sighting(hand, 0.9)]) == [
+        Sighting(hand, 0.9)
+    ]
 
 
 def test_a_rejected_sighting_of_a_good_hand_is_not_reported(hand):
-    found = conclude([Sighting(hand, 0.9, "too faint"), Sighting(hand, 0.5)], 256, 256, PARAMS)
+    found = build_detection(
+        [Sighting(hand, 0.9, "too faint"), Sighting(hand, 0.5)], 256, 256, PARAMS
+    )
     assert [h.landmarks is hand.landmarks for h in found.hands] == [True]
     assert found.refused == ()
 
@@ -93,7 +97,7 @@ def test_hands_come_from_left_to_right_and_refusals_with_their_reasons(hand):
     gone = moved(hand, 2000, 0)
     faint = moved(hand, 0, 250)
     seen = [Sighting(right, 0.9), Sighting(hand, 0.5), Sighting(tiny, 0.9), Sighting(gone, 0.9)]
-    found = conclude([*seen, Sighting(faint, 0.3, "It is faint.")], 512, 700, PARAMS)
+    found = build_detection([*seen, Sighting(faint, 0.3, "It is faint.")], 512, 700, PARAMS)
     assert [h.box.x0 for h in found.hands] == [hand.box.x0, right.box.x0]
     reasons = " ".join(refusal.reason for refusal in found.refused)
     assert "min_hand_size is 24" in reasons

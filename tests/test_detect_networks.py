@@ -14,14 +14,21 @@ from detect_pictures import NUMBERS, mirrored, photo, turned
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrefiner_ext.detect.networks import (
+from handrefiner_ext.detect.networks import HandNetworks
+from handrefiner_ext.detect.palm import (
+    MOST_ALTERNATIVES,
+    Palm,
+    anchor_centers,
+    blend,
+    decode,
+    distinct,
+)
+from handrefiner_ext.detect.runtime import (
     LANDMARK_NETWORK,
     PALM_NETWORK,
-    HandNetworks,
     read_network,
     read_task,
 )
-from handrefiner_ext.detect.palm import MOST_SPARE, Palm, anchor_centers, blend, decode, distinct
 from handrefiner_ext.detect.windows import (
     Roi,
     around_box,
@@ -46,7 +53,7 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def landmarkers():
     pytest.importorskip("mediapipe")
-    from handrefiner_ext.detect.tasks import Landmarkers
+    from handrefiner_ext.detect.mediapipe_tasks import Landmarkers
 
     made = Landmarkers()
     yield made
@@ -110,13 +117,13 @@ def test_a_palm_seen_from_two_tiles_is_kept_once_with_the_other_window_to_spare(
     window, twin = Roi(100, 100, 80, 0.1), Roi(103, 99, 85, 0.2)
     other = Roi(100, 100, 80, 2.0)
     palms = [Palm(0.6, twin), Palm(0.9, window), Palm(0.7, other)]
-    assert distinct(palms) == [Palm(0.9, window, spare=(twin,)), Palm(0.7, other)]
+    assert distinct(palms) == [Palm(0.9, window, alternatives=(twin,)), Palm(0.7, other)]
 
 
 def test_no_palm_has_more_spare_windows_than_are_worth_a_look():
     palms = [Palm(0.5, Roi(100 + n, 100, 80, 0.1)) for n in range(9)]
     (kept,) = distinct(palms)
-    assert len(kept.spare) == MOST_SPARE
+    assert len(kept.alternatives) == MOST_ALTERNATIVES
 
 
 finite = st.floats(-50, 50)

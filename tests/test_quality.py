@@ -15,7 +15,7 @@ from twins import SETTINGS, all_pictures, make_twins
 
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge import form as form_network
-from handrefiner_ext.judge.form import CONTEXT, Jitter, look, place_window
+from handrefiner_ext.judge.form import CONTEXT, Jitter, make_planes, place_window
 from handrefiner_ext.judge.quality import (
     MALFORMED_BELOW,
     VIEWS,
@@ -25,7 +25,7 @@ from handrefiner_ext.judge.quality import (
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.types import View
 
-COUNT = 10
+COUNT = 6
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +47,35 @@ def twins():
 
 @pytest.fixture(scope="module")
 def scores(twins, detector, meter):
-    """thorough -> kind -> qualities."""
+    """Kind -> qualities by the quick measurement."""
     found = {}
-    for thorough in (False, True):
-        found[thorough] = {}
-        for one in twins:
-            for kind, picture in all_pictures(one):
-                (quality,) = meter.measure(
-                    detector, picture, (one.truth.hand,), PARAMS, thorough=thorough
-                )
-                found[thorough].setdefault(kind, []).append(quality.score)
+    for one in twins:
+        for kind, picture in all_pictures(one):
+            place = (one.truth.hand,)
+            (quality,) = meter.measure(detector, picture, place, PARAMS, thorough=False)
+            found.setdefault(kind, []).append(quality.score)
     return found
 
 
-@pytest.mark.parametrize("thorough", [False, True])
-def test_malformed_hands_have_less_quality_than_well_formed_ones(scores, thorough):
-    good, bad = scores[thorough]["good"], [s for f in FAULTS for s in scores[thorough][f]]
-    assert area_under_curve(good, bad) > 0.88
+def test_malformed_hands_have_less_quality_than_well_formed_ones(scores):
+    """Measured: 0.94 over all; 0.78 for fingers too long, at least 0.97 for every other fault."""
+    by_fault = {fault: area_under_curve(scores["good"], scores[fault]) for fault in FAULTS}
+    assert min(by_fault.values()) > 0.7
+    assert area_under_curve(scores["good"], [s for f in FAULTS for s in scores[f]]) > 0.9
 
 
-def test_most_well_formed_hands_count_as_such_and_most_malformed_ones_do_not(scores):
-    good, bad = scores[True]["good"], [s for f in FAULTS for s in scores[True][f]]
-    assert np.mean(np.array(good) >= MALFORMED_BELOW) >= 0.8
-    assert np.mean(np.array(bad) < MALFORMED_BELOW) > 0.5
+def test_well_formed_hands_count_as_such_and_most_malformed_ones_do_not(scores):
+    """Measured: all well-formed ones; 28 of the 42 malformed ones."""
+    assert min(scores["good"]) >= MALFORMED_BELOW
+    bad = np.array([s for f in FAULTS for s in scores[f]])
+    assert np.mean(bad < MALFORMED_BELOW) > 0.6
+
+
+def test_a_thorough_measurement_agrees_with_the_quick_one(twins, scores, detector, meter):
+    one = twins[0]
+    for kind, picture in all_pictures(one):
+        (quality,) = meter.measure(detector, picture, (one.truth.hand,), PARAMS, thorough=True)
+        assert quality.score == pytest.approx(scores[kind][0], abs=0.2)
 
 
 def test_where_no_hand_is_seen_the_quality_is_nothing(twins, detector, meter):
@@ -151,7 +157,7 @@ def test_a_left_hand_looks_like_the_right_hand_it_mirrors(twins):
         camera=camera,
     )
     mirrored = np.ascontiguousarray(one.good[:, ::-1])
-    a, b = look(one.good, one.truth, 96), look(mirrored, right, 96)
+    a, b = make_planes(one.good, one.truth, 96), make_planes(mirrored, right, 96)
     assert np.abs(a[2] - b[2]).mean() < 0.01
     assert np.abs(a[0] - b[0]).mean() < 0.02
 
@@ -159,7 +165,7 @@ def test_a_left_hand_looks_like_the_right_hand_it_mirrors(twins):
 def test_the_mesh_lies_on_the_hand_in_the_window(twins):
     """The planes show one place: what is likely hand is under the mesh, at the window's scale."""
     for one in twins[:4]:
-        planes = look(one.good, one.truth, 96, Jitter(turn=0.2, size=1.05, shift_x=0.03))
+        planes = make_planes(one.good, one.truth, 96, Jitter(turn=0.2, size=1.05, shift_x=0.03))
         under = planes[2] > 0.0
         assert planes[1][under].mean() > 0.7
         assert planes[1][~under].mean() < 0.3

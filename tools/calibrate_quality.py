@@ -35,7 +35,9 @@ def main() -> None:
     forms = []
     for twins in read_twins("train", range(parser.parse_args().count), faults=()):
         hand = detector.redetect(twins.good, (twins.truth.hand,), PARAMS)[0]
-        found = None if hand is None else meter.ask_form(twins.good, hand, PARAMS, thorough=True)
+        found = (
+            None if hand is None else meter.measure_form(twins.good, hand, PARAMS, thorough=True)
+        )
         if found is not None:
             forms.append(found[0])
     print(f"MIDDLE = {np.quantile(forms, FALSE_ALARMS):.2f}, of {len(forms)} hands")

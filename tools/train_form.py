@@ -23,7 +23,7 @@ from scenes import HandModel, open_hand_model
 from twins import SETTINGS, all_pictures, make_twins
 
 from handrefiner_ext.detect.litert import LitertDetector
-from handrefiner_ext.judge.form import KINDS, SIDE, Jitter, look
+from handrefiner_ext.judge.form import INPUT_PX, KINDS, Jitter, make_planes
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import HandMesh
@@ -55,7 +55,7 @@ def make(folder: Path, first: int, last: int) -> None:
             seen = detector.redetect(picture, (twins.truth.hand,), PARAMS)[0]
             mesh = None if seen is None else reconstructor.reconstruct(picture, seen, PARAMS)
             if isinstance(mesh, HandMesh):
-                planes = look(picture, mesh, CROP_SIDE, Jitter(size=CROP_SCALE))
+                planes = make_planes(picture, mesh, CROP_SIDE, Jitter(size=CROP_SCALE))
                 crops.append((KINDS.index(kind), np.rint(planes * 255).astype(np.uint8)))
         kinds = np.array([kind for kind, _ in crops], dtype=np.int64)
         np.savez(target, kinds=kinds, planes=np.array([planes for _, planes in crops]))
@@ -104,7 +104,7 @@ def build_model():
 
 
 def augment(crops, generator):
-    """(n, 3, CROP_SIDE, CROP_SIDE) uint8 -> (n, 3, SIDE, SIDE): moved, relit, noisy, normalised."""
+    """Move, relight, roughen and normalise crops; return (n, 3, INPUT_PX, INPUT_PX)."""
     import torch
     import torch.nn.functional as F
 
@@ -131,12 +131,12 @@ def augment(crops, generator):
 
 
 def smooth_noise(n, strength, generator):
-    """(n, SIDE, SIDE, 2) displacements, smooth over the window."""
+    """(n, INPUT_PX, INPUT_PX, 2) displacements, smooth over the window."""
     import torch
     import torch.nn.functional as F
 
     coarse = torch.randn(n, 2, 5, 5, generator=generator) * strength[:, None, None, None]
-    fine = F.interpolate(coarse, (SIDE, SIDE), mode="bicubic", align_corners=True)
+    fine = F.interpolate(coarse, (INPUT_PX, INPUT_PX), mode="bicubic", align_corners=True)
     return fine.permute(0, 2, 3, 1)
 
 
@@ -164,7 +164,7 @@ def misplace(depth, generator):
     theta[:, 0, 0], theta[:, 0, 1] = size * turn.cos(), -size * turn.sin()
     theta[:, 1, 0], theta[:, 1, 1] = size * turn.sin(), size * turn.cos()
     theta[:, :, 2] = 0.012 * torch.randn(n, 2, generator=generator)
-    grid = F.affine_grid(theta, (n, 1, SIDE, SIDE), align_corners=False)
+    grid = F.affine_grid(theta, (n, 1, INPUT_PX, INPUT_PX), align_corners=False)
     strength = 0.02 * torch.rand(n, generator=generator)
     grid = grid + smooth_noise(n, strength, generator)
     return F.grid_sample(depth[:, None], grid, align_corners=False)[:, 0]
@@ -183,10 +183,10 @@ def thicken(likely, amount):
 
 
 def resample(crops, theta):
-    """(n, 3, SIDE, SIDE) in 0..1, what the maps `theta` (n, 2, 3) show of the crops."""
+    """(n, 3, INPUT_PX, INPUT_PX) in 0..1, what the maps `theta` (n, 2, 3) show of the crops."""
     import torch.nn.functional as F
 
-    grid = F.affine_grid(theta, (len(crops), 3, SIDE, SIDE), align_corners=False)
+    grid = F.affine_grid(theta, (len(crops), 3, INPUT_PX, INPUT_PX), align_corners=False)
     seen = F.grid_sample(crops.float() / 255, grid, align_corners=False, padding_mode="border")
     return seen
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from handrefiner_ext.detect.remembering import Forwarding
+from handrefiner_ext.detect.caching import DetectorWrapper
 from handrefiner_ext.hands.choosing import choose_hands
 from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.hands.meshing import Meshes, find_meshes
@@ -70,7 +70,7 @@ def recall(seen: Seen, stages: Stages) -> Stages:
 
 
 @dataclass
-class RecallingDetector(Forwarding):
+class RecallingDetector(DetectorWrapper):
     """Remembers a picture's detection; for what else is asked it looks at the picture."""
 
     seen: Seen

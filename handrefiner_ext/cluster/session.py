@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handrefiner_ext.detect.networks import hushed
+from handrefiner_ext.detect.runtime import without_chatter
 from handrefiner_ext.errors import BackendUnavailable, ClusterError
 
 STORE_BYTES = 1 << 30
@@ -64,7 +64,7 @@ def _connect(ray: Any, address: str | None, jobs: int | None) -> None:
         _start(ray, jobs)
         return
     try:
-        with hushed():
+        with without_chatter():
             ray.init(address, **QUIETLY)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(
@@ -78,7 +78,7 @@ def _start(ray: Any, jobs: int | None) -> None:
     room = {"num_cpus": jobs, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     for left in reversed(range(START_TRIES)):
         try:
-            with hushed():
+            with without_chatter():
                 # "local", since an address in the environment would have Ray join that cluster.
                 ray.init("local", **room, **QUIETLY)
             return

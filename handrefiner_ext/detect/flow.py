@@ -1,4 +1,4 @@
-"""What every detector does around its networks: views, user boxes, duplicates, filters."""
+"""The steps that all detectors share: views, user boxes, duplicates, filters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from handrefiner_ext.detect.sightings import Sighting, conclude, is_same_hand
+from handrefiner_ext.detect.sightings import Sighting, build_detection, is_same_hand
 from handrefiner_ext.detect.windows import plan_tiles
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersection_over_union
@@ -17,9 +17,9 @@ from handrefiner_ext.types import Box, Detection, FloatArray, Hand, Image, Refus
 
 
 def parse_boxes(text: str) -> tuple[Box, ...]:
-    """ "x0,y0,x1,y1;x0,y0,x1,y1" in pixels -> boxes, corners put in order.
+    """Parse "x0,y0,x1,y1;x0,y0,x1,y1" in pixels; the corners may come in any order.
 
-    Raises InvalidParameter that names the right form.
+    Raises InvalidParameter, which shows the right form.
     """
     return tuple(_parse_box(part, text) for part in text.split(";") if part.strip())
 
@@ -39,10 +39,10 @@ def _parse_box(part: str, text: str) -> Box:
 def clip_boxes(
     boxes: tuple[Box, ...], height: int, width: int
 ) -> tuple[tuple[Box, ...], tuple[Refusal, ...]]:
-    """(boxes clipped to the picture, refusals of those that have no pixel in it)."""
+    """Return the boxes clipped to the picture, and refusals of those without a pixel in it."""
     clipped = [clip(box, height, width) for box in boxes]
     refused = [
-        Refusal(inside, f"The box {box.x0},{box.y0},{box.x1},{box.y1} lies outside of the picture.")
+        Refusal(inside, f"The box {box.x0},{box.y0},{box.x1},{box.y1} lies outside the picture.")
         for box, inside in zip(boxes, clipped, strict=True)
         if area(inside) == 0
     ]
@@ -50,51 +50,51 @@ def clip_boxes(
 
 
 BOX_OVERLAP = 0.3
-"""Overlap from which a hand belongs to a user's box even where its centre lies outside of it."""
+"""Overlap from which a hand belongs to a user's box even if its centre lies outside the box."""
 FAINT_SCORE, FAINT_PRESENCE = 0.2, 0.1
-"""What scores less is not even looked at, to be reported as rejected; of palms and of hands."""
+"""Scores of palms and of hands below which a candidate is not even reported as rejected."""
 BOX_VIEWS = (1.0, 1.5, 2.5)
-"""Sides of the views of a user's box, in longer sides of the box."""
+"""Sides of the views of a user's box, in units of the box's longer side."""
 NEARBY_VIEW = 2.5
-"""Side of the view in which a known hand is looked for again, in sides of its box."""
+"""Side of the view in which a known hand is looked for again, in units of its box's longer side."""
 STILL_THERE = 0.5
 """Mean distance of the landmarks, in hand sizes, within which a hand counts as found again."""
 
 
-class Networks(Protocol):
-    """The part of a detector that differs."""
+class SearchSteps(Protocol):
+    """The steps that each detector does in its own way."""
 
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
-        """Everything seen in the views, of which the first is the whole picture."""
+        """Return everything seen in the views; the first one is the whole picture."""
         ...
 
     def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
-        """Hands in and around a box in which the user says there is one."""
+        """Return the hands in and around a box that the user drew around a hand."""
         ...
 
     def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
-        """Hands near a hand seen before."""
+        """Return the hands near one that was seen before."""
         ...
 
 
-def detect(networks: Networks, image: Image, params: RefineParams) -> Detection:
-    """Hands in `image`, or one in each of the user's boxes."""
+def detect(steps: SearchSteps, image: Image, params: RefineParams) -> Detection:
+    """Find the hands in `image`, or one in each of the user's boxes."""
     if params.boxes:
-        return _detect_in_boxes(networks, image, params)
+        return _detect_in_boxes(steps, image, params)
     height, width = image.shape[:2]
     views = [Box(0, 0, width, height), *plan_tiles(height, width, params.tiles)]
-    return conclude(networks.scan(image, views, params), height, width, params)
+    return build_detection(steps.scan(image, views, params), height, width, params)
 
 
 def redetect(
-    networks: Networks, image: Image, hands: tuple[Hand, ...], params: RefineParams
+    steps: SearchSteps, image: Image, hands: tuple[Hand, ...], params: RefineParams
 ) -> tuple[Hand | None, ...]:
-    """Each hand as it is seen now near its old place, or None where there is none."""
-    return tuple(nearest(old, networks.look_again(image, old, params)) for old in hands)
+    """Find each hand again near its old place; None for one that is not there."""
+    return tuple(nearest(old, steps.look_again(image, old, params)) for old in hands)
 
 
 def nearest(old: Hand, seen: Sequence[Hand]) -> Hand | None:
-    """The hand that can still be `old`; None where none can."""
+    """Return the hand nearest to `old` among those near enough to be it; None if there is none."""
     return min(
         (hand for hand in seen if distance(old, hand) < STILL_THERE),
         key=lambda hand: distance(old, hand),
@@ -103,17 +103,17 @@ def nearest(old: Hand, seen: Sequence[Hand]) -> Hand | None:
 
 
 def distance(old: Hand, new: Hand) -> float:
-    """Mean distance of the landmarks of two hands, in sizes of the old one."""
+    """Return the mean distance of two hands' landmarks, in sizes of the old hand."""
     apart: FloatArray = ((old.landmarks - new.landmarks) ** 2).sum(axis=1) ** 0.5
     return float(apart.mean() / max(old.size_px, 1e-6))
 
 
-def _detect_in_boxes(networks: Networks, image: Image, params: RefineParams) -> Detection:
+def _detect_in_boxes(steps: SearchSteps, image: Image, params: RefineParams) -> Detection:
     height, width = image.shape[:2]
     boxes, missed = clip_boxes(parse_boxes(params.boxes), height, width)
     taken: list[Sighting] = []
     for box in boxes:
-        seen = [s for s in networks.look_into(image, box, params) if belongs_to(s.hand, box)]
+        seen = [s for s in steps.look_into(image, box, params) if belongs_to(s.hand, box)]
         hands = [
             s for s in seen if not s.fault and not any(is_same_hand(s.hand, t.hand) for t in taken)
         ]
@@ -121,31 +121,31 @@ def _detect_in_boxes(networks: Networks, image: Image, params: RefineParams) -> 
             taken.append(max(hands, key=lambda s: overlap(s.hand, box)))
         else:
             missed = (*missed, Refusal(box, _explain(seen)))
-    found = conclude(taken, height, width, params)
+    found = build_detection(taken, height, width, params)
     return Detection(found.hands, (*missed, *found.refused))
 
 
 def _explain(seen: list[Sighting]) -> str:
     if any(not s.fault for s in seen):
-        return "The hand in this box is the one found in another box already."
+        return "The hand in this box was already found in another box."
     if seen:
         return "No hand was found in this box: " + max(seen, key=lambda s: s.hand.score).fault
     return "No hand was found in this box."
 
 
 def belongs_to(hand: Hand, box: Box) -> bool:
-    """Whether a hand is the one that a user's box means."""
+    """Whether a user's box was drawn for this hand."""
     x, y = hand.landmarks.mean(axis=0)
     inside = box.x0 <= x < box.x1 and box.y0 <= y < box.y1
     return bool(inside) or overlap(hand, box) >= BOX_OVERLAP
 
 
 def overlap(hand: Hand, box: Box) -> float:
-    """Intersection over union of a hand's box and another box."""
+    """Return the intersection over union of a hand's box and another box."""
     return intersection_over_union(bounding_box(hand.landmarks), box)
 
 
 def enlarge(box: Box, scale: float) -> Box:
-    """The box, grown on all sides until its longer side is `scale` times as long."""
+    """Grow a box on all sides until its longer side is `scale` times as long."""
     margin = math.ceil((scale - 1) / 2 * max(box.width, box.height))
     return grow(box, margin, margin)

@@ -1,8 +1,8 @@
-"""The hand networks run by LiteRT: no mediapipe, no protobuf, quick to import.
+"""The detector `litert`: MediaPipe's hand networks run by LiteRT, without mediapipe or protobuf.
 
 Windows and units are those of MediaPipe's hand graphs, so that both detectors agree. Palms are
-searched in the picture and its tiles; the landmark network then looks at every palm in the full
-picture, so no hand is cut by a tile's edge.
+searched for in the picture and its tiles. The landmark network then looks at every palm in the full
+picture, so that no tile's edge cuts a hand.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, Hand, Image, View
 
 MOST_FAINT = 8
-"""So many faint palms are looked at; a threshold of zero would bring thousands."""
+"""Most palms below the threshold that are looked at."""
 BOX_WINDOW, BOX_TURNS = 1.4, 8
-"""Windows tried on a box in which no palm is found: side in longer sides, number of turns."""
+"""Windows tried on a box without a palm: side in units of its longer side, number of turns."""
 
 
 class LitertDetector:
@@ -35,23 +35,23 @@ class LitertDetector:
         self._networks = HandNetworks()
 
     def detect(self, image: Image, params: RefineParams) -> Detection:
-        """Hands in `image`, or one in each of the user's boxes."""
+        """Find the hands in `image`, or one in each of the user's boxes."""
         return flow.detect(self, image, params)
 
     def redetect(
         self, image: Image, hands: tuple[Hand, ...], params: RefineParams
     ) -> tuple[Hand | None, ...]:
-        """Each hand as it is seen now near its old place, or None where there is none."""
+        """Find each hand again near its old place; None for one that is not there."""
         return flow.redetect(self, image, hands, params)
 
     def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
-        """Other readings of a hand, through turned and wider windows."""
+        """Read a hand again through turned and wider windows."""
         return reread(self._networks, image, hand, params.presence_threshold)
 
     def examine(
         self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
     ) -> tuple[Hand | None, ...]:
-        """The hand through other windows; the landmark network alone, no palm is searched."""
+        """Read the hand in other views with the landmark network alone; no palm is searched for."""
 
         def look(square: Image, expected: Hand) -> Hand | None:
             seen = self._networks.read(square, around_landmarks(expected.landmarks))
@@ -60,17 +60,19 @@ class LitertDetector:
         return examine(image, hand, views, look)
 
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
-        """See `flow.Networks`."""
+        """See `flow.SearchSteps`."""
         threshold = params.detection_threshold
         palms = self._networks.find_palms(image, views, threshold, flow.FAINT_SCORE)
         clear = [palm for palm in palms if palm.score >= threshold]
         faint = [palm for palm in palms if palm.score < threshold][:MOST_FAINT]
-        seen = [s for palm in clear if _is_news(s := self._sight(image, palm, params), palm)]
+        seen = [
+            s for palm in clear if _is_worth_reporting(s := self._sight(image, palm, params), palm)
+        ]
         doubtful = (_as_faint(self._sight(image, palm, params), threshold) for palm in faint)
         return [*seen, *(s for s in doubtful if s.hand.score > params.presence_threshold)]
 
     def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
-        """See `flow.Networks`. Where no palm is found, the box itself is the window."""
+        """See `flow.SearchSteps`. If no palm is found, the box itself is the window."""
         views = [flow.enlarge(box, scale) for scale in flow.BOX_VIEWS]
         palms = self._networks.find_palms(image, views, flow.FAINT_SCORE, flow.FAINT_SCORE)
         seen = [self._sight(image, palm, params) for palm in palms]
@@ -79,7 +81,7 @@ class LitertDetector:
         return [*seen, self._sight(image, self._guess_palm(image, box), params)]
 
     def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
-        """See `flow.Networks`. The old landmarks only say where to look if no palm does."""
+        """See `flow.SearchSteps`. The old landmarks give the window only if no palm does."""
         view = flow.enlarge(old.box, flow.NEARBY_VIEW)
         found = self._networks.find_palms(image, [view], flow.FAINT_SCORE, flow.FAINT_SCORE)
         presence = params.presence_threshold
@@ -92,15 +94,15 @@ class LitertDetector:
 
     def _sight(self, image: Image, palm: Palm, params: RefineParams) -> Sighting:
         threshold = params.presence_threshold
-        for window in (palm.roi, *palm.spare):
+        for window in (palm.roi, *palm.alternatives):
             hand = self._networks.read_closely(image, window, threshold)
             if hand.score > threshold:
-                return Sighting(hand, palm.score, small=palm.view > 0)
+                return Sighting(hand, palm.score, from_tile=palm.view > 0)
         fault = f"The hand's presence {hand.score:.2f} is not above presence_threshold"
         return Sighting(hand, palm.score, f"{fault} {threshold:g}.")
 
     def _guess_palm(self, image: Image, box: Box) -> Palm:
-        """The direction in which the box looks most like a hand, and its better window."""
+        """Turn the box to where it looks most like a hand; return the window of its landmarks."""
         window = around_box(box, BOX_WINDOW)
         turns = (2 * math.pi * turn / BOX_TURNS for turn in range(BOX_TURNS))
         seen = [self._networks.read(image, replace(window, angle=angle)) for angle in turns]
@@ -108,7 +110,7 @@ class LitertDetector:
         return Palm(0.0, around_landmarks(best.landmarks))
 
 
-def _is_news(sighting: Sighting, palm: Palm) -> bool:
+def _is_worth_reporting(sighting: Sighting, palm: Palm) -> bool:
     return not sighting.fault or palm.view == 0 or sighting.hand.score >= flow.FAINT_PRESENCE
 
 

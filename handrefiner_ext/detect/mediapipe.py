@@ -1,8 +1,8 @@
-"""The hand networks run by the mediapipe package (Tasks API, 0.10.9 to 1.x).
+"""The detector `mediapipe`: the hand networks run by the mediapipe package (0.10.9 to 1.x).
 
-mediapipe tells neither the score of a palm nor the presence of a hand. What it rejects is found by
-asking again with lower thresholds, and a hand's `score` is the certainty of its side. Its windows
-are turned by 26.6 degrees too many (see `hand_networks`), which costs a little accuracy.
+mediapipe returns neither the score of a palm nor the presence of a hand. What it rejects is found
+by asking again with lower thresholds, and a hand's `score` is the certainty of its side. It turns
+windows 26.6 degrees too far (see `networks.HandNetworks`), which costs a little accuracy.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from dataclasses import replace
 import numpy as np
 
 from handrefiner_ext.detect import flow
+from handrefiner_ext.detect.mediapipe_tasks import Landmarkers
 from handrefiner_ext.detect.sightings import Sighting, merge
-from handrefiner_ext.detect.tasks import Landmarkers
 from handrefiner_ext.detect.views import examine
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, Hand, Image, View
 
 MOST_CONFIRMED = 64
+"""Hands of tiles that are looked at again; bounds the work."""
 ENOUGH_MARGIN = 0.5
-"""Distance from a tile's inner edge, in hand sizes, from which it cannot have disturbed."""
+"""Distance from a tile's inner edge, in hand sizes, beyond which the edge cannot matter."""
 REREAD_VIEWS = (1.4, 1.8, 3.5)
-"""Sides of the views for other readings of a hand, in sides of its box."""
+"""Sides of the views for other readings of a hand, in units of its box's longer side."""
 
 
 class MediapipeDetector:
@@ -36,17 +37,17 @@ class MediapipeDetector:
         self._landmarkers = Landmarkers()
 
     def detect(self, image: Image, params: RefineParams) -> Detection:
-        """Hands in `image`, or one in each of the user's boxes."""
+        """Find the hands in `image`, or one in each of the user's boxes."""
         return flow.detect(self, image, params)
 
     def redetect(
         self, image: Image, hands: tuple[Hand, ...], params: RefineParams
     ) -> tuple[Hand | None, ...]:
-        """Each hand as it is seen now near its old place, or None where there is none."""
+        """Find each hand again near its old place; None for one that is not there."""
         return flow.redetect(self, image, hands, params)
 
     def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
-        """Other readings of a hand: mediapipe chooses its windows itself, so from other views."""
+        """Read a hand again in other views; mediapipe itself chooses the windows in them."""
         found = []
         for scale in REREAD_VIEWS:
             view = _visible(hand.box, scale, image)
@@ -56,7 +57,7 @@ class MediapipeDetector:
     def examine(
         self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
     ) -> tuple[Hand | None, ...]:
-        """The hand in other views of it; mediapipe chooses its windows in these itself."""
+        """Find the hand in other views of it; mediapipe itself chooses the windows in them."""
 
         def look(square: Image, expected: Hand) -> Hand | None:
             seen = self._landmarkers.look(square, flow.FAINT_SCORE, flow.FAINT_PRESENCE)
@@ -65,12 +66,12 @@ class MediapipeDetector:
         return examine(image, hand, views, look)
 
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
-        """See `flow.Networks`."""
+        """See `flow.SearchSteps`."""
         whole, *tiles = views
         score, presence = params.detection_threshold, params.presence_threshold
         seen = [Sighting(hand, 1.0) for hand in self._look(image, whole, score, presence)]
         small = [
-            Sighting(hand, rank_in_view(hand, tile, image), small=True)
+            Sighting(hand, rank_in_view(hand, tile, image), from_tile=True)
             for tile in tiles
             for hand in self._look(image, tile, score, presence)
         ]
@@ -80,12 +81,12 @@ class MediapipeDetector:
         return [*seen, *self._find_rejected(image, whole, params)]
 
     def _confirm(self, image: Image, sighting: Sighting, params: RefineParams) -> list[Sighting]:
-        """A hand seen in a tile, seen once more with itself in the middle."""
+        """Look again at a hand seen in a tile, now with the hand in the middle."""
         again = flow.redetect(self, image, (sighting.hand,), params)[0]
         return [] if again is None else [replace(sighting, hand=again)]
 
     def _find_rejected(self, image: Image, view: Box, params: RefineParams) -> list[Sighting]:
-        """What only lower thresholds show."""
+        """Return what only lower thresholds show."""
         score, presence = params.detection_threshold, params.presence_threshold
         low = min(score, flow.FAINT_SCORE), min(presence, flow.FAINT_PRESENCE)
         if low == (score, presence):
@@ -97,7 +98,7 @@ class MediapipeDetector:
         return [Sighting(hand, 0.0, reason) for hand in self._look(image, view, *low)]
 
     def look_into(self, image: Image, box: Box, params: RefineParams) -> list[Sighting]:
-        """See `flow.Networks`."""
+        """See `flow.SearchSteps`."""
         views = [_visible(box, scale, image) for scale in flow.BOX_VIEWS]
         presence = params.presence_threshold
         fault = f"mediapipe sees a hand only below presence_threshold {presence:g}."
@@ -111,7 +112,7 @@ class MediapipeDetector:
         return seen
 
     def look_again(self, image: Image, old: Hand, params: RefineParams) -> list[Hand]:
-        """See `flow.Networks`."""
+        """See `flow.SearchSteps`."""
         view = _visible(old.box, flow.NEARBY_VIEW, image)
         return self._look(image, view, flow.FAINT_SCORE, params.presence_threshold)
 
@@ -125,15 +126,15 @@ def _visible(box: Box, scale: float, image: Image) -> Box:
 
 
 def moved(hand: Hand, view: Box, image: Image) -> Hand:
-    """A hand seen in a view, in the pixels of the picture."""
+    """Move a hand seen in a view into the pixels of the picture."""
     landmarks = hand.landmarks + np.array([view.x0, view.y0], dtype=np.float64)
     return replace(hand, landmarks=landmarks, box=clip(bounding_box(landmarks), *image.shape[:2]))
 
 
 def rank_in_view(hand: Hand, view: Box, image: Image) -> float:
-    """Room between a hand and those edges of its view that cut the picture, in hand sizes.
+    """Return the room between a hand and the edges at which its view cuts the picture.
 
-    At most ENOUGH_MARGIN.
+    In hand sizes, at most ENOUGH_MARGIN.
     """
     height, width = image.shape[:2]
     (x0, y0), (x1, y1) = hand.landmarks.min(axis=0), hand.landmarks.max(axis=0)

@@ -1,151 +1,57 @@
-"""The two networks that ship with the package, run by LiteRT."""
+"""The palm and the landmark network of MediaPipe, with their outputs turned into `Hand` records."""
 
 from __future__ import annotations
 
-import io
-import os
-import re
-import sys
-import tempfile
-import threading
-import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from importlib import resources
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from handrefiner_ext.detect.palm import PALM_SIZE, Palm, blend, decode, distinct, to_window
-from handrefiner_ext.detect.reading import LANDMARK_SIZE, RawReading, to_hand
-from handrefiner_ext.detect.windows import UPRIGHT, Roi, around_box, around_landmarks, warp
-from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.detect.runtime import LANDMARK_NETWORK, PALM_NETWORK, TfliteNetwork
+from handrefiner_ext.detect.windows import (
+    UPRIGHT,
+    Roi,
+    around_box,
+    around_landmarks,
+    rotation,
+    warp,
+)
+from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.topology import JOINT_COUNT
 from handrefiner_ext.types import Box, FloatArray, Hand, Image
 
-STDERR = 2
-CHATTER = re.compile(
-    rb"^(INFO: Created TensorFlow Lite|INFO: \[\w+\.cc:\d+\] "
-    rb"|WARNING: (Read-only tensor|Logging before|All log messages before)"
-    rb"|[IW]\d{4} [\d:. ]+\S+\.cc:\d+\] "
-    rb"(GPU sup|GL version|Feedback manager requires|Using NORM_RECT without"
-    rb"|Input tensor memory is not aligned)"
-    rb"|\[.+ logging\.cc:\d+: Set ray log level )"
-)
-"""What TFLite, MediaPipe and Ray say on every start, although nothing is wrong."""
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Holds back what is written to stderr meanwhile and then passes on all but the chatter.
-
-    Only for constructing and closing networks and for starting Ray: none of the libraries has a
-    switch for it, and nothing is lost if another thread writes at the same time.
-    """
-    try:
-        terminal = os.dup(STDERR)
-    except OSError:  # no stderr, as under pythonw
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        try:
-            sys.stderr.flush()
-            os.dup2(held.fileno(), STDERR)
-            yield
-        finally:
-            os.dup2(terminal, STDERR)
-            os.close(terminal)
-            held.seek(0)
-            for line in held:
-                if not CHATTER.match(line):
-                    os.write(STDERR, line)
-
-
-TASK_FILE = "hand_landmarker.task"
-PALM_NETWORK = "hand_detector.tflite"
-LANDMARK_NETWORK = "hand_landmarks_detector.tflite"
-
-
-def read_task() -> bytes:
-    """The bundled task file, a stored zip of both networks.
-
-    Raises BackendUnavailable where the installation is incomplete.
-    """
-    path = resources.files("handrefiner_ext") / "assets" / TASK_FILE
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BackendUnavailable(
-            f"The hand networks cannot be read ({error}); install handrefiner again."
-        ) from error
-
-
-def read_network(name: str) -> bytes:
-    """One TFLite network out of the task file."""
-    with zipfile.ZipFile(io.BytesIO(read_task())) as task:
-        return task.read(name)
-
-
-THREADS = 2
-
-
-class Network:
-    """One network; calls from several threads wait for one another."""
-
-    def __init__(self, name: str) -> None:
-        interpreter = _import_interpreter()
-        with hushed():
-            self._net = interpreter(model_content=read_network(name), num_threads=THREADS)
-            self._net.allocate_tensors()
-        self._input = self._net.get_input_details()[0]["index"]
-        self._outputs = [detail["index"] for detail in self._net.get_output_details()]
-        self._lock = threading.Lock()
-
-    def run(self, picture: NDArray[np.float32]) -> list[FloatArray]:
-        """(side, side, 3) in 0..1 -> the outputs as float64, without the batch axis."""
-        with self._lock:
-            self._net.set_tensor(self._input, picture[None])
-            self._net.invoke()
-            return [np.asarray(self._net.get_tensor(i)[0], np.float64) for i in self._outputs]
-
-
-def _import_interpreter() -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except (ImportError, OSError) as error:
-        raise BackendUnavailable(
-            f"The litert detector cannot be used ({error}); "
-            'run: pip install "ai-edge-litert>=1.4", or choose the detector mediapipe.'
-        ) from error
-    return Interpreter
-
-
+LANDMARK_SIZE = 224
+"""Side of the network's input, pixels."""
+DEPTH_SCALE = 0.4
+"""MediaPipe divides the network's z by input size times this (`normalize_z` of its hand graphs), so
+a hand's z in pixels is z / (224 * 0.4) times the window's side."""
 PALMS_IN_VIEW, PALMS_IN_PICTURE = 64, 256
-"""Bounds on the work that a threshold of zero can cause."""
+"""Bounds on the work that a threshold of zero would cause."""
 
 
 class HandNetworks:
-    """Palm and landmark network over one picture at a time.
+    """Runs the palm and the landmark network on one picture at a time.
 
     upright: direction in which the landmark network is shown a hand, radians. mediapipe's Tasks
-    API sets it to 90 where radians are expected, so its windows are turned by 26.6 degrees too
-    many; with upright=90.0 both agree, with the intended direction the landmarks are nearer the
-    truth and the side is right more often.
+    API passes 90 where radians are expected, which turns its windows 26.6 degrees too far. With
+    upright=90.0 our results equal mediapipe's; with the intended direction the landmarks are
+    nearer the truth and the side is right more often.
     """
 
     def __init__(self, upright: float = UPRIGHT) -> None:
         self._upright = upright
-        self._palm = Network(PALM_NETWORK)
-        self._landmark = Network(LANDMARK_NETWORK)
+        self._palm = TfliteNetwork(PALM_NETWORK)
+        self._landmark = TfliteNetwork(LANDMARK_NETWORK)
 
     def find_palms(
         self, image: Image, views: Iterable[Box], threshold: float, faint: float
     ) -> list[Palm]:
-        """Palms that score at least `threshold` in one of the views, best first, each once.
+        """Return the palms that score at least `threshold` in one of the views, best first.
 
-        In the first view also those down to `faint`; they have no part in the others' average.
+        Each palm appears once. The first view also yields palms that score at least `faint`; they
+        are averaged among themselves only.
         """
         found: list[Palm] = []
         for number, view in enumerate(views):
@@ -161,10 +67,10 @@ class HandNetworks:
         return distinct(found)[:PALMS_IN_PICTURE]
 
     def read_closely(self, image: Image, window: Roi, presence: float) -> Hand:
-        """As `read`, and once more through the window that the landmarks ask for.
+        """Read a hand, then read it again through the window that its landmarks define.
 
-        That is what MediaPipe does from frame to frame of a video. The second look is nearer the
-        truth, and what is no hand seldom looks like one twice; the score is the lower one.
+        MediaPipe does the same from frame to frame of a video. The second reading is nearer the
+        truth, and things that are not hands seldom pass twice; the score is the lower of the two.
         """
         first = self.read(image, window)
         if first.score <= presence:
@@ -173,8 +79,59 @@ class HandNetworks:
         return replace(second, score=min(first.score, second.score))
 
     def read(self, image: Image, window: Roi) -> Hand:
-        """What the landmark network makes of a window; its score says whether it is a hand."""
+        """Read the hand in a window; its score says whether there is one."""
         picture = warp(image, window, LANDMARK_SIZE, cv2.BORDER_REPLICATE)
         landmarks, presence, right, world = self._landmark.run(picture)
         raw = RawReading(landmarks, float(presence[0]), float(right[0]), world)
         return to_hand(raw, window, *image.shape[:2])
+
+
+@dataclass(frozen=True)
+class RawReading:
+    """Outputs of the landmark network.
+
+    landmarks: (63,) x, y, z in input pixels. presence and right_score: 0..1. world: (63,) metres.
+    """
+
+    landmarks: FloatArray
+    presence: float
+    right_score: float
+    world: FloatArray
+
+
+def to_hand(raw: RawReading, roi: Roi, height: int, width: int) -> Hand:
+    """Return the hand that the network saw through `roi`, in the pixels of the picture."""
+    points = raw.landmarks.reshape(JOINT_COUNT, 3).astype(np.float64) / LANDMARK_SIZE
+    world = raw.world.reshape(JOINT_COUNT, 3).astype(np.float64)
+    turned = world[:, :2] @ rotation(roi.angle).T
+    return make_hand(
+        roi.to_picture(points[:, :2]),
+        points[:, 2] / DEPTH_SCALE * roi.side,
+        np.column_stack([turned, world[:, 2]]),
+        (raw.presence, raw.right_score),
+        (height, width),
+    )
+
+
+def make_hand(
+    landmarks: FloatArray,
+    depth: FloatArray,
+    world: FloatArray,
+    scores: tuple[float, float],
+    size: tuple[int, int],
+) -> Hand:
+    """Build a `Hand` in a picture of `size` (height, width).
+
+    landmarks: (21, 2) pixels. depth: (21,) pixels. world: (21, 3) metres. scores: presence and
+    right-hand score, clamped to 0..1.
+    """
+    presence, right = (min(max(float(s), 0.0), 1.0) for s in scores)
+    return Hand(
+        handedness="right" if right >= 0.5 else "left",
+        handedness_score=max(right, 1.0 - right),
+        score=presence,
+        box=clip(bounding_box(landmarks), *size),
+        landmarks=landmarks,
+        landmark_depth=depth,
+        world_landmarks=world,
+    )

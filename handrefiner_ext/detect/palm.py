@@ -1,4 +1,4 @@
-"""The palm network's answer: anchors, decoding and weighted suppression.
+"""The palm network's output: anchors, decoding and weighted suppression.
 
 Single-shot detection with fixed square anchors (Liu et al. 2016, arXiv 1512.02325; BlazeFace,
 Bazarevsky et al. 2019, arXiv 1907.05047), whose "blending" replaces plain suppression: boxes that
@@ -21,32 +21,35 @@ PALM_SIZE = 192
 ANCHOR_GRIDS = ((24, 2), (12, 6))
 """(cells along a side, anchors in each cell): strides 8 and three times 16."""
 WRIST_POINT, MIDDLE_POINT = 0, 2
-"""Numbers of the wrist and the base of the middle finger among the seven points."""
+"""Indices of the wrist and the base of the middle finger among the network's seven points."""
 SAME_PALM_OVERLAP = 0.3
+"""Overlap above which two boxes are averaged (`min_suppression_threshold` of MediaPipe's graph)."""
 SCORE_CLIP = 100.0
+"""Bound on a logit (`score_clipping_thresh` of MediaPipe's graph)."""
 SAME_PLACE, SAME_SIZE, SAME_TURN = 0.15, 1.4, 0.5
-"""Windows this near (in sides), of such sizes (ratio) and directions (radians) show one hand."""
+"""Windows that differ by less in place (sides), size (ratio) and turn (radians) show one hand."""
 
-
-MOST_SPARE = 2
+MOST_ALTERNATIVES = 2
+"""Each costs a run of the landmark network where the window before shows no hand."""
 
 
 @dataclass(frozen=True)
 class Palm:
     """One palm: score 0..1, the window for its hand, the number of the view that showed it.
 
-    spare: windows that other views gave for the same palm, should this one show no hand.
+    alternatives: windows that other views gave for the same palm, in case `roi` shows no hand.
+    A tile's palm can score better although only the whole picture's window shows the hand.
     """
 
     score: float
     roi: Roi
     view: int = 0
-    spare: tuple[Roi, ...] = ()
+    alternatives: tuple[Roi, ...] = ()
 
 
 @lru_cache(maxsize=1)
 def anchor_centers() -> FloatArray:
-    """(2016, 2) centres of the anchors in the unit square, in the network's order."""
+    """Return the (2016, 2) centres of the anchors in the unit square, in the network's order."""
     parts = []
     for cells, copies in ANCHOR_GRIDS:
         line = (np.arange(cells) + 0.5) / cells
@@ -56,7 +59,7 @@ def anchor_centers() -> FloatArray:
 
 
 def decode(raw: FloatArray, logits: FloatArray, threshold: float) -> tuple[FloatArray, FloatArray]:
-    """Boxes at or above `threshold`, best first.
+    """Decode the boxes that score at least `threshold`, best first.
 
     raw: (2016, 18) centre, size and seven points in network pixels; logits: (2016,).
     Returns (n, 18) x0, y0, x1, y1 and the points in the unit square, and (n,) scores.
@@ -73,9 +76,9 @@ def decode(raw: FloatArray, logits: FloatArray, threshold: float) -> tuple[Float
 
 
 def blend(boxes: FloatArray, scores: FloatArray, limit: int) -> list[tuple[float, FloatArray]]:
-    """Weighted suppression: up to `limit` (score, (18,) averaged box) pairs, best first.
+    """Average overlapping boxes, weighted by score; return up to `limit` (score, (18,) box) pairs.
 
-    Expects the boxes best first.
+    The boxes must come best first; so do the results.
     """
     found: list[tuple[float, FloatArray]] = []
     while len(boxes) and len(found) < limit:
@@ -88,7 +91,7 @@ def blend(boxes: FloatArray, scores: FloatArray, limit: int) -> list[tuple[float
 
 
 def overlaps(box: FloatArray, boxes: FloatArray) -> FloatArray:
-    """(n,) intersection over union of one box with (n, ≥4) boxes x0, y0, x1, y1."""
+    """Return the (n,) intersections over union of one box with (n, ≥4) boxes x0, y0, x1, y1."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[2:4], boxes[:, 2:4])
     common = np.prod(np.clip(high - low, 0.0, None), axis=1)
@@ -99,22 +102,22 @@ def overlaps(box: FloatArray, boxes: FloatArray) -> FloatArray:
 
 
 def to_window(box: FloatArray, view: Roi, upright: float = UPRIGHT) -> Roi:
-    """The hand's window in the picture from a palm's (18,) box in the unit square of `view`."""
+    """Return a hand's window in the picture from its palm's (18,) box in `view`'s unit square."""
     points = view.to_picture(box.reshape(-1, 2))
     corners, joints = points[:2].reshape(4), points[2:]
     return around_palm(corners, joints[WRIST_POINT], joints[MIDDLE_POINT], upright)
 
 
 def distinct(palms: list[Palm]) -> list[Palm]:
-    """The best palm of every place, size and direction, best first, with its spare windows."""
+    """Keep the best palm of every place, size and direction, with its alternatives; best first."""
     kept: list[Palm] = []
     for palm in sorted(palms, key=lambda p: -p.score):
         same = [n for n, k in enumerate(kept) if _is_same_window(palm.roi, k.roi)]
         if not same:
             kept.append(palm)
-        elif len(kept[same[0]].spare) < MOST_SPARE:
+        elif len(kept[same[0]].alternatives) < MOST_ALTERNATIVES:
             twin = kept[same[0]]
-            kept[same[0]] = replace(twin, spare=(*twin.spare, palm.roi))
+            kept[same[0]] = replace(twin, alternatives=(*twin.alternatives, palm.roi))
     return kept
 
 

@@ -1,4 +1,4 @@
-"""What the detectors saw, from raw sightings to a `Detection`: duplicates, filters, reasons."""
+"""From raw sightings to a `Detection`: merge duplicates, apply filters, give reasons."""
 
 from __future__ import annotations
 
@@ -20,42 +20,44 @@ from handrefiner_ext.types import Detection, Hand, Refusal
 
 SAME_DISTANCE = 0.2
 """Points closer than this, in palm sizes, are the same point."""
-SAME_POINTS = 10
-SAME_OVERLAP = 0.2
+SAME_POINTS, SAME_OVERLAP = 10, 0.2
+"""Points that must be the same, and overlap of the boxes, for two sightings to be one hand."""
 MIRRORED_OVERLAP = 0.6
 """Box overlap from which one hand read as left and as right counts as the same."""
 PART_SIZE, PART_INSIDE = 0.6, 0.7
-"""A sighting this much smaller than a hand, and this much inside of it, is a part of it."""
+"""A sighting at most this size (ratio) of a hand and at least this much inside it is part of it."""
 CLEAR_SCORE, CLEAR_SIDE = 0.95, 0.9
-"""Presence and certainty of the side from which a sighting is beyond doubt."""
-UNCLEAR_SMALL, UNCLEAR_SAME, UNCLEAR_OTHER = 0.25, 0.5, 0.8
-"""Part of an unclear sighting inside of a better one that makes it a misreading of that: seen in a
-tile only, of the same side, of the other side (two hands that hold each other overlap much)."""
+"""Presence and certainty of the side above which a sighting is beyond doubt."""
+UNCLEAR_TILE, UNCLEAR_SAME, UNCLEAR_OTHER = 0.25, 0.5, 0.8
+"""An unclear sighting that lies inside a better one by at least this share is a misreading of it.
+
+The shares are for one seen in a tile only, one of the same side and one of the other side; the last
+is high because two hands that hold each other overlap much."""
 
 
 @dataclass(frozen=True)
 class Sighting:
     """One look at one hand.
 
-    rank decides between duplicates. fault says why it is rejected. small: seen in a tile only,
-    where parts of larger hands look like hands, too.
+    rank: the higher one of two duplicates wins. fault: why it is rejected, empty if it is not.
+    from_tile: seen in a tile only, where parts of larger hands look like hands too.
     """
 
     hand: Hand
     rank: float
     fault: str = ""
-    small: bool = False
+    from_tile: bool = False
 
     @property
     def clear(self) -> bool:
-        """Whether it is beyond doubt a hand of its own and no misread part of another."""
+        """Whether it is beyond doubt a hand of its own, not a misread part of another."""
         return self.hand.score >= CLEAR_SCORE and self.hand.handedness_score >= CLEAR_SIDE
 
 
-def conclude(
+def build_detection(
     sightings: Iterable[Sighting], height: int, width: int, params: RefineParams
 ) -> Detection:
-    """Sightings in a picture of the given size -> hands from left to right and refusals."""
+    """Return the hands of a picture of the given size from left to right, and the refusals."""
     judged = [_with_fault(s, height, width, params) for s in sightings]
     kept = merge(judged)
     hands = sorted((s.hand for s in kept if not s.fault), key=lambda h: (h.box.x0, h.box.y0))
@@ -64,7 +66,7 @@ def conclude(
 
 
 def merge(sightings: Sequence[Sighting]) -> list[Sighting]:
-    """The best sighting of every hand; a rejected one never replaces or repeats a good one."""
+    """Keep the best sighting of every hand; a rejected one never replaces or repeats a good one."""
     kept: list[Sighting] = []
     for sighting in sorted(sightings, key=_order):
         if not any(is_same_hand(sighting.hand, k.hand) or _is_part(sighting, k) for k in kept):
@@ -73,10 +75,10 @@ def merge(sightings: Sequence[Sighting]) -> list[Sighting]:
 
 
 def is_same_hand(a: Hand, b: Hand) -> bool:
-    """Whether two sightings show one hand, also if read once as a left and once as a right hand.
+    """Whether two sightings show one hand, even if it was read as left once and as right once.
 
-    The first test is MediaPipe's: ten of the points within a fifth of the palm and overlapping
-    boxes. Two clasped hands of one person pass neither, as wrists and knuckles lie apart.
+    The first test is MediaPipe's: ten of the points within a fifth of the palm's size, and
+    overlapping boxes. Two clasped hands pass neither test, as wrists and knuckles lie apart.
     """
     limit = SAME_DISTANCE * max(palm_size(a), palm_size(b))
     near = np.linalg.norm(a.landmarks - b.landmarks, axis=1) < limit
@@ -88,13 +90,13 @@ def is_same_hand(a: Hand, b: Hand) -> bool:
 
 
 def palm_size(hand: Hand) -> float:
-    """Longest side of the triangle wrist, index base, little base, pixels."""
+    """Return the longest side of the triangle wrist, index base, little base, pixels."""
     corners = hand.landmarks[[WRIST, INDEX_MCP, LITTLE_MCP]]
     return float(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).max())
 
 
 def _order(sighting: Sighting) -> tuple[bool, bool, float]:
-    return bool(sighting.fault), sighting.small and not sighting.clear, -sighting.rank
+    return bool(sighting.fault), sighting.from_tile and not sighting.clear, -sighting.rank
 
 
 def _is_part(new: Sighting, better: Sighting) -> bool:
@@ -106,7 +108,9 @@ def _is_part(new: Sighting, better: Sighting) -> bool:
     if new.clear:
         return new.hand.size_px <= PART_SIZE * better.hand.size_px and inside >= PART_INSIDE
     same_side = new.hand.handedness == better.hand.handedness
-    return inside >= (UNCLEAR_SMALL if new.small else UNCLEAR_SAME if same_side else UNCLEAR_OTHER)
+    return inside >= (
+        UNCLEAR_TILE if new.from_tile else UNCLEAR_SAME if same_side else UNCLEAR_OTHER
+    )
 
 
 def _with_fault(s: Sighting, height: int, width: int, params: RefineParams) -> Sighting:
@@ -115,7 +119,7 @@ def _with_fault(s: Sighting, height: int, width: int, params: RefineParams) -> S
     box = clip(s.hand.box, height, width)
     size = max(box.width, box.height)
     if area(box) == 0:
-        return replace(s, fault="The hand lies outside of the picture.")
+        return replace(s, fault="The hand lies outside the picture.")
     if size < params.min_hand_size:
         limit = params.min_hand_size
         return replace(s, fault=f"The hand is {size} pixels long; min_hand_size is {limit}.")

@@ -1,4 +1,4 @@
-"""Other looks at a hand that was seen before."""
+"""Look again at a hand that was seen before: in turned, mirrored and wider views."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from handrefiner_ext.detect.windows import Roi, around_landmarks, warp
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.types import OTHER_SIDE, Hand, Image, View
 
-SIDE = 256
-"""Of the square picture of a hand that is looked at, pixels."""
+VIEW_PX = 256
+"""Side of the square picture of a hand that a view shows, pixels."""
 AROUND = 1.5
-"""Side of that square in sides of the landmark network's window: room to turn it."""
+"""Side of that square in sides of the landmark network's window; leaves room to turn it."""
 
 Look = Callable[[Image, Hand], Hand | None]
-"""A square picture and where the hand is expected in it -> the hand that is seen there."""
+"""Takes a square picture and the hand expected in it, returns the hand that is seen there."""
 
 
 def examine(image: Image, hand: Hand, views: Sequence[View], look: Look) -> tuple[Hand | None, ...]:
-    """The hand as each view shows it, in the picture's pixels."""
+    """Return the hand as each view shows it, in the picture's pixels."""
     return tuple(_examine_once(image, hand, view, look) for view in views)
 
 
@@ -33,7 +33,7 @@ def _examine_once(image: Image, hand: Hand, view: View, look: Look) -> Hand | No
     window = around_landmarks(hand.landmarks)
     side = window.side * AROUND * view.size
     square = Roi(window.center_x, window.center_y, side, window.angle + view.turn)
-    pixels = np.rint(warp(image, square, SIDE, cv2.BORDER_REPLICATE) * 255).astype(np.uint8)
+    pixels = np.rint(warp(image, square, VIEW_PX, cv2.BORDER_REPLICATE) * 255).astype(np.uint8)
     expected = _enter(hand, square)
     if view.mirrored:
         pixels, expected = np.ascontiguousarray(pixels[:, ::-1]), _mirror(expected)
@@ -44,26 +44,28 @@ def _examine_once(image: Image, hand: Hand, view: View, look: Look) -> Hand | No
 
 
 def _enter(hand: Hand, square: Roi) -> Hand:
-    """The hand in the pixels of the square."""
+    """Move a hand into the pixels of the square."""
     corner, right, down = square.to_picture(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
-    axes = np.column_stack([right - corner, down - corner]) / SIDE
-    return _with_landmarks(hand, (hand.landmarks - corner) @ np.linalg.inv(axes).T, (SIDE, SIDE))
+    axes = np.column_stack([right - corner, down - corner]) / VIEW_PX
+    return _with_landmarks(
+        hand, (hand.landmarks - corner) @ np.linalg.inv(axes).T, (VIEW_PX, VIEW_PX)
+    )
 
 
 def _leave(hand: Hand, square: Roi, image: Image) -> Hand:
-    """The hand in the picture's pixels again."""
-    moved = _with_landmarks(hand, square.to_picture(hand.landmarks / SIDE), image.shape[:2])
-    return replace(moved, landmark_depth=hand.landmark_depth * (square.side / SIDE))
+    """Move a hand back into the picture's pixels."""
+    moved = _with_landmarks(hand, square.to_picture(hand.landmarks / VIEW_PX), image.shape[:2])
+    return replace(moved, landmark_depth=hand.landmark_depth * (square.side / VIEW_PX))
 
 
 def _mirror(hand: Hand) -> Hand:
-    points = np.array([SIDE, 0.0]) + hand.landmarks * np.array([-1.0, 1.0])
+    points = np.array([VIEW_PX, 0.0]) + hand.landmarks * np.array([-1.0, 1.0])
     turned = replace(
         hand,
         handedness=OTHER_SIDE[hand.handedness],
         world_landmarks=hand.world_landmarks * np.array([-1.0, 1.0, 1.0]),
     )
-    return _with_landmarks(turned, points, (SIDE, SIDE))
+    return _with_landmarks(turned, points, (VIEW_PX, VIEW_PX))
 
 
 def _with_landmarks(hand: Hand, points: np.ndarray, size: tuple[int, ...]) -> Hand:
@@ -71,11 +73,14 @@ def _with_landmarks(hand: Hand, points: np.ndarray, size: tuple[int, ...]) -> Ha
 
 
 WINDOWS = ((1.3, -30), (1.3, 0), (1.3, 30), (1.5, -30), (1.5, 0), (1.5, 30), (1.0, -20), (1.0, 20))
-"""Size and turn (degrees) of the other windows, relative to the one that the palm gives."""
+"""Size and turn (degrees) of the other windows, relative to the one that the palm gives.
+
+Wider and turned windows bring back fingers that the straight one misses, such as the raised finger
+of the paper's fifth picture."""
 
 
 def reread(networks: HandNetworks, image: Image, hand: Hand, presence: float) -> tuple[Hand, ...]:
-    """What the landmark network makes of `hand` through turned and wider windows."""
+    """Read `hand` through turned and wider windows; return the readings that can still be it."""
     window = _find_window(networks, image, hand)
     others = [
         replace(window, side=window.side * size, angle=window.angle + math.radians(turn))
@@ -90,7 +95,7 @@ def reread(networks: HandNetworks, image: Image, hand: Hand, presence: float) ->
 
 
 def _find_window(networks: HandNetworks, image: Image, hand: Hand) -> Roi:
-    """The window of the palm nearest to the hand; where none is found, that of the landmarks."""
+    """Return the window of the nearest palm, or that of the landmarks if no palm is found."""
     old = around_landmarks(hand.landmarks)
     view = flow.enlarge(hand.box, flow.NEARBY_VIEW)
     palms = networks.find_palms(image, [view], flow.FAINT_SCORE, flow.FAINT_SCORE)

@@ -1,7 +1,8 @@
-"""A small convolutional network that sees a hand beside its fitted mesh; numpy alone.
+"""The form network: a small convolutional network that compares a hand with its fitted mesh.
 
-Trained by `tools/train_form.py` on rendered hands, well-formed ones and such with one of seven
-faults. Six convolutions, each followed by a ReLU, the mean over all places, one linear layer.
+It runs on numpy alone. `tools/train_form.py` trained it on rendered hands, well formed or with
+one of seven faults. Six convolutions, each followed by a ReLU, then the mean over all places and
+one linear layer.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ from handrefiner_ext.topology import MIDDLE_MCP, WRIST
 from handrefiner_ext.types import Box, FloatArray, HandMesh, Image
 
 CONTEXT = 1.9
-"""Side of the window, in hand sizes: a finger that is far too long is still inside."""
+"""Side of the window, in hand sizes; even a finger that is far too long fits in."""
 REACH = 0.06
-"""Distance from the mesh's outline within which no colours are learnt, hand sizes."""
+"""Distance from the mesh's outline, in hand sizes, within which no colours are learnt."""
 UNKNOWN = 0.5
-"""Likelihood where the colours do not tell."""
+"""Likelihood where the colours do not tell hand and background apart."""
 NEAREST, FARTHEST = 1.0, 0.2
-"""Values of the mesh's nearest and farthest pixel; 0 where there is none."""
+"""Values of the mesh's nearest and farthest pixel; 0 where there is no mesh."""
 
 Planes = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """How a window differs from the straight one: turn in radians, size and shift as factors."""
+    """How a window differs from the straight one.
+
+    turn: radians. size: factor. shift_x, shift_y: in window sides.
+    """
 
     turn: float = 0.0
     size: float = 1.0
@@ -46,9 +50,9 @@ STRAIGHT = Jitter()
 
 
 def place_window(mesh: HandMesh, side: int, jitter: Jitter = STRAIGHT) -> FloatArray:
-    """(2, 3) affine map from the picture to the window's `side` pixels.
+    """Return the (2, 3) affine map from the picture to a window of `side` pixels.
 
-    The wrist lies below the middle finger's knuckle, and a left hand is mirrored.
+    In the window the wrist lies below the middle finger's knuckle, and a left hand is mirrored.
     """
     joints = mesh.joints_2d
     low, high = joints.min(axis=0), joints.max(axis=0)
@@ -63,10 +67,11 @@ def place_window(mesh: HandMesh, side: int, jitter: Jitter = STRAIGHT) -> FloatA
     return np.column_stack([turn, aim - turn @ centre])
 
 
-def look(image: Image, mesh: HandMesh, side: int, jitter: Jitter = STRAIGHT) -> Planes:
-    """(3, side, side) float32, each in 0..1: how bright, how likely hand, the mesh's depth.
+def make_planes(image: Image, mesh: HandMesh, side: int, jitter: Jitter = STRAIGHT) -> Planes:
+    """Return what the network sees: (3, side, side) float32 in 0..1.
 
-    The likelihood comes from the colours under and around the mesh; near is 1, empty is 0.
+    The planes are the brightness, how likely each pixel is hand (learnt from the colours under and
+    around the mesh), and the mesh's depth: 1 is nearest, 0 is empty.
     """
     window = place_window(mesh, side, jitter)
     pixels = _cut(image, window, side)
@@ -82,7 +87,7 @@ def look(image: Image, mesh: HandMesh, side: int, jitter: Jitter = STRAIGHT) -> 
 
 
 def _cut(image: Image, window: FloatArray, side: int) -> Image:
-    """(side, side, 3): the picture in the window; beyond its edge, the edge's pixels."""
+    """Cut the window out of the picture, (side, side, 3); the picture's edge pixels continue."""
     back = cv2.invertAffineTransform(window)
     corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float64)
     box = grow(bounding_box(corners @ back[:, :2].T + back[:, 2]), 2, 2)
@@ -96,7 +101,7 @@ def _cut(image: Image, window: FloatArray, side: int) -> Image:
         part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     stretch = np.array([part.shape[1] / box.width, part.shape[0] / box.height])
     moved = np.column_stack([window[:, :2] / stretch, window[:, :2] @ origin + window[:, 2]])
-    # OpenCV counts from pixel centres.
+    # OpenCV counts from pixel centres; here the top-left pixel's centre is (0.5, 0.5).
     moved[:, 2] += moved[:, :2] @ [0.5, 0.5] - 0.5
     cut = cv2.warpAffine(
         part, moved, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -105,7 +110,7 @@ def _cut(image: Image, window: FloatArray, side: int) -> Image:
 
 
 def _draw_depth(mesh: HandMesh, window: FloatArray, side: int) -> Planes:
-    """(side, side): FARTHEST to NEAREST under the mesh, 0 elsewhere."""
+    """Draw the mesh, (side, side): FARTHEST to NEAREST under it, 0 elsewhere."""
     placed = mesh.camera.project(mesh.vertices) @ window[:, :2].T + window[:, 2]
     depth, _ = z_buffer(
         np.column_stack([placed, mesh.vertices[:, 2]]), mesh.faces, Box(0, 0, side, side)
@@ -119,25 +124,29 @@ def _draw_depth(mesh: HandMesh, window: FloatArray, side: int) -> Planes:
     return shown
 
 
-SIDE = 96
-"""Side of the input, pixels."""
+INPUT_PX = 96
+"""Side of the network's input, pixels."""
 KINDS = (
     "good",
     *("extra_finger", "missing_finger", "fused_fingers", "long_finger"),
     *("two_thumbs", "broken_joint", "reversed_fingers"),
 )
-"""What the outputs stand for."""
+"""What the outputs stand for, in their order."""
 
 
 class FormNetwork:
-    """Weights: for each layer k `w{k}` (out, in, size, size) and `b{k}` (out,); `fw`, `fb`."""
+    """Holds the weights and runs them.
+
+    weights: for each layer k `w{k}` (out, in, size, size) and `b{k}` (out,); `fw` and `fb` for the
+    linear layer. strides: one for each layer.
+    """
 
     def __init__(self, weights: dict[str, Planes], strides: tuple[int, ...]) -> None:
         self.layers = [(weights[f"w{k}"], weights[f"b{k}"], s) for k, s in enumerate(strides)]
         self.last = weights["fw"], weights["fb"]
 
     def run(self, planes: Planes) -> NDArray[np.float64]:
-        """(3, SIDE, SIDE) as `judge.window.look` gives it -> logits, one for each of KINDS."""
+        """Return one logit for each of KINDS; planes: (3, INPUT_PX, INPUT_PX) by `make_planes`."""
         x = normalise(planes)
         for weight, bias, stride in self.layers:
             x = np.maximum(_convolve(x, weight, stride) + bias[:, None, None], 0.0)
@@ -145,14 +154,14 @@ class FormNetwork:
 
 
 def normalise(planes: Planes) -> Planes:
-    """Brightness of mean 0 and deviation 1 over the window, likelihood in -1..1, depth as it is."""
+    """Scale brightness to mean 0 and deviation 1, likelihood to -1..1; leave the depth."""
     bright, likely, depth = planes
     spread = max(float(bright.std()), 0.02)
     return np.stack([(bright - bright.mean()) / np.float32(spread), 2 * likely - 1, depth])
 
 
 def _convolve(x: Planes, weight: Planes, stride: int) -> Planes:
-    """Cross-correlation with zeros around: (in, h, w) -> (out, h / stride, w / stride)."""
+    """Cross-correlate with zeros around: (in, h, w) to (out, h / stride, w / stride)."""
     out, channels, size, _ = weight.shape
     around = size // 2
     padded = np.pad(x, ((0, 0), (around, around), (around, around)))
@@ -165,7 +174,7 @@ def _convolve(x: Planes, weight: Planes, stride: int) -> Planes:
 
 @cache
 def load_form_network() -> FormNetwork:
-    """The network that ships with the package."""
+    """Load the network that ships with the package."""
     source = files("handrefiner_ext") / "assets" / "hand_form.npz"
     with source.open("rb") as stream, np.load(stream) as data:
         weights = {name: data[name].astype(np.float32) for name in data.files if name != "strides"}

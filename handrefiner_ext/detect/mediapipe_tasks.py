@@ -1,4 +1,4 @@
-"""mediapipe's HandLandmarker behind one call, for every version of the package that works."""
+"""mediapipe's HandLandmarker (Tasks API) for every version of the package that works."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from handrefiner_ext.detect.networks import hushed, read_task
-from handrefiner_ext.detect.reading import make_hand
+from handrefiner_ext.detect.networks import make_hand
+from handrefiner_ext.detect.runtime import read_task, without_chatter
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.types import Hand, Image
 
@@ -22,7 +22,7 @@ NEED_NEW_PROTOBUF, NEW_PROTOBUF = ("0.10.18", "0.10.20", "0.10.21"), (4, 25)
 
 
 def installed_version(package: str) -> str | None:
-    """As its metadata says; None where it is not installed."""
+    """Return the version of an installed package, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -30,12 +30,12 @@ def installed_version(package: str) -> str | None:
 
 
 def find_obstacle() -> str | None:
-    """Why the mediapipe that is installed here cannot find hands; None where it can."""
+    """Return why the installed mediapipe cannot find hands, None if it can."""
     return describe_obstacle(installed_version("mediapipe"), installed_version("protobuf"))
 
 
 def describe_obstacle(mediapipe: str | None, protobuf: str | None) -> str | None:
-    """The same for these two versions."""
+    """Return why these versions of mediapipe and protobuf cannot find hands, None if they can."""
     if mediapipe is None:
         return "mediapipe is not installed"
     if _numbers(mediapipe) < OLDEST:
@@ -51,15 +51,16 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 MOST_HANDS = 64
+"""mediapipe asks for a limit."""
 OPEN_LANDMARKERS = 6
 """Each pair of thresholds needs a landmarker of its own, of about 30 MB."""
 INSTALL = 'run: pip install "mediapipe==0.10.14", or choose the detector litert.'
 
 
 class Landmarkers:
-    """HandLandmarkers by thresholds; calls from several threads wait for one another.
+    """One HandLandmarker for each pair of thresholds; concurrent calls wait for one another.
 
-    Raises BackendUnavailable where mediapipe is missing or cannot work here.
+    Raises BackendUnavailable if mediapipe is missing or cannot work here.
     """
 
     def __init__(self) -> None:
@@ -75,10 +76,10 @@ class Landmarkers:
         _close_at_exit(self)
 
     def look(self, image: Image, score: float, presence: float) -> list[Hand]:
-        """Hands in an image that pass both thresholds, best palm first, in pixels."""
+        """Return the hands in an image that pass both thresholds, best palm first, in pixels."""
         height, width = image.shape[:2]
         with self._lock, warnings.catch_warnings():
-            # Older versions use parts of protobuf that newer ones call deprecated, at every hand.
+            # Old versions use parts of protobuf that new ones deprecate; they warn at every hand.
             warnings.filterwarnings("ignore", message=r"SymbolDatabase\.GetPrototype")
             result = self._get(score, presence).detect(self._wrap(image))
         found = zip(
@@ -87,8 +88,8 @@ class Landmarkers:
         return [_to_hand(*parts, height, width) for parts in found]
 
     def close(self) -> None:
-        """Ends the landmarkers' threads."""
-        with self._lock, hushed():
+        """End the landmarkers' threads."""
+        with self._lock, without_chatter():
             while self._open:
                 self._open.popitem()[1].close()
 
@@ -97,12 +98,12 @@ class Landmarkers:
         return self._mediapipe.Image(image_format=rgb, data=np.ascontiguousarray(image))
 
     def _get(self, score: float, presence: float) -> Any:
-        """The landmarker for a pair of thresholds; the one unused for longest is closed."""
+        """Return the landmarker for a pair of thresholds; close the least recently used one."""
         key = (score, presence)
         landmarker = self._open.pop(key, None) or self._create(score, presence)
         self._open[key] = landmarker
         if len(self._open) > OPEN_LANDMARKERS:
-            with hushed():
+            with without_chatter():
                 self._open.pop(next(iter(self._open))).close()
         return landmarker
 
@@ -114,14 +115,14 @@ class Landmarkers:
             min_hand_detection_confidence=score,
             min_hand_presence_confidence=presence,
         )
-        with hushed():
+        with without_chatter():
             landmarker = tasks.vision.HandLandmarker.create_from_options(options)
             landmarker.detect(self._wrap(np.zeros((64, 64, 3), np.uint8)))
         return landmarker
 
 
 def _to_hand(landmarks: Any, world: Any, handedness: Any, height: int, width: int) -> Hand:
-    """mediapipe's records -> a hand; its category names the subject's side."""
+    """Convert mediapipe's records; its category names the subject's side."""
     points = np.array([(p.x * width, p.y * height, p.z * width) for p in landmarks])
     side = handedness[0]
     right = side.score if side.category_name == "Right" else 1.0 - side.score
@@ -158,6 +159,9 @@ def _refuse_version() -> None:
 
 
 def _close_at_exit(landmarkers: Landmarkers) -> None:
-    """Close before the interpreter stops thread pools, which mediapipe 1.x needs to close."""
+    """Close before the interpreter stops thread pools, which mediapipe 1.x needs to close.
+
+    `atexit` runs after that; `threading._register_atexit` runs before it.
+    """
     register = getattr(threading, "_register_atexit", atexit.register)
     register(landmarkers.close)

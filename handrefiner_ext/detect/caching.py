@@ -1,4 +1,4 @@
-"""Detectors around another one: passing on what they are asked, and looking only once."""
+"""Detectors that wrap another detector: one to derive from, and one that caches."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from handrefiner_ext.types import Detection, Hand, Image, View
 
 
 @dataclass
-class Forwarding:
-    """Has another detector do everything."""
+class DetectorWrapper:
+    """Passes every call on to `detector`; subclasses override what they change."""
 
     detector: Detector
     name: str
@@ -36,15 +36,18 @@ class Forwarding:
 
 
 @dataclass
-class Glance(Forwarding):
-    """Remembers the last answer of `redetect`, so that agreement and quality share one look."""
+class CachingDetector(DetectorWrapper):
+    """Caches the last result of `redetect`, so that agreement and quality share one detection.
+
+    Pictures and hands are compared by identity: comparing pixels would cost more than it saves.
+    """
 
     last: tuple[Image, tuple[Hand, ...], tuple[Hand | None, ...]] | None = None
 
     def redetect(
         self, image: Image, hands: tuple[Hand, ...], params: RefineParams
     ) -> tuple[Hand | None, ...]:
-        """The hands near their old places; the same picture and hands are not looked at again."""
+        """Find the hands near their old places; the same picture and hands are looked at once."""
         if self.last is not None:
             picture, asked, seen = self.last
             if picture is image and len(asked) == len(hands) and all(map(is_, asked, hands)):

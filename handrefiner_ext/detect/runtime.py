@@ -1,0 +1,118 @@
+"""TFLite networks out of the bundled task file, run by LiteRT without its chatter on stderr."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.types import FloatArray
+
+STDERR = 2
+CHATTER = re.compile(
+    rb"^(INFO: Created TensorFlow Lite|INFO: \[\w+\.cc:\d+\] "
+    rb"|WARNING: (Read-only tensor|Logging before|All log messages before)"
+    rb"|[IW]\d{4} [\d:. ]+\S+\.cc:\d+\] "
+    rb"(GPU sup|GL version|Feedback manager requires|Using NORM_RECT without"
+    rb"|Input tensor memory is not aligned)"
+    rb"|\[.+ logging\.cc:\d+: Set ray log level )"
+)
+"""Lines that TFLite, MediaPipe and Ray write at every start although nothing is wrong."""
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Hold back stderr while the block runs, then pass on every line that is not chatter.
+
+    The libraries write from C++ to the file descriptor and have no switch for it, so that
+    `contextlib.redirect_stderr` would not catch them. Only for constructing and closing networks
+    and for starting Ray. What another thread writes in the meantime is passed on too.
+    """
+    try:
+        terminal = os.dup(STDERR)
+    except OSError:  # no stderr, as under pythonw
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        try:
+            sys.stderr.flush()
+            os.dup2(held.fileno(), STDERR)
+            yield
+        finally:
+            os.dup2(terminal, STDERR)
+            os.close(terminal)
+            held.seek(0)
+            for line in held:
+                if not CHATTER.match(line):
+                    os.write(STDERR, line)
+
+
+TASK_FILE = "hand_landmarker.task"
+PALM_NETWORK = "hand_detector.tflite"
+LANDMARK_NETWORK = "hand_landmarks_detector.tflite"
+
+
+def read_task() -> bytes:
+    """Return the bundled task file, an uncompressed zip of both networks.
+
+    Raises BackendUnavailable if the installation is incomplete.
+    """
+    path = resources.files("handrefiner_ext") / "assets" / TASK_FILE
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BackendUnavailable(
+            f"The hand networks cannot be read ({error}); install handrefiner again."
+        ) from error
+
+
+def read_network(name: str) -> bytes:
+    """Return one TFLite network from the task file."""
+    with zipfile.ZipFile(io.BytesIO(read_task())) as task:
+        return task.read(name)
+
+
+THREADS = 2
+
+
+class TfliteNetwork:
+    """One network; calls from several threads wait for one another."""
+
+    def __init__(self, name: str) -> None:
+        interpreter = _import_interpreter()
+        with without_chatter():
+            self._net = interpreter(model_content=read_network(name), num_threads=THREADS)
+            self._net.allocate_tensors()
+        self._input = self._net.get_input_details()[0]["index"]
+        self._outputs = [detail["index"] for detail in self._net.get_output_details()]
+        self._lock = threading.Lock()
+
+    def run(self, picture: NDArray[np.float32]) -> list[FloatArray]:
+        """Run on a (side, side, 3) picture in 0..1; return the outputs without the batch axis."""
+        with self._lock:
+            self._net.set_tensor(self._input, picture[None])
+            self._net.invoke()
+            return [np.asarray(self._net.get_tensor(i)[0], np.float64) for i in self._outputs]
+
+
+def _import_interpreter() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except (ImportError, OSError) as error:
+        raise BackendUnavailable(
+            f"The litert detector cannot be used ({error}); "
+            'run: pip install "ai-edge-litert>=1.4", or choose the detector mediapipe.'
+        ) from error
+    return Interpreter
