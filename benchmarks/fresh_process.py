@@ -102,14 +102,14 @@ def _report_command(arguments: list[str]) -> dict[str, Any]:
 def _report_stages(name: str, *options: str) -> dict[str, float]:
     from handrefiner_ext.params import RefineParams
     from handrefiner_ext.pictures import load_picture
-    from handrefiner_ext.pipeline import build_stages
     from handrefiner_ext.render.maps import build_maps
-    from handrefiner_ext.types import HandMesh
+    from handrefiner_ext.stages import build_stages
+    from handrefiner_ext.types import HandMesh, ModelHome
 
     params = RefineParams(**dict(option.split("=", 1) for option in options))  # type: ignore[arg-type]
     image = load_picture(Path(name)).image
     peaks = {"picture read": peak_memory_mb()}
-    stages = build_stages(params)
+    stages = build_stages(params, ModelHome())
     peaks["backends built"] = peak_memory_mb()
     hands = stages.detector.detect(image, params).hands
     peaks["detect"] = peak_memory_mb()

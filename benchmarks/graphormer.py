@@ -29,7 +29,8 @@ from speed import Case, make_case
 
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import encode_png
-from handrefiner_ext.pipeline import Stages, build_stages
+from handrefiner_ext.stages import Stages, build_stages
+from handrefiner_ext.types import ModelHome
 
 HERE = Path(__file__).resolve().parent
 SIDE = 1024
@@ -46,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_models(folder)
-        stages = build_stages(RefineParams(mesh="open_hand"))
+        stages = build_stages(RefineParams(mesh="open_hand"), ModelHome())
         cases = make_cases(stages)
         pictures = {key: save_as(case, folder, key) for key, case in cases.items()}
         runs = measure_all(pictures, folder, options)

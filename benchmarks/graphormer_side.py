@@ -76,11 +76,13 @@ def prepare_ours(picture: Path, models: Path) -> Callable[[], None]:
     from handrefiner_ext.mesh.graphormer import backend
     from handrefiner_ext.params import RefineParams
     from handrefiner_ext.pictures import load_picture
-    from handrefiner_ext.pipeline import build_stages, hints
+    from handrefiner_ext.pipeline import hints
+    from handrefiner_ext.stages import build_stages
+    from handrefiner_ext.types import ModelHome
 
     backend.MAX_REPROJECTION_ERROR = float("inf")  # the synthetic hand is not the drawn one
     params = RefineParams(mesh="graphormer", tiles="off")
-    stages = build_stages(params)
+    stages = build_stages(params, ModelHome())
     wanted = int(picture.stem.rpartition("_")[2])
 
     def work() -> None:

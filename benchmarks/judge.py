@@ -46,9 +46,10 @@ from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge.agreement import measure_agreement
 from handrefiner_ext.judge.quality import MALFORMED_BELOW
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import Stages, build_meter, refine
+from handrefiner_ext.pipeline import refine
 from handrefiner_ext.registry import RECONSTRUCTORS, RENDERERS
-from handrefiner_ext.types import Hand, Image
+from handrefiner_ext.stages import Stages, build_meter
+from handrefiner_ext.types import Hand, Image, ModelHome
 
 FOREIGN_HAND = Path(__file__).parent / "data" / "webxr_generic_hand_right.glb"
 PARAMS = RefineParams(tiles="off")
@@ -82,7 +83,7 @@ def read_twins(
 def score(twins: Twins, detector: LitertDetector, scores: Scores) -> None:
     """The thorough quality of every picture of the twins."""
     for kind, picture in all_pictures(twins):
-        (quality,) = build_meter().measure(
+        (quality,) = build_meter(ModelHome()).measure(
             detector, picture, (twins.truth.hand,), PARAMS, thorough=True
         )
         scores.add(kind, quality.score)
@@ -200,14 +201,14 @@ def decide(pair: Pair, detector: LitertDetector, kept: Kept) -> None:
 
 
 def look_thoroughly(twins: Twins, detector: LitertDetector) -> None:
-    build_meter().measure(detector, twins.good, (twins.truth.hand,), PARAMS, thorough=True)
+    build_meter(ModelHome()).measure(detector, twins.good, (twins.truth.hand,), PARAMS, thorough=True)
 
 
 def guard_once(twins: Twins, detector: LitertDetector) -> None:
     """What keep_best costs a hand and candidate: agreement and quick quality of one picture."""
     once = CachingDetector(detector, detector.name)
     measure_agreement(once, twins.good, (twins.truth,), PARAMS)
-    build_meter().measure(once, twins.good, (twins.truth.hand,), PARAMS, thorough=False)
+    build_meter(ModelHome()).measure(once, twins.good, (twins.truth.hand,), PARAMS, thorough=False)
 
 
 def time_each(work: Callable[[Twins, LitertDetector], None], some: Sequence[Twins]) -> float:
@@ -259,7 +260,7 @@ def look_at_pictures(folder: Path, detector: LitertDetector) -> None:
     for path in sorted(folder.glob("*.jpg")):
         image = np.asarray(PillowImage.open(path).convert("RGB"))
         hands = detector.detect(image, RefineParams()).hands
-        qualities = build_meter().measure(detector, image, hands, PARAMS, thorough=True)
+        qualities = build_meter(ModelHome()).measure(detector, image, hands, PARAMS, thorough=True)
         for number, quality in enumerate(qualities, start=1):
             parts = ", ".join(f"{name} {value:.2f}" for name, value in quality.parts.items())
             rows.append((f"{path.name} hand {number}", f"{quality.score:.2f}", parts))

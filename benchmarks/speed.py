@@ -48,10 +48,11 @@ from scenes import Placement, generator, make_scene
 from handrefiner_ext.hands.readings import reconstruct_well
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import encode_png
-from handrefiner_ext.pipeline import Stages, build_stages, hints, refine
+from handrefiner_ext.pipeline import hints, refine
 from handrefiner_ext.registry import DETECTORS
 from handrefiner_ext.render.maps import build_maps
-from handrefiner_ext.types import Hand, HandMesh, Image
+from handrefiner_ext.stages import Stages, build_stages
+from handrefiner_ext.types import Hand, HandMesh, Image, ModelHome
 
 HAND_SHARE = 0.18
 """Hand size in sides of the picture: found with tiles and without."""
@@ -94,7 +95,7 @@ def main() -> None:
     use_utf8()
     options = read_options()
     params = RefineParams(detector=options.detector)
-    stages = build_stages(params)
+    stages = build_stages(params, ModelHome())
     figures: Figures = {"detector": stages.detector.name, "cores": os.cpu_count() or 1}
     print(f"Detector {stages.detector.name}, {figures['cores']} cores{_describe_load()}")
     with tempfile.TemporaryDirectory() as folder:

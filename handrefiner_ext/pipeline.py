@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,114 +11,14 @@ from handrefiner_ext.detect.caching import CachingDetector
 from handrefiner_ext.detect.flow import parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
-from handrefiner_ext.hands.fallbacks import Backends, Spares, choose_spares
-from handrefiner_ext.hands.meshing import Mesher, find_meshes
 from handrefiner_ext.hands.painted import USES_DRAWING, force_hands
-from handrefiner_ext.judge.agreement import NOT_FOUND, measure_agreement
-from handrefiner_ext.judge.quality import HandQuality
+from handrefiner_ext.judge.agreement import NOT_FOUND
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.protocols import (
-    Advising,
-    Detector,
-    Inpainter,
-    Judge,
-    Preparing,
-    QualityMeter,
-    Reconstructor,
-    Renderer,
-)
-from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
 from handrefiner_ext.repaint.policies import carry_out
-from handrefiner_ext.repaint.task import Task, paint_candidates
-from handrefiner_ext.types import (
-    Agreement,
-    ControlMaps,
-    HandMesh,
-    Hints,
-    Image,
-    Mask,
-    ModelHome,
-    RefineResult,
-)
-
-
-@cache
-def build_meter() -> QualityMeter:
-    """What measures quality: it fits the open hand, whatever reconstructs the meshes."""
-    return HandQuality(RECONSTRUCTORS.build("open_hand"))
-
-
-@dataclass(frozen=True)
-class Stages:
-    """The backends that do the work; the caller builds and owns them."""
-
-    detector: Detector
-    reconstructor: Reconstructor
-    renderer: Renderer
-    inpainter: Inpainter
-    judge: Judge = measure_agreement
-    meter: QualityMeter = field(default_factory=build_meter)
-    spares: Spares = field(default_factory=Spares)
-    mesher: Mesher = find_meshes
-
-    @property
-    def backends(self) -> Backends:
-        """Who reads and fits a hand."""
-        return Backends(self.detector, self.reconstructor, self.spares)
-
-
-@dataclass
-class LazyInpainter:
-    """Builds the inpainting backend `name` when it first paints: hints need none."""
-
-    name: str
-    home: ModelHome | None = None
-
-    @cached_property
-    def backend(self) -> Inpainter:
-        backend: Inpainter = INPAINTERS.build(self.name, home=self.home)
-        return backend
-
-    def prepare(self, params: RefineParams) -> None:
-        """Load what the backend needs, so that what is missing or wrong is said at once."""
-        if isinstance(self.backend, Preparing):
-            self.backend.prepare(params)
-
-    def advise(self, params: RefineParams) -> tuple[str, ...]:
-        """What the backend has to say about `params`."""
-        return self.backend.advise(params) if isinstance(self.backend, Advising) else ()
-
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
-        return self.backend.paint(image, meshes, maps, params)
-
-    def paint_candidates(
-        self,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        count: int,
-    ) -> tuple[Image, ...]:
-        return paint_candidates(self.backend, image, meshes, maps, params, count)
-
-
-def build_stages(params: RefineParams, home: ModelHome | None = None) -> Stages:
-    """The backends that `params` names; BackendUnavailable where what one needs is missing.
-
-    home: where they find their files and compute; None = the standard places, the best device.
-    """
-    detector = DETECTORS.build(params.detector)
-    reconstructor = RECONSTRUCTORS.build(params.mesh, home=home)
-    return Stages(
-        detector=detector,
-        reconstructor=reconstructor,
-        renderer=RENDERERS.build(params.renderer),
-        inpainter=LazyInpainter(params.backend, home),
-        spares=choose_spares(detector, reconstructor, params),
-    )
+from handrefiner_ext.repaint.task import Task
+from handrefiner_ext.stages import Stages
+from handrefiner_ext.types import Agreement, HandMesh, Hints, Image, Mask, RefineResult
 
 
 def check_values(params: RefineParams) -> None:

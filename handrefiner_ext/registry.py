@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import signature
@@ -44,7 +45,7 @@ class Registry:
         backend needs is missing.
         """
         if name == AUTO:
-            return self._build_first_available(options)
+            return self.find_first(lambda listed: self.build(listed, **options))
         if name not in self.where:
             raise UnknownBackend(
                 f"{self.kind} {name!r} does not exist; choose one of {', '.join(self.choices())}."
@@ -65,11 +66,16 @@ class Registry:
                 f"cannot be imported ({error}); update or uninstall that package."
             ) from error
 
-    def _build_first_available(self, options: dict[str, Any]) -> Any:
+    def takes(self, name: str, option: str) -> bool:
+        """Whether the backend `name` is built differently for other values of an option."""
+        return option in signature(self._find(name)).parameters
+
+    def find_first(self, build: Callable[[str], Any]) -> Any:
+        """Return what `build` makes of the first name that is available, in the order of `auto`."""
         reasons = []
         for name in self.where:
             try:
-                return self.build(name, **options)
+                return build(name)
             except BackendUnavailable as error:
                 reasons.append(str(error))
         raise BackendUnavailable(f"No {self.kind} can be used here. " + " ".join(reasons))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from handrefiner_ext.pictures import (
     write_atomically,
 )
 from handrefiner_ext.pictures.overlay import draw_overlay
-from handrefiner_ext.pipeline import Stages
+from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Hints, Image, Mask, ModelHome, RefineResult
 
 NAMES = tuple(dict.fromkeys(f.name for surface in (CLI, WEBUI) for f in fields_of(surface)))
@@ -99,17 +98,7 @@ def _prepare(parameters: dict[str, Any]) -> tuple[RefineParams, Stages]:
         keep_on_device=True,
         dtype=home["dtype"],
     )
-    backends = (params.detector, params.mesh, params.renderer, params.backend)
-    return params, _build_stages(backends, place)
-
-
-@lru_cache(maxsize=1)
-def _build_stages(backends: tuple[str, str, str, str], home: ModelHome) -> Stages:
-    """The last ones are kept: networks are slow to load."""
-    names: dict[str, Any] = dict(
-        zip(("detector", "mesh", "renderer", "backend"), backends, strict=True)
-    )
-    return pipeline.build_stages(RefineParams(**names), home)
+    return params, build_stages(params, place)
 
 
 def _open(image: Any) -> tuple[Image, Picture | None]:

@@ -7,7 +7,8 @@ from hand_scenes import BOTH, make_stages, picture_with
 from hypothesis import settings
 from PIL import Image
 
-from handrefiner_ext import pipeline
+from handrefiner_ext import stages
+from handrefiner_ext.files import parallel
 
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("handrefiner", deadline=None)
@@ -18,8 +19,19 @@ settings.load_profile("handrefiner")
 def tiny_stages(monkeypatch):
     """Tiny stages instead of networks; a test may replace one of them."""
     held = {}
-    monkeypatch.setattr(pipeline, "build_stages", lambda params, home=None: make_stages(**held))
+
+    def build(params, home):
+        return make_stages(**held)
+
+    monkeypatch.setattr(stages, "build_stages", build)
+    monkeypatch.setattr(parallel, "build_stages", build)
     return held
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch):
+    """Backends that one test has built are not those of the next."""
+    monkeypatch.setattr(stages.CACHE, "_kept", {})
 
 
 @pytest.fixture

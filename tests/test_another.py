@@ -10,15 +10,16 @@ from detect_pictures import drawn
 
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.errors import BackendUnavailable
-from handrefiner_ext.hands.fallbacks import Backends, Spares, choose_spares
+from handrefiner_ext.hands.fallbacks import Backends, Spares
 from handrefiner_ext.hands.others import DIFFERENT, distance, find_others, mirror_depth
 from handrefiner_ext.hands.readings import reconstruct_well, take_for_other_side
 from handrefiner_ext.host.reports import describe
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import Stages, hints, refine
-from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
+from handrefiner_ext.pipeline import hints, refine
+from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, Registry
 from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.stages import Stages, choose_spares
 from handrefiner_ext.types import HandMesh, Refusal
 
 PARAMS = RefineParams(tiles="off", mask_blur=0)
@@ -111,7 +112,7 @@ def test_the_mirrored_reading_looks_the_same_and_is_as_far_in_front_as_it_was_be
 
 def test_another_reconstructor_steps_in_and_is_named(image, stages):
     chosen = Refuser()
-    spares = choose_spares(stages.detector, chosen, PARAMS)
+    spares = choose_spares(stages.detector, chosen, PARAMS, Registry.build)
     asked = replace(stages, reconstructor=chosen, spares=spares)
     seen = hints(image, PARAMS, asked)
     assert [mesh.backend for mesh in seen.meshes] == ["open_hand"]
@@ -124,10 +125,12 @@ def test_another_reconstructor_steps_in_and_is_named(image, stages):
 
 
 def test_spares_are_other_detectors_under_auto_only_and_built_where_they_can_be(stages):
-    spares = choose_spares(stages.detector, stages.reconstructor, PARAMS)
+    spares = choose_spares(stages.detector, stages.reconstructor, PARAMS, Registry.build)
     assert spares.detector_names == ("mediapipe",)
     assert spares.reconstructors == ()
-    named = choose_spares(stages.detector, stages.reconstructor, replace(PARAMS, detector="litert"))
+    named = choose_spares(
+        stages.detector, stages.reconstructor, replace(PARAMS, detector="litert"), Registry.build
+    )
     assert named.detectors == ()
 
     def refuse(registry, name):

@@ -327,7 +327,7 @@ def test_a_missing_package_is_told_in_a_sentence(picture, monkeypatch):
         raise BackendUnavailable("No detector can be used here. Install ai-edge-litert.")
 
     monkeypatch.setattr(Registry, "build", build)
-    answer = ask(make_client(), "/hints", image=to_text(picture))
+    answer = ask(make_client(), "/hints", image=to_text(picture), detector="litert")
     assert answer.status_code == 503
     assert answer.json()["detail"] == "No detector can be used here. Install ai-edge-litert."
 

@@ -18,8 +18,9 @@ from PIL import Image  # noqa: E402
 from tiny_diffusion import TINY, TinyModels  # noqa: E402
 from tiny_sdxl import TINY_XL  # noqa: E402
 
-from handrefiner_ext import pipeline  # noqa: E402
+from handrefiner_ext import pipeline, stages  # noqa: E402
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE  # noqa: E402
+from handrefiner_ext.files import parallel  # noqa: E402
 from handrefiner_ext.inpaint.diffusion import loading  # noqa: E402
 from handrefiner_ext.inpaint.draft import DraftInpainter  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
@@ -56,7 +57,8 @@ def tiny_world(monkeypatch):
         kept["inpainter"] = kept.get("inpainter") or regionwise.build_diffusers(home)
         return make_stages(inpainter=kept["inpainter"])
 
-    monkeypatch.setattr(pipeline, "build_stages", build)
+    monkeypatch.setattr(stages, "build_stages", build)
+    monkeypatch.setattr(parallel, "build_stages", build)
     return kept
 
 
@@ -194,9 +196,9 @@ def scene(home, tiny_world, **values):
     """(params, image, hints, inpainter) of one picture."""
     given = {"steps": 10, "region_size": 64, "padding_bbox": 0, "backend": "diffusers"}
     params = RefineParams(**{**given, "checkpoint": "inpaint_depth_control.ckpt", **values})
-    stages = pipeline.build_stages(params, regionwise.ModelHome(home, "cpu"))
+    built = stages.build_stages(params, regionwise.ModelHome(home, "cpu"))
     image = picture_with(BOTH, height=64, width=128)
-    return params, image, pipeline.hints(image, params, stages), tiny_world["inpainter"]
+    return params, image, pipeline.hints(image, params, built), tiny_world["inpainter"]
 
 
 class Green(DraftInpainter):

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import build_stages, refine
+from handrefiner_ext.pipeline import refine
+from handrefiner_ext.stages import build_stages
+from handrefiner_ext.types import ModelHome
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "badly_drawn_hand.png"
 
@@ -19,7 +21,7 @@ def example():
     pytest.importorskip("ai_edge_litert", reason="needs the litert detector's package")
     picture = np.asarray(Image.open(EXAMPLE).convert("RGB"))
     params = RefineParams(detector="litert")
-    return picture, refine(picture, params, build_stages(params))
+    return picture, refine(picture, params, build_stages(params, ModelHome()))
 
 
 def test_the_example_is_small_enough_to_ship():

@@ -21,9 +21,9 @@ from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.mesh.open_hand.backend import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures.overlay import draw_overlay
-from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.render.raster import RasterRenderer
-from handrefiner_ext.types import Box, Detection, Hand, WeakPerspective
+from handrefiner_ext.stages import Stages, build_stages
+from handrefiner_ext.types import Box, Detection, Hand, ModelHome, WeakPerspective
 
 MASKS = st.sampled_from(["box", "silhouette", "union"])
 LENGTHS = st.sampled_from([1, 2, 3, 17, 64, 200])
@@ -132,7 +132,7 @@ def test_any_landmarks_in_any_picture(size, kind, hands, mask, padding, blur):
 
 @pytest.fixture(scope="module")
 def real_stages():
-    return pipeline.build_stages(RefineParams(detector="litert"))
+    return build_stages(RefineParams(detector="litert"), ModelHome())
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])

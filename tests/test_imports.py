@@ -29,6 +29,7 @@ LEVELS = [
     STAGES,
     ("hands",),
     ("repaint",),
+    ("stages",),
     ("pipeline",),
     ("api",),
     ("files", "simple"),

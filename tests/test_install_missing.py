@@ -51,8 +51,9 @@ def test_without_any_detector_one_sentence_names_both_and_what_to_run():
         DETECTORS,
         "from handrefiner_ext.errors import BackendUnavailable\n"
         "from handrefiner_ext.params import RefineParams\n"
-        "from handrefiner_ext.pipeline import build_stages\n"
-        "try: build_stages(RefineParams())\n"
+        "from handrefiner_ext.stages import build_stages\n"
+        "from handrefiner_ext.types import ModelHome\n"
+        "try: build_stages(RefineParams(), ModelHome())\n"
         "except BackendUnavailable as error: print(json.dumps(str(error)))",
     )
     assert "litert" in said

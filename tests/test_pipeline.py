@@ -23,9 +23,9 @@ from handrefiner_ext import pipeline
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.judge.agreement import compare, measure_agreement
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import LazyInpainter
 from handrefiner_ext.registry import INPAINTERS
-from handrefiner_ext.types import Agreement
+from handrefiner_ext.stages import LazyInpainter
+from handrefiner_ext.types import Agreement, ModelHome
 
 PARAMS = RefineParams(padding_bbox=2)
 
@@ -82,7 +82,7 @@ def test_a_backend_that_changes_nothing_leaves_the_picture_object_itself():
 
 def test_hints_ask_for_no_inpainter(monkeypatch):
     monkeypatch.setitem(INPAINTERS.where, "draft", "no.such.module:Nothing")
-    stages = make_stages(inpainter=LazyInpainter("draft"))
+    stages = make_stages(inpainter=LazyInpainter("draft", ModelHome()))
     assert len(pipeline.hints(picture_with(BOTH), PARAMS, stages).meshes) == 2
     with pytest.raises(ModuleNotFoundError):
         pipeline.refine(picture_with(BOTH), PARAMS, stages)

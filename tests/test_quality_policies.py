@@ -9,9 +9,10 @@ import pytest
 from hand_scenes import BOTH, BrightDetector, FloodPainter, make_stages, picture_with
 
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import LazyInpainter, refine
+from handrefiner_ext.pipeline import refine
 from handrefiner_ext.protocols import CandidatePainter
-from handrefiner_ext.types import Agreement, Quality
+from handrefiner_ext.stages import LazyInpainter
+from handrefiner_ext.types import Agreement, ModelHome, Quality
 
 APART = {"height": 100, "width": 400}
 PARAMS = RefineParams(padding_bbox=0, keep_best=False)
@@ -188,7 +189,7 @@ def test_a_backend_that_can_paints_all_candidates_at_once():
 def test_the_backend_that_is_built_late_is_asked_for_candidates_the_same_way(monkeypatch):
     painter = ManyAtOnce()
     monkeypatch.setattr(LazyInpainter, "backend", painter)
-    run(replace(PARAMS, candidates=3), inpainter=LazyInpainter("diffusers"))
+    run(replace(PARAMS, candidates=3), inpainter=LazyInpainter("diffusers", ModelHome()))
     assert painter.counts == [3]
 
 

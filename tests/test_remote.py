@@ -29,6 +29,8 @@ from fastapi import FastAPI
 
 from handrefiner_ext.api.routes import add_routes
 from handrefiner_ext.api.worker import Services
+from handrefiner_ext.stages import build_stages
+from handrefiner_ext.types import ModelHome
 
 STAGES = make_stages()
 
@@ -144,7 +146,7 @@ def test_several_outputs_and_the_log_are_those_of_painting_here(tmp_path, capsys
 
     def note_seed(image, params, mask):
         seeds.append(params.seed)
-        return pipeline.refine(image, params, pipeline.build_stages(params), mask)
+        return pipeline.refine(image, params, build_stages(params, ModelHome()), mask)
 
     app = FastAPI()
     add_routes(app, Services(refine=note_seed))

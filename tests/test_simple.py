@@ -12,18 +12,19 @@ from hand_scenes import BOTH, hold_tiny_backends, picture_with
 from PIL import Image
 
 import handrefiner_ext
-from handrefiner_ext import pipeline, simple
+from handrefiner_ext import pipeline
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.registry import Registry
+from handrefiner_ext.stages import build_stages
+from handrefiner_ext.types import ModelHome
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "badly_drawn_hand.png"
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    simple._build_stages.cache_clear()
-    yield hold_tiny_backends(monkeypatch)
-    simple._build_stages.cache_clear()
+    return hold_tiny_backends(monkeypatch)
 
 
 def test_the_package_itself_costs_nothing():
@@ -39,7 +40,7 @@ def test_the_package_itself_costs_nothing():
 def test_the_calls_give_what_the_pipeline_gives():
     image = np.asarray(Image.open(EXAMPLE).convert("RGB"))
     params = RefineParams(mask="silhouette", padding_bbox=20)
-    expected = pipeline.refine(image, params, pipeline.build_stages(params))
+    expected = pipeline.refine(image, params, build_stages(params, ModelHome()))
     given = {"mask": "silhouette", "padding_bbox": 20}
     seen = handrefiner_ext.hints(EXAMPLE, **given)
     assert np.array_equal(seen.maps.control, expected.hints.maps.control)
@@ -76,15 +77,21 @@ def test_a_drawn_mask_is_used(tiny):
     assert not changed.all()
 
 
-def test_stages_are_kept_between_calls(tiny, monkeypatch):
+def test_backends_are_kept_between_calls(tiny, monkeypatch):
     built = []
-    build = pipeline.build_stages
-    monkeypatch.setattr(pipeline, "build_stages", lambda *a: built.append(a) or build(*a))
+    build = Registry.build
+
+    def count(registry, name, **options):
+        built.append((name, options["home"].device))
+        return build(registry, name, **options)
+
+    monkeypatch.setattr(Registry, "build", count)
     for _ in range(2):
         handrefiner_ext.refine(picture_with(BOTH), strength=0.6)
-    assert len(built) == 1
+    names = ["litert", "graphormer", "raster", "open_hand", "mediapipe"]
+    assert built == [(name, None) for name in names]
     handrefiner_ext.refine(picture_with(BOTH), device="cpu")
-    assert len(built) == 2
+    assert built[5:] == [("graphormer", "cpu")], "only what depends on the device is built again"
 
 
 def test_what_is_wrong_is_a_sentence():

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import build_stages, refine
+from handrefiner_ext.pipeline import refine
+from handrefiner_ext.stages import build_stages
+from handrefiner_ext.types import ModelHome
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "examples" / "badly_drawn_hand.png"
@@ -30,7 +32,7 @@ def shrink(panel: np.ndarray) -> np.ndarray:
 def main() -> None:
     picture = np.asarray(Image.open(SOURCE).convert("RGB"))
     params = RefineParams()
-    result = refine(picture, params, build_stages(params))
+    result = refine(picture, params, build_stages(params, ModelHome()))
     if result.image is picture:
         raise SystemExit(f"Nothing was repainted in {SOURCE}; was it drawn well?")
     control = np.repeat(result.hints.maps.control[..., None], 3, axis=2)

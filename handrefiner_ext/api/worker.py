@@ -10,11 +10,9 @@ from typing import Any
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import Problem, Request
-from handrefiner_ext.errors import BackendUnavailable, WeightsError
-from handrefiner_ext.hands.fallbacks import choose_spares
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import LazyInpainter, Stages
-from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS, Registry
+from handrefiner_ext.registry import INPAINTERS
+from handrefiner_ext.stages import Stages, build_stages, list_obstacles
 from handrefiner_ext.types import Hints, Image, Mask, ModelHome, RefineResult
 
 Refine = Callable[[Image, RefineParams, Mask | None], RefineResult]
@@ -64,12 +62,11 @@ NO_PAINTER = (
 
 
 class Worker:
-    """Builds every backend once: some of them are never freed before the process ends."""
+    """Finds and repaints hands for the routes."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = Lock()
-        self._built: dict[tuple[str, str, ModelHome], Any] = {}
 
     def hints(self, request: Request) -> Hints:
         with self._lock:
@@ -90,35 +87,9 @@ class Worker:
             return self._services.refine(image, params, mask)
 
     def list_backends(self) -> dict[str, dict[str, str | None]]:
-        """Stage -> name -> why it cannot be used, or None where it can."""
-        registries = (DETECTORS, RECONSTRUCTORS, RENDERERS, INPAINTERS)
+        """Return stage -> name -> why the backend cannot be used, or None where it can."""
         with self._lock:
-            return {
-                registry.kind: {name: self._obstacle(registry, name) for name in registry.names()}
-                for registry in registries
-            }
+            return list_obstacles(self._services.home())
 
     def _stages(self, params: RefineParams) -> Stages:
-        detector = self._build(DETECTORS, params.detector)
-        reconstructor = self._build(RECONSTRUCTORS, params.mesh)
-        return Stages(
-            detector=detector,
-            reconstructor=reconstructor,
-            renderer=self._build(RENDERERS, params.renderer),
-            inpainter=LazyInpainter(params.backend),
-            spares=choose_spares(detector, reconstructor, params, self._build),
-        )
-
-    def _build(self, registry: Registry, name: str) -> Any:
-        home = self._services.home()
-        key = (registry.kind, name, home)
-        if key not in self._built:
-            self._built[key] = registry.build(name, home=home)
-        return self._built[key]
-
-    def _obstacle(self, registry: Registry, name: str) -> str | None:
-        try:
-            self._build(registry, name)
-        except (BackendUnavailable, WeightsError) as error:
-            return str(error)
-        return None
+        return build_stages(params, self._services.home())

@@ -210,7 +210,7 @@ def _run_hints(options: argparse.Namespace) -> int:
     )
     from handrefiner_ext.files.naming import plan
     from handrefiner_ext.files.run import HintFolders, Request, write_hints
-    from handrefiner_ext.pipeline import build_stages
+    from handrefiner_ext.stages import build_stages
 
     sources = expand(options.images, (options.out_dir, options.mesh_dir))
     folders = HintFolders(open_folder(options.out_dir), open_optional_folder(options.mesh_dir))

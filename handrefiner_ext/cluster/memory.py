@@ -15,8 +15,8 @@ from handrefiner_ext.hands.choosing import choose_hands
 from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.hands.meshing import Meshes, find_meshes
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.protocols import BatchReconstructor
+from handrefiner_ext.stages import Stages
 from handrefiner_ext.types import Detection, Hand, HandMesh, Image, Refusal
 
 

@@ -29,7 +29,7 @@ from handrefiner_ext.files.naming import Job, plain_name
 from handrefiner_ext.files.run import Report, Request, refine_picture, work_through
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import load_picture
-from handrefiner_ext.pipeline import Stages, build_stages
+from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Image, ModelHome
 
 MOST_TRIES = 3
@@ -48,7 +48,7 @@ class Order:
     evaluates: bool = False
 
     def build_stages(self) -> Stages:
-        return build_stages(self.params, self.home)
+        return build_stages(self.params, self.home or ModelHome())
 
 
 class Seer:

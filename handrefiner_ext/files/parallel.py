@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
 
-from handrefiner_ext import pipeline
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.outputs import RefineFolders
 from handrefiner_ext.files.run import Report, Request, refine_picture, work_on
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Preparing
+from handrefiner_ext.stages import build_stages
 from handrefiner_ext.types import ModelHome
 
 Work = Callable[[Job], Report]
@@ -41,23 +40,19 @@ class NotReady(Exception):
 
 def prepare(order: Order) -> Request:
     """The stages, with all that they need loaded; what is wrong with that is raised at once."""
-    stages = pipeline.build_stages(order.params, order.home)
+    stages = build_stages(order.params, order.home)
     if isinstance(stages.inpainter, Preparing):
         stages.inpainter.prepare(order.params)
     return Request(order.params, stages, order.drawn_mask, order.evaluates)
 
 
-@lru_cache(maxsize=1)
-def _prepare_once(order: Order) -> Request:
-    try:
-        return prepare(order)
-    except HandRefinerError as error:
-        raise NotReady(error) from error
-
-
 def refine_by_order(job: Job, order: Order, folders: RefineFolders) -> Report:
     """`refine_picture` in a process of its own."""
-    return refine_picture(job, _prepare_once(order), folders)
+    try:
+        request = prepare(order)
+    except HandRefinerError as error:
+        raise NotReady(error) from error
+    return refine_picture(job, request, folders)
 
 
 def work_in_parallel(jobs: Sequence[Job], work: Work, workers: int) -> Iterator[Report]:

@@ -29,8 +29,8 @@ from handrefiner_ext.files.outputs import (
 from handrefiner_ext.files.remote import RemoteResult, Server
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
-from handrefiner_ext.pipeline import Stages
 from handrefiner_ext.report import describe_decision, describe_hands, number_meshes
+from handrefiner_ext.stages import Stages
 from handrefiner_ext.types import Hints, Image, Mask, RefineResult
 
 FINISHED = "finished by an earlier run"

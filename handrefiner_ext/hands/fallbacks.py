@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from handrefiner_ext.errors import BackendUnavailable
-from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Detector, Reconstructor
-from handrefiner_ext.registry import AUTO, DETECTORS, RECONSTRUCTORS, Registry
+from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, Registry
 
 EMBEDDED = "open_hand"
 """The reconstructor that is there everywhere."""
@@ -49,18 +48,3 @@ class Backends:
     detector: Detector
     reconstructor: Reconstructor
     spares: Spares = field(default_factory=Spares)
-
-
-def choose_spares(
-    detector: Detector,
-    reconstructor: Reconstructor,
-    params: RefineParams,
-    build: Callable[[Registry, str], Any] = Registry.build,
-) -> Spares:
-    """The other detectors, where the user left the choice to us, and the embedded mesh."""
-    others = [name for name in DETECTORS.names() if name != detector.name]
-    return Spares(
-        tuple(others) if params.detector == AUTO else (),
-        (EMBEDDED,) if reconstructor.name != EMBEDDED else (),
-        build,
-    )

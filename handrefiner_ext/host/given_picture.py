@@ -11,11 +11,12 @@ from modules import processing, scripts, shared
 
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError
 from handrefiner_ext.host import checkpoint
-from handrefiner_ext.host.backends import renderer_of, stages_with
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
+from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
 from handrefiner_ext.protocols import CandidatePainter
+from handrefiner_ext.stages import build_renderer, build_stages
 from handrefiner_ext.types import ControlMaps, Decision, HandMesh, Image, Mask, RefineResult
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,9 @@ def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) 
     try:
         with closing(_make_run(params)) as p:
             try:
-                painter = CarefulPainter(WebuiInpainter(p, renderer_of(params)))
-                result = refine(image, params, stages_with(painter, params), drawn_mask)
+                home = read_model_home()
+                painter = CarefulPainter(WebuiInpainter(p, build_renderer(params, home)))
+                result = refine(image, params, build_stages(params, home, painter), drawn_mask)
             finally:
                 checkpoint.restore(p)
     finally:

@@ -16,10 +16,12 @@ from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host.arguments import Arguments, read_arguments
 from handrefiner_ext.host.drawn import read_drawn_mask
 from handrefiner_ext.host.layout import FIELDS
+from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.params import coerce
 from handrefiner_ext.pictures.overlay import draw_overlay
-from handrefiner_ext.pipeline import build_stages, hints
+from handrefiner_ext.pipeline import hints
 from handrefiner_ext.report import number_meshes
+from handrefiner_ext.stages import build_stages
 from handrefiner_ext.types import HandMesh, Hints, Image
 
 log = logging.getLogger(__name__)
@@ -118,7 +120,7 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
     params, size = arguments.params, (picture.shape[0], picture.shape[1])
     drawn = read_drawn_mask(arguments.drawn_mask, size)
     used = drawn if params.mask in USES_DRAWING else None
-    seen = hints(picture, params, build_stages(params), used)
+    seen = hints(picture, params, build_stages(params, read_model_home()), used)
     mask = np.where(seen.maps.mask, 255, 0).astype(np.uint8)
     pictures = [
         (draw_overlay(picture, seen), "hands"),

@@ -13,18 +13,18 @@ from PIL import Image as PillowImage
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import checkpoint, controlnet, extras
 from handrefiner_ext.host.arguments import Arguments, read_arguments
-from handrefiner_ext.host.backends import renderer_of, stages_with
 from handrefiner_ext.host.drawn import read_drawn_mask
 from handrefiner_ext.host.given_picture import refine_picture
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.host.nested import INNER
 from handrefiner_ext.host.reports import PictureReport, describe, fail
-from handrefiner_ext.host.settings import read_settings
+from handrefiner_ext.host.settings import read_model_home, read_settings
 from handrefiner_ext.host.skip import pass_through, restore_sampling, user_mask
 from handrefiner_ext.host.xyz import CARRIER
 from handrefiner_ext.infotext import MARK, key_of, to_infotext, written_fields
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
+from handrefiner_ext.stages import build_renderer, build_stages
 from handrefiner_ext.types import Mask
 
 logger = logging.getLogger(__name__)
@@ -131,9 +131,10 @@ class HandRefinerScript:
             return fail("The hands were refined before this picture was upscaled.")
         before = np.asarray(pp.image.convert("RGB"))
         size = before.shape[0], before.shape[1]
-        painter = WebuiInpainter(p, renderer_of(params), user_mask(p, size))
+        home = read_model_home()
+        painter = WebuiInpainter(p, build_renderer(params, home), user_mask(p, size))
         try:
-            stages = stages_with(painter, params)
+            stages = build_stages(params, home, painter)
             result = refine(before, params, stages, _drawn(arguments, size))
         finally:
             if painter.model is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 import torch
@@ -48,20 +49,24 @@ class NetworkRunner:
         self.dtype = torch.float16 if device.type in HALF else torch.float32
         self.stay = stay
         self.copies: dict[str, Tensor] | None = None
+        # The panel's preview may ask while a generation runs; one would give back the copies that
+        # the other computes with.
+        self.lock = Lock()
 
     def run(self, batches: Sequence[NDArray[np.float32]]) -> list[HandEstimate]:
         """The estimate of every batch (n, 3, 224, 224), on the CPU in fp32.
 
         Where the graphics card has no room, the CPU computes instead.
         """
-        try:
-            return self._run_on(self.device, batches)
-        except torch.cuda.OutOfMemoryError:
-            logger.warning("The graphics card has no room for MeshGraphormer; the CPU computes it.")
-            return self._run_on(torch.device("cpu"), batches)
-        finally:
-            if not self.stay:
-                self.copies = None
+        with self.lock:
+            try:
+                return self._run_on(self.device, batches)
+            except torch.cuda.OutOfMemoryError:
+                logger.warning("The graphics card has no room for MeshGraphormer; the CPU is used.")
+                return self._run_on(torch.device("cpu"), batches)
+            finally:
+                if not self.stay:
+                    self.copies = None
 
     def _run_on(
         self, device: torch.device, batches: Sequence[NDArray[np.float32]]

@@ -1,0 +1,206 @@
+"""The backends of a run: the one place that builds them, and the cache that keeps them.
+
+Command line, Python interface, API, panel and cluster all come here, so that each of them uses the
+models folder and the device that it was told, and no network is loaded twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from threading import RLock
+from typing import Any
+
+from handrefiner_ext.errors import BackendUnavailable, WeightsError
+from handrefiner_ext.hands.fallbacks import EMBEDDED, Backends, Spares
+from handrefiner_ext.hands.meshing import Mesher, find_meshes
+from handrefiner_ext.judge.agreement import measure_agreement
+from handrefiner_ext.judge.quality import HandQuality
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import (
+    Advising,
+    Detector,
+    Inpainter,
+    Judge,
+    Preparing,
+    QualityMeter,
+    Reconstructor,
+    Renderer,
+)
+from handrefiner_ext.registry import (
+    AUTO,
+    DETECTORS,
+    INPAINTERS,
+    RECONSTRUCTORS,
+    RENDERERS,
+    Registry,
+)
+from handrefiner_ext.repaint.task import paint_candidates
+from handrefiner_ext.types import ControlMaps, HandMesh, Image, ModelHome
+
+Build = Callable[[Registry, str], Any]
+"""Registry and name -> backend."""
+
+
+class BackendCache:
+    """Builds each backend once and keeps it.
+
+    Of each name one backend is kept. Where it depends on the home (its files or its device) and
+    another home is asked for, the old one is dropped before the new one is built, so that two
+    copies of a network are never in memory. May be used from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._kept: dict[tuple[str, str], tuple[ModelHome, Any]] = {}
+
+    def build(self, registry: Registry, name: str, home: ModelHome) -> Any:
+        """Return the backend `name` of `registry`; BackendUnavailable if it cannot be used here.
+
+        For `auto`, return the first one that can be used.
+        """
+        with self._lock:
+            if name == AUTO:
+                return registry.find_first(lambda listed: self.build(registry, listed, home))
+            key = (registry.kind, name)
+            if key in self._kept:
+                built_for, backend = self._kept[key]
+                if built_for == home or not registry.takes(name, "home"):
+                    return backend
+                del self._kept[key]
+            backend = registry.build(name, home=home)
+            self._kept[key] = (home, backend)
+            return backend
+
+    def clear(self) -> None:
+        """Drop every backend."""
+        with self._lock:
+            self._kept.clear()
+
+
+CACHE = BackendCache()
+"""One for the process: some backends are never freed before it ends."""
+
+
+def build_meter(home: ModelHome) -> QualityMeter:
+    """Return what measures quality; it always fits the open hand, whatever makes the meshes."""
+    return HandQuality(CACHE.build(RECONSTRUCTORS, EMBEDDED, home))
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The backends that do the work; the caller owns the record, the cache the backends."""
+
+    detector: Detector
+    reconstructor: Reconstructor
+    renderer: Renderer
+    inpainter: Inpainter
+    judge: Judge = measure_agreement
+    meter: QualityMeter = field(default_factory=partial(build_meter, ModelHome()))
+    spares: Spares = field(default_factory=Spares)
+    mesher: Mesher = find_meshes
+
+    @property
+    def backends(self) -> Backends:
+        """Return what reads and fits a hand."""
+        return Backends(self.detector, self.reconstructor, self.spares)
+
+
+@dataclass
+class LazyInpainter:
+    """An inpainting backend that is built when it first paints, because hints need none."""
+
+    name: str
+    home: ModelHome
+
+    @cached_property
+    def backend(self) -> Inpainter:
+        backend: Inpainter = CACHE.build(INPAINTERS, self.name, self.home)
+        return backend
+
+    def prepare(self, params: RefineParams) -> None:
+        """Load what the backend needs, so that anything missing is reported at once."""
+        if isinstance(self.backend, Preparing):
+            self.backend.prepare(params)
+
+    def advise(self, params: RefineParams) -> tuple[str, ...]:
+        """Return the backend's advice on `params`."""
+        return self.backend.advise(params) if isinstance(self.backend, Advising) else ()
+
+    def paint(
+        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
+    ) -> Image:
+        return self.backend.paint(image, meshes, maps, params)
+
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> tuple[Image, ...]:
+        return paint_candidates(self.backend, image, meshes, maps, params, count)
+
+
+def build_stages(
+    params: RefineParams, home: ModelHome, inpainter: Inpainter | None = None
+) -> Stages:
+    """Return the backends that `params` names; BackendUnavailable if one cannot be used here.
+
+    Arguments:
+        home: where the backends find their files and compute; `ModelHome()` for the standard
+            folders and the best device. It is required because a backend built without the
+            caller's home silently ignores the user's models folder and device.
+        inpainter: one that belongs to this picture, instead of the one that `params.backend` names.
+    """
+
+    def build(registry: Registry, name: str) -> Any:
+        return CACHE.build(registry, name, home)
+
+    detector = build(DETECTORS, params.detector)
+    reconstructor = build(RECONSTRUCTORS, params.mesh)
+    return Stages(
+        detector=detector,
+        reconstructor=reconstructor,
+        renderer=build(RENDERERS, params.renderer),
+        inpainter=LazyInpainter(params.backend, home) if inpainter is None else inpainter,
+        meter=build_meter(home),
+        spares=choose_spares(detector, reconstructor, params, build),
+    )
+
+
+def build_renderer(params: RefineParams, home: ModelHome) -> Renderer:
+    """Return the renderer that `params` names."""
+    renderer: Renderer = CACHE.build(RENDERERS, params.renderer, home)
+    return renderer
+
+
+def choose_spares(
+    detector: Detector, reconstructor: Reconstructor, params: RefineParams, build: Build
+) -> Spares:
+    """Return the other detectors where `detector` is `auto`, and the embedded reconstructor."""
+    others = [name for name in DETECTORS.names() if name != detector.name]
+    return Spares(
+        tuple(others) if params.detector == AUTO else (),
+        (EMBEDDED,) if reconstructor.name != EMBEDDED else (),
+        build,
+    )
+
+
+def list_obstacles(home: ModelHome) -> dict[str, dict[str, str | None]]:
+    """Return stage -> backend -> why it cannot be used here, or None where it can."""
+    registries = (DETECTORS, RECONSTRUCTORS, RENDERERS, INPAINTERS)
+    return {
+        registry.kind: {name: _find_obstacle(registry, name, home) for name in registry.names()}
+        for registry in registries
+    }
+
+
+def _find_obstacle(registry: Registry, name: str, home: ModelHome) -> str | None:
+    try:
+        CACHE.build(registry, name, home)
+    except (BackendUnavailable, WeightsError) as error:
+        return str(error)
+    return None
