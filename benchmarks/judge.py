@@ -201,7 +201,9 @@ def decide(pair: Pair, detector: LitertDetector, kept: Kept) -> None:
 
 
 def look_thoroughly(twins: Twins, detector: LitertDetector) -> None:
-    build_meter(ModelHome()).measure(detector, twins.good, (twins.truth.hand,), PARAMS, thorough=True)
+    build_meter(ModelHome()).measure(
+        detector, twins.good, (twins.truth.hand,), PARAMS, thorough=True
+    )
 
 
 def guard_once(twins: Twins, detector: LitertDetector) -> None:
