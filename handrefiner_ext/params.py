@@ -41,12 +41,20 @@ class Knob:
         return f"{self.help} {self.cli_note}".strip() if surface == CLI else self.help
 
     def describe_allowed(self, kind: type) -> str:
+        """Return the allowed values in words, for messages and help texts."""
         if self.choices is not None:
             return "one of " + ", ".join(self.choices)
         if kind is bool:
             return "true or false"
         noun = {int: "a whole number", float: "a number", str: "text"}[kind]
-        return noun if self.ge is None else f"{noun} from {self.ge:g} to {self.le:g}"
+        if self.ge is None or self.le is None:
+            return noun
+        return f"{noun} from {format_number(self.ge)} to {format_number(self.le)}"
+
+
+def format_number(number: float) -> str:
+    """Return a number as people write it: 4294967295, not 4.29497e+09, and 1, not 1.0."""
+    return f"{number:.12g}"
 
 
 def knob(default: bool | int | float | str, label: str, help: str, **limits: Any) -> Any:
@@ -336,6 +344,11 @@ class RefineParams:
         le=9,
         step=1,
     )
+
+    @property
+    def uses_drawing(self) -> bool:
+        """Whether a mask drawn by hand counts."""
+        return self.mask in ("drawn", "union")
 
     def __post_init__(self) -> None:
         for f in fields(self):

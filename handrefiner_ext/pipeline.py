@@ -11,7 +11,7 @@ from handrefiner_ext.detect.caching import CachingDetector
 from handrefiner_ext.detect.flow import parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
-from handrefiner_ext.hands.painted import USES_DRAWING, force_hands
+from handrefiner_ext.hands.painted import force_hands
 from handrefiner_ext.judge.agreement import NOT_FOUND
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
@@ -43,7 +43,7 @@ def hints(
     """Everything known before painting: hands, meshes, depth and mask."""
     _check_picture(image, drawn_mask)
     everything = stages.detector.detect(image, params)
-    if drawn_mask is not None and params.mask in USES_DRAWING:
+    if drawn_mask is not None and params.uses_drawing:
         everything = force_hands(image, everything, drawn_mask, stages.detector, params)
     check_order(params.occlusion_order, len(everything.hands))
     detection = choose_hands(everything, params.hands, image.shape[0])

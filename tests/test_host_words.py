@@ -10,7 +10,8 @@ import pytest
 from hand_scenes import BOTH, make_stages, picture_with
 from PIL import Image
 
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.api.body import decode_picture
+from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host.drawn import read_drawn_mask
 from handrefiner_ext.host.reports import NONE_FOUND, RegionReport, describe, fail
 from handrefiner_ext.params import RefineParams
@@ -68,6 +69,26 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_a_drawn_mask_is_read_in_every_form(form):
     assert np.array_equal(read_drawn_mask(form, (40, 60)), drawn_mask())
+
+
+def huge(width, height):
+    """A black and white PNG of so many pixels, as base64."""
+    buffer = io.BytesIO()
+    Image.new("1", (width, height), 1).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@pytest.mark.parametrize(("side", "fits"), [(8300, True), (10_001, False)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_the_panel_and_the_routes_decode_masks_of_the_same_sizes(side, fits):
+    text = huge(side, 10_000 if not fits else side)
+    if fits:
+        assert read_drawn_mask(text, (40, 60)).all()
+        assert decode_picture(text, "drawn_mask").image.shape[:2] == (side, side)
+        return
+    for read in (lambda: read_drawn_mask(text, (40, 60)), lambda: decode_picture(text, "x")):
+        with pytest.raises(HandRefinerError, match="has 10001 × 10000 pixels; at most 100 million"):
+            read()
 
 
 def test_a_mask_drawn_on_another_size_is_scaled():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import handrefiner_ext
 from handrefiner_ext.cli.options import options_table
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.params import CLI, RefineParams, coerce, fields_of
@@ -116,3 +119,20 @@ def test_the_table_has_a_row_for_every_field_of_the_command_line_in_order():
     rows = options_table().splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [f"--{f.name}" for f in fields_of(CLI)]
     assert all(row.count(" | ") == 3 for row in rows)
+
+
+def test_whole_numbers_are_printed_whole():
+    with pytest.raises(InvalidParameter, match="a whole number from 0 to 4294967295"):
+        RefineParams(seed=-5)
+    assert "from 0 to 4294967295 |" in options_table()
+    assert knob("strength").describe_allowed(float) == "a number from 0 to 1"
+    assert knob("cfg_scale").describe_allowed(float) == "a number from 0 to 30"
+
+
+def test_only_the_schema_knows_which_masks_use_the_drawing():
+    used = [kind for kind in knob("mask").choices if RefineParams(mask=kind).uses_drawing]
+    assert used == ["drawn", "union"]
+    package = Path(handrefiner_ext.__file__).parent
+    pairs = re.compile(r"""["']drawn["'],\s*["']union["']""")
+    naming = [p.name for p in package.rglob("*.py") if pairs.search(p.read_text("utf-8"))]
+    assert naming == ["params.py"]

@@ -7,7 +7,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from handrefiner_ext.api.arguments import DRAWN_MASK, NAMES
-from handrefiner_ext.params import WEBUI, Knob, RefineParams, fields_of
+from handrefiner_ext.params import WEBUI, Knob, RefineParams, fields_of, format_number
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 DRAWN_MASK_HELP = (
@@ -68,4 +68,4 @@ def _allowed(said: dict[str, Any]) -> str:
         return ", ".join(said["choices"])
     if said["minimum"] is None:
         return str(said["type"])
-    return f"{said['type']}, {said['minimum']:.12g} to {said['maximum']:.12g}"
+    return f"{said['type']}, {format_number(said['minimum'])} to {format_number(said['maximum'])}"

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from handrefiner_ext.files.run import RemoteRequest, Report
 
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
-DRAWN_MASKS = ("drawn", "union")
 NOT_OVER_URL = frozenset({"enabled", "skip_img2img", "extra_images"})
 """What only the WebUI's own tabs have."""
 PAINTED_HERE = {
@@ -195,7 +194,7 @@ def _read_parameters(options: argparse.Namespace) -> RefineParams:
     check_values(params)
     if params.mask == "drawn" and not options.drawn_mask:
         raise UsageError("--mask drawn needs --drawn_mask with the mask's path.")
-    if options.drawn_mask and params.mask not in DRAWN_MASKS:
+    if options.drawn_mask and not params.uses_drawing:
         raise UsageError("--drawn_mask is used with --mask drawn or --mask union; add one of them.")
     return params
 

@@ -17,7 +17,6 @@ from handrefiner_ext.protocols import Detector
 from handrefiner_ext.render.masks import BOX_MARGIN
 from handrefiner_ext.types import Box, Detection, Hand, Image, Mask, Refusal
 
-USES_DRAWING = ("drawn", "union")
 FAINT_PRESENCE = 0.2
 """Where somebody has painted, a hand that is seen this faintly is better than an assumed one."""
 WHOLE_PICTURE = 0.8

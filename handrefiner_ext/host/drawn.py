@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.errors import InvalidParameter, PictureError
+from handrefiner_ext.pictures.decode import check_size
 from handrefiner_ext.types import Mask
 
 WHITE_FROM = 128
-MOST_PIXELS = 1 << 26
+NOT_A_PICTURE = (binascii.Error, UnidentifiedImageError, OSError, TypeError, ValueError)
 UNREADABLE = (
     "drawn_mask cannot be read; it must be a PNG or JPEG as base64 text, white where the hands may "
     "change."
@@ -48,11 +49,12 @@ def _open(drawn: object) -> PillowImage.Image:
         if isinstance(drawn, str):
             content = base64.b64decode(drawn.rpartition(",")[2], validate=True)
             image = PillowImage.open(io.BytesIO(content))
-            if image.width * image.height > MOST_PIXELS:
-                raise InvalidParameter(f"drawn_mask has more than {MOST_PIXELS} pixels.")
+            check_size(image)
             image.load()
             return image
-    except (binascii.Error, UnidentifiedImageError, OSError, TypeError, ValueError) as error:
+    except PictureError as error:
+        raise InvalidParameter(f"drawn_mask {error}") from error
+    except (PillowImage.DecompressionBombError, *NOT_A_PICTURE) as error:
         raise InvalidParameter(UNREADABLE) from error
     raise InvalidParameter(UNREADABLE)
 

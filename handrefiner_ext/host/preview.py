@@ -27,7 +27,6 @@ from handrefiner_ext.types import HandMesh, Hints, Image
 log = logging.getLogger(__name__)
 NO_PICTURE = "Drop a picture here first, or take the last one that was generated."
 UNUSED_DRAWING = "What you painted counts only where Mask is drawn or union."
-USES_DRAWING = ("drawn", "union")
 ANOTHER = "another"
 PLACE_OF_ANOTHER = list(FIELDS).index(ANOTHER)
 Pictures = list[tuple[Image, str]]
@@ -119,7 +118,7 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
         return [], NO_PICTURE
     params, size = arguments.params, (picture.shape[0], picture.shape[1])
     drawn = read_drawn_mask(arguments.drawn_mask, size)
-    used = drawn if params.mask in USES_DRAWING else None
+    used = drawn if params.uses_drawing else None
     seen = hints(picture, params, build_stages(params, read_model_home()), used)
     mask = np.where(seen.maps.mask, 255, 0).astype(np.uint8)
     pictures = [

@@ -33,7 +33,6 @@ __all__ = ["HandRefinerScript", "refine_picture"]
 
 STATE = "_handrefiner"
 HANDS_KEY, MODEL_KEY = f"{MARK} hands", f"{MARK} control model"
-USES_DRAWING = ("drawn", "union")
 
 
 @dataclass
@@ -181,7 +180,7 @@ def _note_model(p: Any, params: RefineParams) -> None:
 
 
 def _drawn(arguments: Arguments, size: tuple[int, int]) -> Mask | None:
-    if arguments.params.mask not in USES_DRAWING:
+    if not arguments.params.uses_drawing:
         return None
     return read_drawn_mask(arguments.drawn_mask, size)
 

@@ -67,7 +67,7 @@ def _decode_png(data: bytes) -> Decoded:
     notes = (FIRST_FRAME,) if any(c.kind == b"acTL" for c in chunks) else ()
     still = png_chunks.join(c for c in chunks if c.kind in png_chunks.DECODING)
     with PillowImage.open(io.BytesIO(still), formats=("PNG",)) as opened:
-        _check_size(opened)
+        check_size(opened)
         opened.load()
         deep = chunks[0].body[8] == 16
         pixels = _decode_deep_png(chunks) if deep else _own_pixels(opened)
@@ -100,7 +100,7 @@ def swap_red_and_blue(pixels: Pixels) -> Pixels:
 def _decode_other(data: bytes) -> Decoded:
     formats = FORMATS if find_spec("PIL.AvifImagePlugin") is None else (*FORMATS, "AVIF")
     with PillowImage.open(io.BytesIO(data), formats=formats) as opened:
-        _check_size(opened)
+        check_size(opened)
         notes = (FIRST_FRAME,) if getattr(opened, "n_frames", 1) > 1 else ()
         opened.seek(0)
         opened.load()
@@ -108,7 +108,8 @@ def _decode_other(data: bytes) -> Decoded:
         return Decoded(_own_pixels(opened), metadata, notes)
 
 
-def _check_size(opened: PillowImage.Image) -> None:
+def check_size(opened: PillowImage.Image) -> None:
+    """Raise PictureError for a picture that is too large to decode; every reader has this limit."""
     if opened.width * opened.height > MAX_PIXELS:
         raise PictureError(
             f"has {opened.width} × {opened.height} pixels; at most {MAX_PIXELS // 10**6} million "

@@ -85,11 +85,11 @@ def build_maps(
     arrangement = arrange(layers, _distances(meshes, image_size), requested, image)
     owner = find_owners(layers, arrangement, image_size)
     control = shade_control(layers, owner, arrangement.distances, params.depth_range)
-    uses_drawn = drawn_mask is not None and params.mask in ("drawn", "union")
-    parts = DrawnParts.of(drawn_mask) if drawn_mask is not None and uses_drawn else None
+    drawn = drawn_mask if params.uses_drawing else None
+    parts = None if drawn is None else DrawnParts.of(drawn)
     maker = MaskMaker(params.mask, params.padding_bbox, image_size, parts)
     hand_masks = tuple(maker.make(mesh, layer) for mesh, layer in zip(meshes, layers, strict=True))
-    mask = _join(hand_masks, image_size, drawn_mask if uses_drawn else None)
+    mask = _join(hand_masks, image_size, drawn)
     return ControlMaps(layers, owner, control, mask, hand_masks, arrangement.overlaps)
 
 
