@@ -85,8 +85,8 @@ def list_positions():
     """The order of the arguments of alwayson_scripts."""
     from handrefiner_ext.api.schema import describe_parameters
 
-    placed = [said for said in describe_parameters() if said["position"] is not None]
-    return [said["name"] for said in sorted(placed, key=lambda said: said["position"])]
+    placed = [said for said in describe_parameters() if said.position is not None]
+    return [said.name for said in sorted(placed, key=lambda said: said.position)]
 
 
 def list_routes():

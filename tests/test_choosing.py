@@ -11,14 +11,14 @@ from hand_scenes import BOTH, FloodPainter, make_hand, make_stages, picture_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrefiner_ext.api.answers import describe_result
 from handrefiner_ext.api.arguments import read_parameters
+from handrefiner_ext.api.body import answer_refine
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import check_values, hints, refine
 from handrefiner_ext.repaint.regions import RegionwiseInpainter
-from handrefiner_ext.report import describe_hands, number_of
+from handrefiner_ext.report import describe_hands, number_meshes
 from handrefiner_ext.types import Detection
 
 HEIGHT = 300
@@ -115,7 +115,7 @@ def test_numbers_are_those_of_the_preview_whatever_is_chosen():
     assert [skipped["number"] for skipped in said["skipped"]] == [1]
     result = refine(picture, RefineParams(hands="-1"), make_stages())
     assert result.decisions[0].number == 0
-    assert number_of(0, result.hints) == 2
+    assert number_meshes(result.hints.meshes)[0] == 2
 
 
 @pytest.mark.parametrize("order", ["2,1", "1,2", "2"])
@@ -162,6 +162,6 @@ def test_the_answer_of_the_api_names_the_hand_by_its_number(tmp_path):
     Image.fromarray(picture_with(BOTH)).save(tmp_path / "both.png")
     picture = load_picture(tmp_path / "both.png")
     stages = make_stages(inpainter=FloodPainter())
-    said = describe_result(picture, refine(picture.image, RefineParams(hands="2"), stages))
+    said = answer_refine(picture, refine(picture.image, RefineParams(hands="2"), stages))
     assert [hand["number"] for hand in said["hands"]] == [2]
     assert [decision["number"] for decision in said["decisions"]] == [2]

@@ -10,9 +10,8 @@ import pytest
 from detect_pictures import drawn
 from hand_scenes import BOTH, make_stages, picture_with
 
-from handrefiner_ext.api.answers import describe_decision, describe_hints
+from handrefiner_ext.api.body import answer_hints
 from handrefiner_ext.detect.litert import LitertDetector
-from handrefiner_ext.files.run import _describe_result
 from handrefiner_ext.hands.others import DIFFERENT, distance
 from handrefiner_ext.host.reports import describe
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
@@ -20,7 +19,7 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import hints, refine
 from handrefiner_ext.render.raster import RasterRenderer
-from handrefiner_ext.report import describe_hands
+from handrefiner_ext.report import describe_decision, describe_hands, list_decision_lines
 from handrefiner_ext.stages import Stages
 from handrefiner_ext.topology import MIDDLE_MCP, WRIST
 
@@ -128,9 +127,9 @@ def test_assumed_is_said_everywhere_and_the_agreement_before_is_unknown(stages, 
     assert decision.before.mpjpe is None
     hands = describe_hands(image, result.hints)["hands"]
     assert [hand["assumed"] for hand in hands] == [True]
-    assert describe_hints(image, result.hints)["hands"][0]["assumed"] is True
+    assert answer_hints(image, result.hints)["hands"][0]["assumed"] is True
     assert describe(result, ()).words == "1 right assumed refined"
-    said = _describe_result(result, hands, [describe_decision(decision, result.hints)])
+    said = list_decision_lines(hands, [describe_decision(decision, result.hints)])
     assert said[0].startswith("hand 1 (right, assumed) repainted")
     seen = hints(image, params, stages, mask)
     real = replace(seen.meshes[0], hand=replace(seen.meshes[0].hand, assumed=False))

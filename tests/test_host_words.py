@@ -13,10 +13,11 @@ from PIL import Image
 from handrefiner_ext.api.body import decode_picture
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host.drawn import read_drawn_mask
-from handrefiner_ext.host.reports import NONE_FOUND, RegionReport, describe, fail
+from handrefiner_ext.host.reports import RegionReport, describe, fail
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
 from handrefiner_ext.repaint.regions import prompt_for
+from handrefiner_ext.report import NONE_FOUND
 
 PICTURE = "a man <lora:detail:0.8>"
 

@@ -1,4 +1,7 @@
-"""The body of a request -> picture, parameters, mask. Every refusal is a `Problem`."""
+"""Bodies of requests, read into pictures and parameters, and of answers, written from results.
+
+What is wrong with a request is raised as a `Problem`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from handrefiner_ext.api.arguments import DRAWN_MASK, check_names, read_parameters
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pictures import Picture, read_picture, to_mask
-from handrefiner_ext.types import Mask
+from handrefiner_ext.pictures import Picture, encode_picture, encode_png, read_picture, to_mask
+from handrefiner_ext.pictures.overlay import draw_overlay
+from handrefiner_ext.report import describe_decision, describe_found
+from handrefiner_ext.types import Hints, Image, Mask, RefineResult
 
 IMAGE = "image"
 MAX_BODY_BYTES = 128 << 20
@@ -92,3 +99,31 @@ def _read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise Problem(422, 'The body must be a JSON object, such as {"image": "…"}.')
     return values
+
+
+def answer_hints(image: Image, hints: Hints) -> dict[str, Any]:
+    """Return the answer to /hints. image: (H, W, 3), the picture asked about."""
+    mask = np.where(hints.maps.mask, 255, 0).astype(np.uint8)
+    return {
+        **describe_found(image, hints),
+        "notes": list(hints.notes),
+        "depth": to_text(encode_png(hints.maps.control)),
+        "mask": to_text(encode_png(mask)),
+        "overlay": to_text(encode_png(draw_overlay(image, hints))),
+    }
+
+
+def answer_refine(picture: Picture, result: RefineResult) -> dict[str, Any]:
+    """Return the answer to /refine."""
+    return {
+        **describe_found(picture.image, result.hints),
+        "image": to_text(encode_picture(picture, result.image)),
+        "decisions": [describe_decision(decision, result.hints) for decision in result.decisions],
+        "notes": [*picture.notes, *result.hints.notes, *result.notes],
+        "candidates": [to_text(encode_png(candidate)) for candidate in result.candidates],
+    }
+
+
+def to_text(data: bytes) -> str:
+    """Return bytes as base64."""
+    return base64.b64encode(data).decode("ascii")

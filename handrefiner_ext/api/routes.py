@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import Depends, HTTPException, Request
@@ -9,10 +10,15 @@ from fastapi import Depends, HTTPException, Request
 import handrefiner_ext
 from handrefiner_ext.api import PREFIX, models
 from handrefiner_ext.api.access import build_check
-from handrefiner_ext.api.answers import describe_hints, describe_result
-from handrefiner_ext.api.body import MAX_BODY_BYTES, Problem, read_request
-from handrefiner_ext.api.schema import describe_parameters
-from handrefiner_ext.api.worker import Services, Worker
+from handrefiner_ext.api.body import (
+    MAX_BODY_BYTES,
+    Problem,
+    answer_hints,
+    answer_refine,
+    read_request,
+)
+from handrefiner_ext.api.schema import SchemaReport, describe_parameters
+from handrefiner_ext.api.worker import ModelsReport, Services, VersionReport, Worker
 from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
 from handrefiner_ext.pictures.decode import MAX_PIXELS
 
@@ -98,37 +104,24 @@ class Routes:
 
     def version(self) -> dict[str, Any]:
         """Version of the extension and of its host."""
-        return {
-            "version": handrefiner_ext.__version__,
-            "host": self.services.host,
-            "computes": self.services.heavy,
-        }
+        services = self.services
+        return asdict(VersionReport(handrefiner_ext.__version__, services.host, services.heavy))
 
     def schema(self) -> dict[str, Any]:
         """All parameters with types, limits, texts and positions."""
-        return {
-            "parameters": describe_parameters(),
-            "max_body_bytes": MAX_BODY_BYTES,
-            "max_pixels": MAX_PIXELS,
-        }
+        return asdict(SchemaReport(describe_parameters(), MAX_BODY_BYTES, MAX_PIXELS))
 
     def models(self) -> dict[str, Any]:
         """Control models and backends that can be chosen here."""
         with problems_answered():
             known = self.services.list_models()
-            return {
-                "control_models": [vars(model) for model in known.control_models],
-                "checkpoint_family": known.checkpoint_family,
-                "chosen": known.chosen,
-                "reason": known.reason,
-                "backends": self.worker.list_backends(),
-            }
+            return asdict(ModelsReport(**vars(known), backends=self.worker.list_backends()))
 
     def hints(self, body: bytes = Depends(read_body)) -> dict[str, Any]:
         """Find the hands of a picture; depth, mask and overlay without painting."""
         with problems_answered():
             request = read_request(body)
-            return describe_hints(request.picture.image, self.worker.hints(request))
+            return answer_hints(request.picture.image, self.worker.hints(request))
 
     def refine(self, body: bytes = Depends(read_body)) -> dict[str, Any]:
         """Repaint the hands of a picture.
@@ -137,4 +130,4 @@ class Routes:
         """
         with problems_answered():
             request = read_request(body)
-            return describe_result(request.picture, self.worker.refine(request))
+            return answer_refine(request.picture, self.worker.refine(request))

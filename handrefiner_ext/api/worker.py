@@ -12,6 +12,7 @@ from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import Problem, Request
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import INPAINTERS
+from handrefiner_ext.report import told
 from handrefiner_ext.stages import Stages, build_stages, list_obstacles
 from handrefiner_ext.types import Hints, Image, Mask, ModelHome, RefineResult
 
@@ -20,20 +21,43 @@ Refine = Callable[[Image, RefineParams, Mask | None], RefineResult]
 
 @dataclass(frozen=True)
 class ControlModel:
-    """An installed control model. recommended_strength: None where nobody recommends one."""
+    """One installed control model."""
 
-    name: str
-    recommended_strength: float | None = None
+    name: str = told("Value for control_model.")
+    recommended_strength: float | None = told(
+        "Strength that suits it, where one is known.", default=None
+    )
 
 
 @dataclass(frozen=True)
 class ModelList:
-    """Control models, the loaded checkpoint's family, and what `auto` takes (None: nothing)."""
+    """What a host has installed, and what it would take."""
 
-    control_models: tuple[ControlModel, ...] = ()
-    checkpoint_family: str | None = None
-    chosen: str | None = None
-    reason: str = "No WebUI is running here, so there are no control models."
+    control_models: tuple[ControlModel, ...] = told("Installed ControlNet models.", default=())
+    checkpoint_family: str | None = told("Family of the loaded checkpoint.", default=None)
+    chosen: str | None = told("What control_model auto takes now.", default=None)
+    reason: str = told(
+        "Why it takes that one, or none.",
+        default="No WebUI is running here, so there are no control models.",
+    )
+
+
+@dataclass(frozen=True)
+class ModelsReport(ModelList):
+    """What can be chosen here."""
+
+    backends: dict[str, dict[str, str | None]] = told(
+        "Stage, name, and why it cannot be used (null: it can).", default_factory=dict
+    )
+
+
+@dataclass(frozen=True)
+class VersionReport:
+    """Who answers."""
+
+    version: str = told("Of the extension.")
+    host: str = told("The program that serves it.")
+    computes: bool = told("Whether /hints and /refine are there; the WebUI needs --api for them.")
 
 
 @dataclass(frozen=True)

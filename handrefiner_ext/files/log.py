@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.naming import plain_name
+from handrefiner_ext.report import Said
 
 Record = Mapping[str, Any]
-Said = Sequence[Mapping[str, Any]]
-"""Hands or decisions as the API answers them (docs/api.md)."""
 
 
 @contextmanager

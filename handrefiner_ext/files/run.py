@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import HandRefinerError, PictureError
-from handrefiner_ext.files.log import Record, Said, average_mpjpe_px, describe_run
+from handrefiner_ext.files.log import Record, average_mpjpe_px, describe_run
 from handrefiner_ext.files.naming import MARK, Job, Target, fold, list_pictures, make_mark
 from handrefiner_ext.files.outputs import (
     RefineFolders,
@@ -26,12 +25,22 @@ from handrefiner_ext.files.outputs import (
     write_mesh,
     write_overlay,
 )
-from handrefiner_ext.files.remote import RemoteResult, Server
+from handrefiner_ext.files.remote import Server
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
-from handrefiner_ext.report import describe_decision, describe_hands, number_meshes
+from handrefiner_ext.report import (
+    Said,
+    describe_decision,
+    describe_hands,
+    list_decision_lines,
+    list_hint_lines,
+    list_note_lines,
+    list_quality_lines,
+    list_refusal_lines,
+    number_meshes,
+)
 from handrefiner_ext.stages import Stages
-from handrefiner_ext.types import Hints, Image, Mask, RefineResult
+from handrefiner_ext.types import Image, Mask
 
 FINISHED = "finished by an earlier run"
 
@@ -123,7 +132,7 @@ def write_hints(job: Job, request: Request, folders: HintFolders) -> Report:
     if folders.mesh:
         for number, mesh in zip(number_meshes(hints.meshes), hints.meshes, strict=True):
             write_mesh(folders.mesh / f"{job.stem}_hand{number}.glb", mesh)
-    lines = (*picture.notes, *_describe_hints(hints))
+    lines = (*picture.notes, *list_hint_lines(hints))
     return Report(job.source, f"{start}_*", hands=len(hints.meshes), lines=lines)
 
 
@@ -150,7 +159,11 @@ def refine_picture(job: Job, request: Request, folders: RefineFolders) -> Report
                 save_picture(picture, image, beside, make_mark(job.source))
         decisions = [describe_decision(decision, result.hints) for decision in result.decisions]
         hands = describe_hands(picture.image, result.hints)["hands"]
-        lines = _describe_result(result, hands, decisions)
+        lines = [
+            *list_decision_lines(hands, decisions),
+            *list_hint_lines(result.hints),
+            *list_note_lines(result.notes),
+        ]
         one = _report_output(job, target, variant, (hands, decisions, lines), request)
         report = _add(report, one)
     return report
@@ -199,13 +212,7 @@ def _evaluate(decisions: Said) -> tuple[str, ...]:
         return ()
     mpjpe_px = average_mpjpe_px(decisions)
     said = "unknown (no hand is seen)" if mpjpe_px is None else f"{mpjpe_px:.2f} px"
-    return (f"MPJPE {said}", *(line for d in decisions for line in _say_quality(d)))
-
-
-def _say_quality(said: Mapping[str, Any]) -> tuple[str, ...]:
-    measured = [q for q in (said["quality_before"], said["quality_after"]) if q is not None]
-    scores = " -> ".join(f"{quality['score']:.2f}" for quality in measured)
-    return (f"hand {said['number']} quality {scores}",) if scores else ()
+    return (f"MPJPE {said}", *list_quality_lines(decisions))
 
 
 def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) -> Report:
@@ -227,7 +234,15 @@ def refine_remotely(job: Job, request: RemoteRequest, folders: RefineFolders) ->
         target = folders.output(job, number)
         _write_refined(job, picture, result.image, (target, settings_code(variant)))
         params = RefineParams(**variant)  # type: ignore[arg-type]
-        outcome = (result.found, result.decisions, _describe_remote(result))
+        outcome = (
+            result.found,
+            result.decisions,
+            [
+                *list_decision_lines(result.found, result.decisions),
+                *list_refusal_lines(result.skipped),
+                *list_note_lines(result.notes),
+            ],
+        )
         one = _report_output(job, target, params, outcome, request)
         report = _add(replace(report, hands=result.hands), one)
     return report
@@ -293,70 +308,3 @@ def _find_drawn_mask(folder: Path, source: Path) -> Path:
         f"{folder} holds no mask for {source.name}; name it {source.stem}.png or "
         f"{source.stem}_mask.png."
     )
-
-
-def _describe_hints(hints: Hints) -> list[str]:
-    refusals = (*hints.detection.refused, *hints.refused)
-    lines = [
-        _say_refusal(refusal.number, list(refusal.box), refusal.reason) for refusal in refusals
-    ]
-    numbers = number_meshes(hints.meshes)
-    lines += [
-        f"hands {numbers[overlap.front]} and {numbers[overlap.back]} overlap and which is nearer "
-        f"is uncertain: {overlap.reason}"
-        for overlap in hints.maps.overlaps
-        if not overlap.certain
-    ]
-    return [*lines, *(f"note: {note}" for note in hints.notes)]
-
-
-def _describe_result(result: RefineResult, hands: Said, decisions: Said) -> list[str]:
-    notes = [f"note: {note}" for note in result.notes]
-    return [*_describe_decisions(hands, decisions), *_describe_hints(result.hints), *notes]
-
-
-def _describe_remote(result: RemoteResult) -> list[str]:
-    return [
-        *_describe_decisions(result.found, result.decisions),
-        *(_say_refusal(said.get("number"), said["box"], said["reason"]) for said in result.skipped),
-        *(f"note: {note}" for note in result.notes),
-    ]
-
-
-def _describe_decisions(hands: Said, decisions: Said) -> list[str]:
-    found = {hand["number"]: hand for hand in hands}
-    return [_describe_decision(found[said["number"]], said) for said in decisions]
-
-
-def _describe_decision(hand: Mapping[str, Any], said: Mapping[str, Any]) -> str:
-    name = _say_hand(hand["number"], hand["handedness"], hand.get("assumed", False))
-    name += _say_strength(said["strength"])
-    if said["candidate"] is not None:
-        name += f", candidate {said['candidate']}"
-    distances = said["distance_before"], said["distance_after"]
-    return _say_decision(name, said["refined"], said["reason"], distances)
-
-
-def _say_hand(number: int, side: str, assumed: bool) -> str:
-    return f"hand {number} ({side}{', assumed' if assumed else ''})"
-
-
-def _say_refusal(number: int | None, box: list[int], reason: str) -> str:
-    return f"{f'hand {number} ' if number else ''}left alone: {box}: {reason}"
-
-
-def _say_strength(strength: float | None) -> str:
-    return "" if strength is None else f" at strength {strength:g}"
-
-
-def _say_decision(
-    hand: str, refined: bool, reason: str, distances: tuple[float | None, float | None]
-) -> str:
-    if not refined:
-        return f"{hand} left alone: {reason}"
-    before, after = map(_describe_distance, distances)
-    return f"{hand} repainted; distance from its mesh {before} before, {after} after"
-
-
-def _describe_distance(mpjpe: float | None) -> str:
-    return "unknown (not found)" if mpjpe is None else f"{mpjpe:.1%} of the hand"

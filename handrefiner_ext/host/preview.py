@@ -20,9 +20,9 @@ from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.params import coerce
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import hints
-from handrefiner_ext.report import number_meshes
+from handrefiner_ext.report import list_panel_lines
 from handrefiner_ext.stages import build_stages
-from handrefiner_ext.types import HandMesh, Hints, Image
+from handrefiner_ext.types import Image
 
 log = logging.getLogger(__name__)
 NO_PICTURE = "Drop a picture here first, or take the last one that was generated."
@@ -127,7 +127,7 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
         (mask, "mask"),
     ]
     unused = "" if used is drawn else UNUSED_DRAWING
-    return pictures, f"{describe(seen)}\n{unused}"
+    return pictures, "\n".join([*list_panel_lines(seen), unused])
 
 
 def picture_of(arguments: Arguments) -> Image | None:
@@ -136,32 +136,6 @@ def picture_of(arguments: Arguments) -> Image | None:
     if not isinstance(sketch, dict) or sketch.get("image") is None:
         return None
     return np.asarray(sketch["image"].convert("RGB"), dtype=np.uint8)
-
-
-def describe(seen: Hints) -> str:
-    """The hands by their numbers, what was refused and why, one line each."""
-    lines = [
-        f"{number}: {mesh.handedness} hand, {_describe_fit(mesh)}, "
-        f"box {', '.join(map(str, mesh.hand.box))}"
-        for number, mesh in zip(number_meshes(seen.meshes), seen.meshes, strict=True)
-    ]
-    refused = (*seen.detection.refused, *seen.refused)
-    lines += [
-        f"{f'{refusal.number}: left' if refusal.number else 'Left'} alone: {refusal.reason}"
-        for refusal in refused
-    ]
-    lines += [overlap.reason for overlap in seen.maps.overlaps if not overlap.certain]
-    lines += seen.notes
-    if not seen.meshes:
-        advice = "Lower the thresholds, turn tiles on, or give its box under Hand boxes."
-        lines.insert(0, f"No hand was found. {advice}")
-    return "\n".join(lines)
-
-
-def _describe_fit(mesh: HandMesh) -> str:
-    if mesh.hand.assumed:
-        return "assumed at rest because you painted there and none was seen"
-    return f"score {mesh.hand.score:.2f}, fit {mesh.reprojection_error:.1%} of its size"
 
 
 def _paragraphs(text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from handrefiner_ext.report import number_of
+from handrefiner_ext.report import number_meshes
 from handrefiner_ext.topology import BONES
 from handrefiner_ext.types import Box, FloatArray, HandLayer, HandMesh, Hints, Image
 
@@ -61,7 +61,7 @@ def draw_overlay(image: Image, hints: Hints) -> Image:
         place = f"{refusal.number}: " if refusal.number else ""
         _write(canvas, refusal.box, place + refusal.reason, REFUSED, pen.small)
     for number, mesh in enumerate(hints.meshes):
-        text = f"{number_of(number, hints)} {mesh.handedness} {_describe_fit(mesh)}"
+        text = f"{number_meshes(hints.meshes)[number]} {mesh.handedness} {_describe_fit(mesh)}"
         _write(canvas, mesh.hand.box, text, HAND_COLOURS[number % len(HAND_COLOURS)], pen)
     return canvas
 
