@@ -1,7 +1,7 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
 errors, topology ← registry ← params ← types ← protocols, geometry ← stages ← hands ← repaint ←
-pipeline ← api ← files ← cluster ← cli:
+pipeline ← api ← files ← cluster ← dataset ← cli:
 right may import left. The stages never import one another.
 """
 
@@ -34,6 +34,7 @@ LEVELS = [
     ("api",),
     ("files", "simple"),
     ("cluster",),
+    ("dataset",),
     ("cli", "host"),
     ("__main__",),
 ]

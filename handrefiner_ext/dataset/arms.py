@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext.dataset.hands import Faces, rim_of, turn_between
 from handrefiner_ext.dataset.solids import Solid, make_tube
-from handrefiner_ext.geometry.rotation import rotation_about
+from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.types import FloatArray
 
 BEND_LENGTH = 0.045
@@ -120,7 +120,10 @@ def make_sleeve(arm: Arm, spec: SleeveSpec, rng: np.random.Generator) -> Solid:
     around = len(arm.ring)
     end = arm.spec.length * 1.02
     along = np.concatenate(
-        [[spec.begin + 0.003], np.linspace(spec.begin, end, max(6, int((end - spec.begin) / 0.007)))]
+        [
+            [spec.begin + 0.003],
+            np.linspace(spec.begin, end, max(6, int((end - spec.begin) / 0.007))),
+        ]
     )
     turn = np.arange(around) / around
     phases = rng.uniform(0, 2 * np.pi, (4, 2))
@@ -128,7 +131,12 @@ def make_sleeve(arm: Arm, spec: SleeveSpec, rng: np.random.Generator) -> Solid:
     for number, at in enumerate(along):
         beyond = max(0.0, float(at) - spec.begin - spec.cuff)
         waves = sum(
-            np.sin(2 * np.pi * (k + 1) * turn + p + 40.0 * (k + 1) * float(at) + 2 * np.sin(q + 60 * at))
+            np.sin(
+                2 * np.pi * (k + 1) * turn
+                + p
+                + 40.0 * (k + 1) * float(at)
+                + 2 * np.sin(q + 60 * at)
+            )
             for k, (p, q) in enumerate(phases)
         )
         on_cuff = float(at) < spec.begin + spec.cuff

@@ -38,7 +38,9 @@ def crop_background(rng: np.random.Generator, picture: Image, size: int) -> Floa
 def _colour(rng: np.random.Generator) -> FloatArray:
     """Linear RGB: greyish more often than bright."""
     grey = rng.uniform(0.01, 0.85)
-    return np.clip(grey * (1.0 + rng.normal(size=3) * rng.choice([0.08, 0.4])), 0.005, 1.0)
+    return np.asarray(
+        np.clip(grey * (1.0 + rng.normal(size=3) * rng.choice([0.08, 0.4])), 0.005, 1.0)
+    )
 
 
 def _gradient(rng: np.random.Generator, size: int) -> Floats:
@@ -87,7 +89,9 @@ def make_room(rng: np.random.Generator, size: int) -> Floats:
     picture = _gradient(rng, size)
     horizon = int(rng.uniform(0.4, 0.9) * size)
     floor = _colour(rng).astype(np.float32)
-    picture[horizon:] = floor * np.linspace(0.7, 1.1, size - horizon, dtype=np.float32)[:, None, None]
+    picture[horizon:] = (
+        floor * np.linspace(0.7, 1.1, size - horizon, dtype=np.float32)[:, None, None]
+    )
     for _ in range(int(rng.integers(1, 5))):
         x, y = (int(v) for v in rng.integers(-size // 4, size, 2))
         wide, high = (int(v) for v in rng.uniform(0.08, 0.5, 2) * size)
@@ -108,8 +112,8 @@ def make_foliage(rng: np.random.Generator, size: int) -> Floats:
         start = rng.uniform(0, size, 2)
         end = start + length * np.array([np.cos(angle), np.sin(angle)])
         colour = [float(c) for c in np.clip(base * rng.uniform(0.3, 1.6), 0, 1)]
-        points = [tuple(int(v) for v in p) for p in (start, end)]
-        cv2.line(picture, *points, colour, int(rng.integers(1, 2 + size // 60)), cv2.LINE_AA)
+        here, there = ([int(v) for v in p] for p in (start, end))
+        cv2.line(picture, here, there, colour, int(rng.integers(1, 2 + size // 60)), cv2.LINE_AA)
     return _defocus(rng, picture)
 
 
@@ -136,7 +140,7 @@ def make_body(rng: np.random.Generator, size: int) -> Floats:
     from handrefiner_ext.dataset.textures import TONES, linear
 
     colour = _colour(rng)
-    folds = sum(_clouds(rng, size, cells) for cells in (2, 4, 7))
+    folds = np.sum([_clouds(rng, size, cells) for cells in (2, 4, 7)], axis=0)
     picture = (colour * (0.75 + 0.22 * folds[..., None])).astype(np.float32)
     if rng.uniform() < 0.5:
         skin = linear(TONES[int(rng.integers(len(TONES)))])
@@ -175,7 +179,9 @@ def _clouds(rng: np.random.Generator, size: int, cells: int) -> Floats:
 def _defocus(rng: np.random.Generator, picture: Floats) -> Floats:
     """Sharp, a little or far out of focus."""
     size = picture.shape[0]
-    sigma = float(rng.choice([0.4, rng.uniform(0.4, 0.008 * size), rng.uniform(0.004, 0.025) * size]))
+    sigma = float(
+        rng.choice([0.4, rng.uniform(0.4, 0.008 * size), rng.uniform(0.004, 0.025) * size])
+    )
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), max(sigma, 0.3)))
 
 

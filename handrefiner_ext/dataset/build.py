@@ -14,7 +14,7 @@ from handrefiner_ext.dataset.hands import Faces, Surface
 from handrefiner_ext.dataset.props import make_finger_ring
 from handrefiner_ext.dataset.scene import NEAREST_M, Scene, SceneHand
 from handrefiner_ext.dataset.solids import Solid, frame_along, make_lathe, move
-from handrefiner_ext.inpaint.subdivision import subdivide
+from handrefiner_ext.inpaint.surface import subdivide
 from handrefiner_ext.types import FloatArray
 
 SHORTER = 0.7
@@ -85,9 +85,7 @@ def _fit_arm(hand: SceneHand) -> Arm | None:
     return None
 
 
-def _skin_part(
-    hand: SceneHand, number: int, looks: FloatArray, faces: Faces, smooth: bool
-) -> Part:
+def _skin_part(hand: SceneHand, number: int, looks: FloatArray, faces: Faces, smooth: bool) -> Part:
     """looks: (n, 3 + 8) points and values."""
     triangles = faces.astype(np.int32)
     if smooth:

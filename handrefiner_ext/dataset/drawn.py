@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -141,7 +142,7 @@ def _wander(ink: Floats, amount: float, rng: np.random.Generator) -> Floats:
     return np.asarray(cv2.remap(ink, x, y, cv2.INTER_LINEAR))
 
 
-def hatch(share: Floats, spacing: float, turn: float, levels: int) -> Floats:
+def hatch(share: NDArray[Any], spacing: float, turn: float, levels: int) -> Floats:
     """(h, w) 0..1 ink of hatching where `share` of light (h, w) is low."""
     height, width = share.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)

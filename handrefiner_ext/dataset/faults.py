@@ -92,7 +92,8 @@ def reversed_fingers(hand: BentHand, rng: np.random.Generator) -> Surface:
     del rng
     joints = hand.joints()
     lengths = np.linalg.norm(np.diff(joints[1:].reshape(5, 4, 3), axis=1), axis=2).sum(axis=1)
-    points, moved = hand.skin(), 0.0
+    points = hand.skin()
+    moved = np.zeros_like(points)
     for finger in LONG_FINGERS:
         other = 5 - finger
         factor = float(lengths[other] / lengths[finger])
@@ -180,7 +181,8 @@ def backward_finger(hand: BentHand, rng: np.random.Generator) -> Surface:
 
 def uneven_fingers(hand: BentHand, rng: np.random.Generator) -> Surface:
     """Fingers of every length and thickness."""
-    points, moved = hand.skin(), 0.0
+    points = hand.skin()
+    moved = np.zeros_like(points)
     for finger in range(5):
         factor, thick = rng.uniform(0.5, 1.5), rng.uniform(0.55, 1.7)
         moved = moved + _scale_finger(hand, finger, factor, thick).body - points
@@ -230,7 +232,11 @@ def _lone_finger(hand: BentHand, finger: int, angles: FloatArray) -> LonePart:
     faces = hand.model.faces
     chosen = (finger_weight(hand.model, finger) > 0.35)[faces].all(axis=1)
     used, renumbered = np.unique(faces[chosen], return_inverse=True)
-    return hand.skin(angles)[used], renumbered.reshape(-1, 3).astype(np.int64), used
+    return (
+        hand.skin(angles)[used],
+        renumbered.reshape(-1, 3).astype(np.int64),
+        used.astype(np.int64),
+    )
 
 
 def _wrap(hand: BentHand, angles: FloatArray, fingers: tuple[int, ...]) -> Surface:

@@ -79,9 +79,13 @@ def _soften(rng: np.random.Generator, coded: Floats) -> Floats:
     if kind < 0.45:
         return coded
     if kind < 0.75:
-        return np.asarray(cv2.GaussianBlur(coded, (0, 0), float(rng.uniform(0.3, 1.1) * size / 512)))
+        return np.asarray(
+            cv2.GaussianBlur(coded, (0, 0), float(rng.uniform(0.3, 1.1) * size / 512))
+        )
     if kind < 0.85:
-        return np.asarray(cv2.GaussianBlur(coded, (0, 0), float(rng.uniform(1.0, 2.6) * size / 512)))
+        return np.asarray(
+            cv2.GaussianBlur(coded, (0, 0), float(rng.uniform(1.0, 2.6) * size / 512))
+        )
     if kind < 0.91:
         return _shake(coded, float(rng.uniform(3, 13) * size / 512), float(rng.uniform(0, np.pi)))
     small = max(32, int(size * rng.uniform(0.3, 0.75)))
@@ -95,8 +99,8 @@ def _shake(coded: Floats, length: float, turn: float) -> Floats:
     kernel = np.zeros((side, side), dtype=np.float32)
     middle = side // 2
     reach = np.array([np.cos(turn), np.sin(turn)]) * length / 2
-    ends = [tuple(int(round(middle + s * r)) for r in reach) for s in (-1, 1)]
-    cv2.line(kernel, *ends, 1.0, 1, cv2.LINE_AA)
+    start, end = ([round(float(middle + s * r)) for r in reach] for s in (-1, 1))
+    cv2.line(kernel, start, end, 1.0, 1, cv2.LINE_AA)
     return np.asarray(cv2.filter2D(coded, -1, kernel / kernel.sum()))
 
 
@@ -113,7 +117,8 @@ def _grain(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Fl
 def _compress(rng: np.random.Generator, image: Image) -> Image:
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 97))]
     _, coded = cv2.imencode(".jpg", image[..., ::-1], quality)
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def smear(rng: np.random.Generator, picture: Floats, points: FloatArray, size_px: float) -> Floats:
@@ -131,7 +136,11 @@ def smear(rng: np.random.Generator, picture: Floats, points: FloatArray, size_px
         large = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         moves.append(near * large * np.float32(rng.uniform(0.05, 0.09) * size_px))
     bent = cv2.remap(
-        picture, x - 0.5 + moves[0], y - 0.5 + moves[1], cv2.INTER_LINEAR, None,
+        picture,
+        x - 0.5 + moves[0],
+        y - 0.5 + moves[1],
+        cv2.INTER_LINEAR,
+        None,
         cv2.BORDER_REFLECT,
     )
     soft = cv2.GaussianBlur(bent, (0, 0), max(0.5, 0.018 * size_px))

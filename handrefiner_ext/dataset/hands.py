@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.dataset.anatomy_maps import SkinMap, open_hand_skin
-from handrefiner_ext.geometry.rotation import rotation_about
+from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.mesh.open_hand.model import OpenHand, PosedSkeleton, load_open_hand
 from handrefiner_ext.types import FloatArray, Handedness
 

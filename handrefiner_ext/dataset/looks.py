@@ -131,7 +131,9 @@ def _choose_materials(parts: list[Part], look: Look) -> dict[int, Material]:
         else:
             kind = sum(ord(c) for c in part.material)
             owner = part.hand if part.material not in ("cloth", "metal") else 0
-            made[number] = sample_stuff(np.random.default_rng([look.seed, kind, owner]), part.material)
+            made[number] = sample_stuff(
+                np.random.default_rng([look.seed, kind, owner]), part.material
+            )
     return made
 
 

@@ -58,9 +58,7 @@ GESTURES: dict[str, Gesture] = {
     ),
     "cupped": Gesture((12, 12, 10), _all((28, 32, 20)), -2, "cupped", -5, 1.2),
     "fist": Gesture(THUMB_ACROSS, _all(CLOSED), -2, "making a fist", -22, 1.8),
-    "pointing": Gesture(
-        THUMB_ACROSS, (STRAIGHT, CLOSED, CLOSED, CLOSED), 0, "pointing", -18, 1.6
-    ),
+    "pointing": Gesture(THUMB_ACROSS, (STRAIGHT, CLOSED, CLOSED, CLOSED), 0, "pointing", -18, 1.6),
     "thumb_up": Gesture(THUMB_OUT, _all(CLOSED), -2, "with its thumb up", 20, 1.0),
     "victory": Gesture(
         THUMB_ACROSS, (STRAIGHT, STRAIGHT, CLOSED, CLOSED), 12, "making a victory sign", -20, 1.2
@@ -78,7 +76,11 @@ GESTURES: dict[str, Gesture] = {
     ),
     "claw": Gesture((5, 20, 35), _all((-10, 62, 40)), 5, "like a claw", 6, 0.8),
     "horns": Gesture(
-        THUMB_ACROSS, (STRAIGHT, CLOSED, CLOSED, STRAIGHT), 4, "making the sign of the horns", -18,
+        THUMB_ACROSS,
+        (STRAIGHT, CLOSED, CLOSED, STRAIGHT),
+        4,
+        "making the sign of the horns",
+        -18,
         0.6,
     ),
     "call": Gesture(THUMB_OUT, (CLOSED, CLOSED, CLOSED, STRAIGHT), 6, "as if calling", 20, 0.6),
@@ -88,8 +90,12 @@ GESTURES: dict[str, Gesture] = {
     "four": Gesture(THUMB_ACROSS, _all(STRAIGHT), 7, "showing four", -22, 0.8),
     "gun": Gesture(THUMB_OUT, (STRAIGHT, STRAIGHT, CLOSED, CLOSED), -3, "like a pistol", 18, 0.6),
     "pen": Gesture(
-        (22, 14, 16), ((38, 36, 14), (44, 48, 24), (50, 60, 32), (54, 66, 36)), -1, "as if writing",
-        -8, 0.8,
+        (22, 14, 16),
+        ((38, 36, 14), (44, 48, 24), (50, 60, 32), (54, 66, 36)),
+        -1,
+        "as if writing",
+        -8,
+        0.8,
     ),
     "hooked": Gesture(THUMB_RELAXED, _all(HOOKED), -2, "with hooked fingers", -4, 0.7),
 }

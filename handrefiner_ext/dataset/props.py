@@ -18,7 +18,7 @@ from handrefiner_ext.dataset.solids import (
     make_torus,
     move,
 )
-from handrefiner_ext.geometry.rotation import rotation_about
+from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.mesh.open_hand.anatomy import Anatomy
 from handrefiner_ext.mesh.open_hand.model import ABDUCTION, FLEXION
 from handrefiner_ext.types import FloatArray
@@ -67,7 +67,8 @@ def hold_phone(rng: np.random.Generator) -> Held:
 
     def distance(points: FloatArray) -> FloatArray:
         outside = np.abs((points - centre) @ axes.T) - size / 2
-        return _norm(np.maximum(outside, 0.0)) + np.minimum(outside.max(axis=-1), 0.0)
+        inside = np.minimum(outside.max(axis=-1), 0.0)
+        return np.asarray(_norm(np.maximum(outside, 0.0)) + inside)
 
     return Held("phone", "holding a phone", solid, distance)
 
@@ -139,7 +140,9 @@ def make_finger_ring(hand: BentHand, finger: int, rng: np.random.Generator) -> S
     skin = hand.skin() - at
     near = (np.abs(skin @ axes[2]) < 0.004) & (hand.model.weights[:, 1 + 3 * finger] > 0.3)
     local = skin[near] @ axes.T
-    middle = (local[:, :2].max(axis=0) + local[:, :2].min(axis=0)) / 2 if near.any() else np.zeros(2)
+    middle = (
+        (local[:, :2].max(axis=0) + local[:, :2].min(axis=0)) / 2 if near.any() else np.zeros(2)
+    )
     radius = float(np.linalg.norm(local[:, :2] - middle, axis=1).max()) if near.any() else 0.009
     wide, thick = rng.uniform(0.0012, 0.0035), rng.uniform(0.0006, 0.0016)
     turn = np.linspace(0.0, 2 * np.pi, 8, endpoint=False)

@@ -21,13 +21,14 @@ from handrefiner_ext.dataset.hands import Surface
 from handrefiner_ext.dataset.looks import (
     STYLES,
     WORDS,
+    Floats,
     Look,
     compose,
     name_skin,
     paint_scene,
     sample_look,
 )
-from handrefiner_ext.dataset.records import DRAFT, RENDERER, Sample, TrueHand
+from handrefiner_ext.dataset.records import DRAFT, RENDERER, Sample
 from handrefiner_ext.dataset.repaint import repaint_with_draft
 from handrefiner_ext.dataset.scene import Lens, Scene, describe_hand, sample_scene
 from handrefiner_ext.dataset.seeing import Seen, see
@@ -63,7 +64,9 @@ class Options:
     backgrounds: tuple[Path, ...] = ()
 
 
-def iterate(seed: int, count: int, options: Options | None = None, first: int = 0) -> Iterator[Sample]:
+def iterate(
+    seed: int, count: int, options: Options | None = None, first: int = 0
+) -> Iterator[Sample]:
     """The samples of the scenes `first` to `first + count - 1`."""
     for number in range(first, first + count):
         yield from make_samples(seed, number, options or Options())
@@ -166,12 +169,12 @@ class _Job:
                 picture = smear(smearing, picture, points[chosen], extent)
         return finish(ending, picture, look.style)
 
-    def _background(self, size: int) -> FloatArray:
+    def _background(self, size: int) -> Floats:
         rng = self.rng(BACKGROUND)
         if not self.options.backgrounds:
-            return np.asarray(sample_background(rng, size))
+            return sample_background(rng, size)
         path = self.options.backgrounds[int(rng.integers(len(self.options.backgrounds)))]
-        return np.asarray(crop_background(rng, load_picture(path).image, size))
+        return crop_background(rng, load_picture(path).image, size)
 
 
 def _sketch(scene: Scene, parts: list[Part]) -> Seen:
@@ -208,6 +211,3 @@ def _write_prompt(scene: Scene, look: Look) -> str:
     if wear.watch:
         words.append(f"wearing a {wear.watch}")
     return ", ".join(words)
-
-
-__all__ = ["Options", "Sample", "TrueHand", "iterate", "make_samples"]

@@ -10,7 +10,7 @@ from handrefiner_ext.dataset.arms import ArmSpec, SleeveSpec
 from handrefiner_ext.dataset.hands import BentHand, Place, sample_build, shape_model
 from handrefiner_ext.dataset.poses import GESTURES, sample_angles, sample_gesture
 from handrefiner_ext.dataset.props import HOLDERS, Held, close_around
-from handrefiner_ext.geometry.rotation import rotation_about
+from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.mesh.open_hand.anatomy import load_anatomy
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
 from handrefiner_ext.types import FloatArray, Handedness
@@ -219,7 +219,9 @@ def _make_palm_on_back(rng: np.random.Generator) -> list[SceneHand]:
     """A palm laid on the back of the other hand."""
     below_gesture = str(rng.choice(["together", "relaxed", "open", "fist"]))
     below = _sample_hand(rng, None, below_gesture)
-    above = _same_person(rng, below, _other(below.place.side), str(rng.choice(["together", "relaxed"])))
+    above = _same_person(
+        rng, below, _other(below.place.side), str(rng.choice(["together", "relaxed"]))
+    )
     turn = rotation_about(Z, np.array(rng.normal() * 0.6))
     palm = above.bent.skin()[above.bent.model.weights[:, 0] > 0.5][:, 2].max()
     back = below.bent.skin()[:, 2].min()
@@ -248,9 +250,7 @@ def _set(hand: SceneHand, rotation: FloatArray, shift: FloatArray) -> SceneHand:
 
 
 def _turn_all(hands: list[SceneHand], turn: FloatArray) -> list[SceneHand]:
-    return [
-        _set(h, turn @ h.place.rotation, turn @ h.place.shift) for h in hands
-    ]
+    return [_set(h, turn @ h.place.rotation, turn @ h.place.shift) for h in hands]
 
 
 def _sample_turn(rng: np.random.Generator, view: str) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -127,7 +128,7 @@ def cast_shadow(mesh: Mesh, seen: Seen, to_light: FloatArray, softness: float) -
         column = np.clip(x + radius * np.cos(angle), 0, SHADOW_PX - 1).astype(np.int32)
         row = np.clip(y + radius * np.sin(angle), 0, SHADOW_PX - 1).astype(np.int32)
         arrives += at[:, 2] <= depth[row, column] + bias
-    return arrives / np.float32(SHADOW_TAPS)
+    return np.asarray(arrives / np.float32(SHADOW_TAPS), dtype=np.float32)
 
 
 def _light_axes(to_light: FloatArray) -> FloatArray:
@@ -138,9 +139,7 @@ def _light_axes(to_light: FloatArray) -> FloatArray:
     return np.stack([x, np.cross(z, x), z])
 
 
-def _near_what_is_seen(
-    mesh: Mesh, seen: Seen, axes: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def _near_what_is_seen(mesh: Mesh, seen: Seen, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Corners of what is seen, in the light's axes."""
     step = max(1, len(seen.points) // 5000)
     at = seen.points[::step].astype(np.float64) @ axes[:2].T
@@ -172,7 +171,7 @@ def occlude(seen: Seen, lens: Lens, fine: int) -> Floats:
     return np.asarray(whole.reshape(-1)[seen.at], dtype=np.float32)
 
 
-def _blur(picture: Floats, sigma: float) -> Floats:
+def _blur(picture: NDArray[Any], sigma: float) -> Floats:
     """Gaussian blur, for wide ones on a smaller picture."""
     if sigma < 6.0 or min(picture.shape[:2]) < 16:
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma))

@@ -97,7 +97,10 @@ def coat_samples(seen: Seen, materials: Mapping[int, Material]) -> Coat:
     """Colours and bumps at every sample. materials: of each part."""
     count = len(seen.at)
     albedo = np.zeros((count, 3), dtype=np.float32)
-    columns = {name: np.zeros(count, dtype=np.float32) for name in ("height", "gloss", "skin", "metal", "lines", "nails")}
+    columns = {
+        name: np.zeros(count, dtype=np.float32)
+        for name in ("height", "gloss", "skin", "metal", "lines", "nails")
+    }
     for number, material in materials.items():
         own = np.flatnonzero(seen.part == number)
         if not len(own):
@@ -158,7 +161,9 @@ def shade_photo(stage: Stage, coat: Coat, light: Light) -> Floats:
 
 def _ambient(normals: Floats, open_sky: Floats, light: Light, coat: Coat) -> Floats:
     up = (0.5 - 0.5 * normals[:, 1])[:, None]
-    hidden = open_sky[:, None] ** (1.0 + coat.skin[:, None] * np.array([-0.2, 0.1, 0.25], np.float32))
+    hidden = open_sky[:, None] ** (
+        1.0 + coat.skin[:, None] * np.array([-0.2, 0.1, 0.25], np.float32)
+    )
     return np.asarray((light.ground + up * (light.sky - light.ground)) * hidden, dtype=np.float32)
 
 

@@ -60,9 +60,7 @@ def make_lathe(profile: FloatArray, around: int = 40) -> Solid:
     turn = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)
     radius, height = profile[:, :1], profile[:, 1:]
     ones = np.ones_like(turn)
-    sections = np.stack(
-        [radius * np.cos(turn), radius * np.sin(turn), height * ones], axis=-1
-    )
+    sections = np.stack([radius * np.cos(turn), radius * np.sin(turn), height * ones], axis=-1)
     laid = np.stack(
         np.broadcast_arrays(turn / (2.0 * np.pi), height, np.zeros_like(height)), axis=-1
     )
@@ -98,7 +96,10 @@ def make_box(size: FloatArray, rounding: float) -> Solid:
     levels = ((-half[2], bevel), (bevel - half[2], 0.0), (half[2] - bevel, 0.0), (half[2], bevel))
     shrunk = [outline * (1.0 - inset / half[:2]) for _, inset in levels]
     sections = np.stack(
-        [np.column_stack([ring, np.full(len(ring), z)]) for ring, (z, _) in zip(shrunk, levels, strict=True)]
+        [
+            np.column_stack([ring, np.full(len(ring), z)])
+            for ring, (z, _) in zip(shrunk, levels, strict=True)
+        ]
     )
     return make_tube(sections, sections / size)
 

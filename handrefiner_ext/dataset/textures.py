@@ -70,7 +70,7 @@ def sample_skin(rng: np.random.Generator, painted: bool) -> Skin:
     tone = np.clip(tone * (1.0 + rng.normal(size=3) * (0.02, 0.02, 0.035)), 8, 255)
     albedo = linear(tone)
     dark = float(np.clip(place / (len(TONES) - 1), 0.0, 1.0))
-    light_palm = 0.75 * albedo ** 0.7 + np.array([0.10, 0.045, 0.035], np.float32)
+    light_palm = 0.75 * albedo**0.7 + np.array([0.10, 0.045, 0.035], np.float32)
     palm = albedo + (light_palm - albedo) * np.float32(0.25 + 0.6 * dark)
     nail = np.minimum(0.7 * palm + np.array([0.16, 0.08, 0.08], np.float32), 1.0)
     if painted:

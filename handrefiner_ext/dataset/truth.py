@@ -15,11 +15,12 @@ from handrefiner_ext.dataset.seeing import Seen
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip
 from handrefiner_ext.geometry.rasterize import picture_points, z_buffer
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.render.control import shade_control
+from handrefiner_ext.render.maps import shade_control
 from handrefiner_ext.render.masks import MaskMaker, unite
 from handrefiner_ext.render.raster import RasterRenderer
 from handrefiner_ext.types import (
     ControlMaps,
+    DepthMap,
     FloatArray,
     Hand,
     HandMesh,
@@ -103,9 +104,7 @@ def _project(lens: Lens, points: FloatArray) -> FloatArray:
     return lens.project(nearest)
 
 
-def _visible(
-    mesh: HandMesh, number: int, size: int, sketch: Seen, parts: Sequence[Part]
-) -> float:
+def _visible(mesh: HandMesh, number: int, size: int, sketch: Seen, parts: Sequence[Part]) -> float:
     """Share of the hand's own pixels that are seen."""
     side = SKETCH_PX
     points = picture_points(mesh) * (side / size, side / size, 1.0)
@@ -145,7 +144,7 @@ def make_maps(hands: Sequence[TrueHand], wrists: Sequence[float], size: int) -> 
     return ControlMaps(layers, owner, control, mask, masks)
 
 
-def joined_depth(maps: ControlMaps) -> FloatArray:
+def joined_depth(maps: ControlMaps) -> DepthMap:
     """(H, W) metres from each hand's own wrist, of the hand that is seen; infinity elsewhere."""
     depth = np.full(maps.owner.shape, np.inf, dtype=np.float32)
     for number, layer in enumerate(maps.layers):
