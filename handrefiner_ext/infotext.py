@@ -1,4 +1,4 @@
-"""Parameters as the host's infotext ("key: value, key: value") and back.
+"""Write parameters as the host's infotext ("key: value, key: value"), and read them back.
 
 The host quotes values with commas, colons and line ends itself, but splits "512x768" in two, drops
 a pair of quotation marks and loses empty values; text is escaped here so that none of it happens.
@@ -13,14 +13,12 @@ from typing import Any
 
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.params import WEBUI, Knob, RefineParams, coerce, fields_of
+from handrefiner_ext.params import MAIN, WEBUI, Knob, RefineParams, coerce, fields_of
 
 MARK = "HandRefiner"
 """The key that says the picture was made with us; its value is our version."""
 SWITCH = "enabled"
 """The parameter that `MARK` stands for."""
-ALWAYS = ("strength",)
-"""Parameters that are written even at their default."""
 EMPTY = '""'
 ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 SIZE = re.compile(r"\d+x\d+")
@@ -29,28 +27,26 @@ Value = bool | int | float | str
 
 
 def key_of(f: Field[Any]) -> str:
-    """The infotext key of a parameter: its label in lower case behind our name."""
+    """Return the infotext key of a parameter: our name and its label in lower case."""
     knob: Knob = f.metadata["knob"]
     return f"{MARK} {knob.label.lower()}"
 
 
 def written_fields() -> tuple[Field[Any], ...]:
-    """The parameters that have a key of their own."""
+    """Return the parameters that have a key of their own."""
     return tuple(f for f in fields_of(WEBUI) if f.name != SWITCH)
 
 
 def to_infotext(params: RefineParams) -> dict[str, str]:
-    """Our version, the strength, and every other value that is not the default."""
+    """Return our version, the main parameter, and every other value that is not the default."""
     values = {f: getattr(params, f.name) for f in written_fields()}
     return {MARK: __version__} | {
-        key_of(f): _write(value)
-        for f, value in values.items()
-        if value != f.default or f.name in ALWAYS
+        key_of(f): _write(value) for f, value in values.items() if value != f.default or f == MAIN
     }
 
 
 def from_infotext(infotext: Mapping[str, object]) -> dict[str, Value]:
-    """Values by parameter; what is missing, foreign or not allowed is left out."""
+    """Return values by parameter, without what is missing, foreign or not allowed."""
     found: dict[str, Value] = {SWITCH: True} if infotext.get(MARK) else {}
     for f in written_fields():
         value = _read(f, infotext)
@@ -60,7 +56,7 @@ def from_infotext(infotext: Mapping[str, object]) -> dict[str, Value]:
 
 
 def restore(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
-    """What pasting `infotext` sets a parameter to; None where it says nothing about it.
+    """Return what pasting `infotext` sets a parameter to; None where it does not mention it.
 
     A picture made with us that does not mention a parameter was made with its default.
     """
@@ -86,7 +82,7 @@ def _read(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
 
 
 def _escape(text: str) -> str:
-    """One printable line that the host leaves alone."""
+    """Return the text as one printable line that the host leaves alone."""
     if not text:
         return EMPTY
     safe = ESCAPE.sub(lambda found: _code("\\") + found[0][1:], text)

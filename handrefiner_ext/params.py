@@ -1,4 +1,4 @@
-"""The one schema of parameters: CLI, docs and, later, UI, API, infotext and XYZ derive from it."""
+"""The one schema of parameters, from which every surface and the tables of the docs derive."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, REND
 TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
-
 OFF = "off"
 
 SEEDS = 2**32
-"""So many there are; a seed beyond the last is counted on from 0."""
+"""Number of seeds; past the last one they start again at 0."""
 REGIONS, PAPER = "regions", "paper"
 PICTURE, DRAFT = "picture", "draft"
 
@@ -25,7 +24,10 @@ CLI, WEBUI = "cli", "webui"
 
 @dataclass(frozen=True)
 class Knob:
-    """What a surface needs to show one parameter."""
+    """What a surface needs to show one parameter.
+
+    main: the one that most people change: first after the switch, and always in the infotext.
+    """
 
     label: str
     help: str
@@ -35,9 +37,10 @@ class Knob:
     step: float | None = None
     choices: tuple[str, ...] | None = None
     cli_note: str = ""
+    main: bool = False
 
     def help_on(self, surface: str) -> str:
-        """The help text, with what only the command line needs to know."""
+        """Return the help text, with the command line's own note where that is the surface."""
         return f"{self.help} {self.cli_note}".strip() if surface == CLI else self.help
 
     def describe_allowed(self, kind: type) -> str:
@@ -58,30 +61,32 @@ def format_number(number: float) -> str:
 
 
 def knob(default: bool | int | float | str, label: str, help: str, **limits: Any) -> Any:
-    """A dataclass field whose metadata holds its `Knob`."""
+    """Return a dataclass field whose metadata holds its `Knob`."""
     return field(default=default, metadata={"knob": Knob(label, help, **limits)})
+
+
+def span(least: float, greatest: float, step: float) -> dict[str, float]:
+    """Return the limits of a number, and a sensible step of a slider."""
+    return {"ge": least, "le": greatest, "step": step}
 
 
 @dataclass(frozen=True)
 class RefineParams:
-    """Every parameter of a refinement; their order is the API's, so append only."""
+    """Every parameter of a refinement. The API takes them in this order, so append only."""
 
     strength: float = knob(
         0.55,
         "Strength",
         "Weight of the hand ControlNet; 0.4 to 0.8 works best.",
         cli_note="The draft backend ignores it.",
-        ge=0.0,
-        le=1.0,
-        step=0.05,
+        main=True,
+        **span(0.0, 1.0, 0.05),
     )
     padding_bbox: int = knob(
         30,
         "Mask padding",
         "Growth of a hand's box on each side, in pixels; at least 15 % of the box is always added.",
-        ge=0,
-        le=512,
-        step=1,
+        **span(0, 512, 1),
     )
     detector: str = knob("auto", "Detector", "What finds the hands.", choices=DETECTORS.choices())
     mesh: str = knob("auto", "Mesh", "What reconstructs a hand.", choices=RECONSTRUCTORS.choices())
@@ -110,27 +115,21 @@ class RefineParams:
         "Seed",
         "Seed of whatever is random in the backend.",
         surfaces=(CLI,),
-        cli_note="refine takes -1 for one drawn by lot.",
-        ge=0,
-        le=SEEDS - 1,
-        step=1,
+        cli_note="refine takes -1 for a random seed.",
+        **span(0, SEEDS - 1, 1),
     )
     renderer: str = knob("auto", "Renderer", "What renders depth.", choices=RENDERERS.choices())
     detection_threshold: float = knob(
         0.5,
         "Detection threshold",
         "Lowest score at which the palm network's answer counts.",
-        ge=0.0,
-        le=1.0,
-        step=0.05,
+        **span(0.0, 1.0, 0.05),
     )
     presence_threshold: float = knob(
         0.5,
         "Presence threshold",
         "Lowest score at which the landmark network's answer counts as a hand.",
-        ge=0.0,
-        le=1.0,
-        step=0.05,
+        **span(0.0, 1.0, 0.05),
     )
     tiles: str = knob(
         "auto",
@@ -142,9 +141,7 @@ class RefineParams:
         24,
         "Smallest hand",
         "Hands whose box has a shorter long side than this many pixels are left alone.",
-        ge=1,
-        le=4096,
-        step=1,
+        **span(1, 4096, 1),
     )
     boxes: str = knob(
         "",
@@ -280,7 +277,6 @@ class RefineParams:
         "Put depth, mask and the picture before into the results, too.",
         surfaces=(WEBUI,),
     )
-
     adaptive_strength: str = knob(
         OFF,
         "Adaptive strength",
@@ -295,28 +291,21 @@ class RefineParams:
         "How often each region is painted, each time with the next seed; the best drawn hand is "
         "kept.",
         cli_note="The draft backend paints the same each time.",
-        ge=1,
-        le=8,
-        step=1,
+        **span(1, 8, 1),
     )
     skip_good: float = knob(
         0.0,
         "Skip good hands",
         "Hands of at least this quality (0 to 1) are left alone; 0 = none.",
-        ge=0.0,
-        le=1.0,
-        step=0.05,
+        **span(0.0, 1.0, 0.05),
     )
     keep_margin: float = knob(
         0.1,
         "Keep margin",
         "By how much better a new hand must be to be kept under Keep best: 0.1 asks for 0.60 where "
         "the old one's quality is 0.50, and for 0.86 where it is 0.80.",
-        ge=0.0,
-        le=1.0,
-        step=0.01,
+        **span(0.0, 1.0, 0.01),
     )
-
     sampling: str = knob(
         REGIONS,
         "Sampling",
@@ -339,10 +328,8 @@ class RefineParams:
         0,
         "Another mesh",
         "Which of a hand's different meshes to use where the depth map is bad: 0 = the best fit, "
-        "1, 2 … = the next best; where there are fewer, they are counted round.",
-        ge=0,
-        le=9,
-        step=1,
+        "1, 2 … = the next best; past the last one it starts again at the best.",
+        **span(0, 9, 1),
     )
 
     @property
@@ -356,9 +343,9 @@ class RefineParams:
 
 
 def coerce(f: Field[Any], value: object) -> bool | int | float | str:
-    """`value`, as text or already typed, as the field's own type.
+    """Return `value`, text or already typed, as the field's own type.
 
-    Raises InvalidParameter with the value and the allowed ones.
+    Raises InvalidParameter, which names the value and the allowed ones.
     """
     knob_, kind = f.metadata["knob"], type(f.default)
     try:
@@ -407,6 +394,10 @@ def _is_allowed(knob_: Knob, value: bool | int | float | str) -> bool:
 
 
 def fields_of(surface: str) -> tuple[Field[Any], ...]:
-    """The parameters that a surface shows: the switch first, then in the schema's order."""
+    """Return the parameters that a surface shows: the switch first, then in the schema's order."""
     shown = [f for f in fields(RefineParams) if surface in f.metadata["knob"].surfaces]
     return tuple(sorted(shown, key=lambda f: f.name != "enabled"))
+
+
+MAIN = next(f for f in fields(RefineParams) if f.metadata["knob"].main)
+"""The parameter that most people change."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.api.arguments import check_names, read_parameters
+from handrefiner_ext.api.body import check_names, read_parameters
 from handrefiner_ext.params import CLI, WEBUI, RefineParams, fields_of
 from handrefiner_ext.pictures import (
     Picture,

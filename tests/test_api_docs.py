@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from handrefiner_ext.api.arguments import read_arguments
+from handrefiner_ext.api.body import read_arguments
 from handrefiner_ext.params import RefineParams
 
 ROOT = Path(__file__).parents[1]

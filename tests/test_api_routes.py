@@ -235,7 +235,7 @@ WRONG = [
     ({"detector": "magic"}, "it must be one of auto, litert, mediapipe."),
     ({"hands": "middle"}, "it must be words with commas between them"),
     ({"boxes": "1,2"}, "boxes"),
-    ({"strenght": 0.5}, "strenght is no parameter of HandRefiner. Did you mean strength?"),
+    ({"strenght": 0.5}, "strenght is not a parameter of HandRefiner. Did you mean strength?"),
     ({"drawn_mask": 3}, "drawn_mask is not text"),
     ({"mask": "drawn"}, "drawn"),
     ({"guidance_start": 0.6, "guidance_end": 0.5}, "lies after guidance_end = 0.5"),

@@ -11,8 +11,7 @@ from hand_scenes import BOTH, FloodPainter, make_hand, make_stages, picture_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrefiner_ext.api.arguments import read_parameters
-from handrefiner_ext.api.body import answer_refine
+from handrefiner_ext.api.body import answer_refine, read_parameters
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.params import RefineParams

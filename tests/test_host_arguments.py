@@ -97,7 +97,7 @@ def test_an_unknown_name_is_refused_with_the_names_that_exist(name):
     for args, overrides in (([{name: 1}], {}), ([], {name: 1})):
         with pytest.raises(InvalidParameter) as caught:
             read_arguments(args, overrides)
-        assert f"{name} is no parameter" in str(caught.value)
+        assert f"{name} is not a parameter" in str(caught.value)
         assert ", ".join(SHOWN) in str(caught.value)
 
 

@@ -38,8 +38,8 @@ def run_without(hidden, code):
 def test_everything_loads(hidden):
     said = run_without(
         hidden,
-        "import handrefiner_ext.pipeline, handrefiner_ext.api.arguments, handrefiner_ext.infotext\n"
-        "import handrefiner_ext.pictures.overlay, handrefiner_ext.api.body\n"
+        "import handrefiner_ext.pipeline, handrefiner_ext.api.body, handrefiner_ext.infotext\n"
+        "import handrefiner_ext.pictures.overlay\n"
         "import handrefiner_ext.api.worker\n"
         "print(json.dumps('loaded'))",
     )

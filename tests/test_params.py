@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import handrefiner_ext
 from handrefiner_ext.cli.options import options_table
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.params import CLI, RefineParams, coerce, fields_of
+from handrefiner_ext.params import CLI, MAIN, RefineParams, coerce, fields_of
 
 FIELDS = {f.name: f for f in fields(RefineParams)}
 names = pytest.mark.parametrize("name", list(FIELDS))
@@ -136,3 +136,10 @@ def test_only_the_schema_knows_which_masks_use_the_drawing():
     pairs = re.compile(r"""["']drawn["'],\s*["']union["']""")
     naming = [p.name for p in package.rglob("*.py") if pairs.search(p.read_text("utf-8"))]
     assert naming == ["params.py"]
+
+
+def test_surfaces_derive_the_main_parameter_from_the_schema():
+    package = Path(handrefiner_ext.__file__).parent
+    surfaces = ["infotext.py", "host/layout.py", "host/xyz.py", "api/access.py", "api/schema.py"]
+    named = [p for p in surfaces if MAIN.name in (package / p).read_text("utf-8").split('"')]
+    assert (MAIN.name, named) == ("strength", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import wraps
 from secrets import compare_digest
@@ -10,10 +11,9 @@ from typing import Any, Optional
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from handrefiner_ext.api.arguments import DRAWN_MASK, Arguments, read_arguments
-from handrefiner_ext.api.body import Problem, decode_picture
+from handrefiner_ext.api.body import DRAWN_MASK, Arguments, Problem, decode_picture, read_arguments
 from handrefiner_ext.errors import UsageError
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.params import MAIN, RefineParams
 
 LOGIN_CHECK = "/login_check"
 REFUSAL = "This route needs the user and password of --api-auth, or a login at the WebUI."
@@ -21,7 +21,7 @@ BASIC = HTTPBasic(auto_error=False)
 
 
 def build_check(app: Any, users: Mapping[str, str]) -> Callable[..., None]:
-    """A dependency that lets through whom `users` and the login of `app` let through."""
+    """Return a dependency that answers 401 to callers unknown to `users` and the login of `app`."""
 
     def check_login(
         request: Request,
@@ -40,7 +40,7 @@ def build_check(app: Any, users: Mapping[str, str]) -> Callable[..., None]:
 
 
 def _knows(users: Mapping[str, str], credentials: HTTPBasicCredentials) -> bool:
-    """Whether the password is right, in a time that does not tell how much of it is."""
+    """Whether the password is right; takes the same time however much of it is."""
     expected = users.get(credentials.username)
     given = credentials.password.encode()
     return compare_digest((expected or "").encode(), given) and expected is not None
@@ -68,7 +68,7 @@ def _find_user(app: Any, request: Request) -> Any:
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 TITLE = "HandRefiner"
-EXAMPLE = '{"args": [{"enabled": true, "strength": 0.55}]}'
+EXAMPLE = json.dumps({"args": [{"enabled": True, MAIN.name: MAIN.default}]})
 MARK = "handrefiner_guarded"
 
 Check = Callable[[RefineParams], None]
@@ -76,7 +76,7 @@ Check = Callable[[RefineParams], None]
 
 
 def guard_routes(app: Any, check: Check = lambda params: None) -> tuple[str, ...]:
-    """Let the generation routes of `app` answer 422 to wrong arguments; the paths guarded."""
+    """Make the generation routes of `app` answer 422 to wrong arguments; return their paths."""
     guarded = []
     for route in app.routes:
         if getattr(route, "path", None) in PATHS and hasattr(route, "dependant"):
@@ -102,7 +102,7 @@ def _guard(endpoint: Callable[..., Any], check: Check) -> Callable[..., Any]:
 
 
 def check_scripts(scripts: object, check: Check = lambda params: None) -> None:
-    """Raise UsageError where the request's `alwayson_scripts` ask HandRefiner for nonsense."""
+    """Raise UsageError for wrong arguments of HandRefiner in a request's `alwayson_scripts`."""
     if not isinstance(scripts, Mapping):
         return
     for title, entry in scripts.items():

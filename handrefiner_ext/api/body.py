@@ -1,6 +1,9 @@
-"""Bodies of requests, read into pictures and parameters, and of answers, written from results.
+"""What comes in and goes out: arguments inside the WebUI, bodies of requests, bodies of answers.
 
-What is wrong with a request is raised as a `Problem`.
+The WebUI hands a script its values by position, in the order of `fields_of(WEBUI)`, and after them
+the mask drawn by hand. Through its API a request may give ONE dict instead, keyed by the schema's
+names. The routes of our own take a JSON object with the same names and the picture. What is wrong
+with a body is raised as a `Problem`, what is wrong with a value as InvalidParameter.
 """
 
 from __future__ import annotations
@@ -8,19 +11,85 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from handrefiner_ext.api.arguments import DRAWN_MASK, check_names, read_parameters
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.params import WEBUI, RefineParams, fields_of
 from handrefiner_ext.pictures import Picture, encode_picture, encode_png, read_picture, to_mask
 from handrefiner_ext.pictures.overlay import draw_overlay
+from handrefiner_ext.pipeline import check_values
 from handrefiner_ext.report import describe_decision, describe_found
 from handrefiner_ext.types import Hints, Image, Mask, RefineResult
+
+# --- arguments inside the WebUI
+
+DRAWN_MASK = "drawn_mask"
+NAMES = (*(f.name for f in fields_of(WEBUI)), DRAWN_MASK)
+"""The name of the value at each position."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a request asks for.
+
+    drawn_mask: as it came (base64 text, array, picture or sketch), or None.
+    """
+
+    params: RefineParams
+    drawn_mask: object | None = None
+
+
+def read_arguments(
+    args: Sequence[object], overrides: Mapping[str, object] | None = None
+) -> Arguments:
+    """Read positional values, or one dict in the first place, with `overrides` on top.
+
+    A value that is not given has its default. InvalidParameter says what is wrong and what is
+    allowed.
+    """
+    # What follows a dict is not read: the WebUI fills the other places with the panel's defaults.
+    by_name = bool(args) and isinstance(args[0], Mapping)
+    values = check_names(args[0], NAMES) if by_name else _by_position(args)
+    values.update(check_names(overrides or {}, NAMES))
+    drawn_mask = values.pop(DRAWN_MASK, None)
+    return Arguments(read_parameters(values), drawn_mask)
+
+
+def read_parameters(values: Mapping[str, object]) -> RefineParams:
+    """Return the parameters, with lists and combinations of values checked too."""
+    params = RefineParams(**values)  # type: ignore[arg-type]  # every value is coerced
+    check_values(params)
+    return params
+
+
+def check_names(values: Any, names: Sequence[str]) -> dict[str, object]:
+    """Return the values; InvalidParameter where a key is not among `names`."""
+    for name in values:
+        if name not in names:
+            near = get_close_matches(str(name), names, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise InvalidParameter(
+                f"{name} is not a parameter of HandRefiner.{meant} It knows {', '.join(names)}."
+            )
+    return dict(values)
+
+
+def _by_position(args: Sequence[object]) -> dict[str, object]:
+    if len(args) > len(NAMES):
+        raise InvalidParameter(
+            f"HandRefiner takes at most {len(NAMES)} arguments, not {len(args)}; their order is "
+            f"{', '.join(NAMES)}."
+        )
+    return dict(zip(NAMES, args, strict=False))
+
+
+# --- bodies of requests
 
 IMAGE = "image"
 MAX_BODY_BYTES = 128 << 20
@@ -32,7 +101,7 @@ PARAMETERS = tuple(f.name for f in fields(RefineParams))
 
 
 class Problem(HandRefinerError):
-    """A request that cannot be answered: HTTP status and a sentence."""
+    """A request that cannot be answered: an HTTP status and a sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -41,7 +110,7 @@ class Problem(HandRefinerError):
 
 @dataclass(frozen=True)
 class Request:
-    """named: the parameters that the body names."""
+    """A request for hints or a refinement. named: the parameters that the body names."""
 
     picture: Picture
     params: RefineParams
@@ -50,7 +119,7 @@ class Request:
 
 
 def read_request(body: bytes) -> Request:
-    """The JSON body of /hints and /refine."""
+    """Read the JSON body of /hints or /refine."""
     values = _read_json(body)
     if values.get(IMAGE) is None:
         raise Problem(422, f"image is missing; {INSTEAD}.")
@@ -67,7 +136,10 @@ def read_request(body: bytes) -> Request:
 
 
 def decode_picture(text: object, name: str) -> Picture:
-    """base64, with or without `data:image/...;base64,` in front, of a PNG or JPEG file."""
+    """Decode a PNG or JPEG file from base64, with or without `data:image/...;base64,` in front.
+
+    Addresses and paths are refused: a server must not open files for whoever asks.
+    """
     if not isinstance(text, str):
         raise Problem(422, f"{name} is not text; {INSTEAD}.")
     if text.lstrip()[:8].lower().startswith(ADDRESSES):
@@ -99,6 +171,9 @@ def _read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise Problem(422, 'The body must be a JSON object, such as {"image": "…"}.')
     return values
+
+
+# --- bodies of answers
 
 
 def answer_hints(image: Image, hints: Hints) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
-from handrefiner_ext.api.arguments import DRAWN_MASK, NAMES
+from handrefiner_ext.api.body import DRAWN_MASK, NAMES
 from handrefiner_ext.params import WEBUI, Knob, RefineParams, fields_of, format_number
 from handrefiner_ext.report import told
 

@@ -14,8 +14,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from handrefiner_ext.api import PREFIX
-from handrefiner_ext.api.arguments import DRAWN_MASK
-from handrefiner_ext.api.body import IMAGE, Problem, decode_picture, to_text
+from handrefiner_ext.api.body import DRAWN_MASK, IMAGE, Problem, decode_picture, to_text
 from handrefiner_ext.errors import RemoteError, UsageError
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.types import Image, Mask

@@ -7,9 +7,9 @@ from dataclasses import Field
 from html import escape
 from typing import Any, Literal
 
-from handrefiner_ext.params import WEBUI, Knob, fields_of
+from handrefiner_ext.params import MAIN, WEBUI, Knob, fields_of
 
-SWITCH, FIRST = "enabled", "strength"
+SWITCH, FIRST = "enabled", MAIN.name
 RECOMMENDED = (0.4, 0.8)
 """Strengths at which hand-finetuned models work best (HandRefiner, section 4.3)."""
 TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {

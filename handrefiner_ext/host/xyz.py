@@ -11,9 +11,8 @@ from typing import Any
 from modules import script_callbacks, scripts
 
 from handrefiner_ext.host.lists import LISTS
-from handrefiner_ext.params import WEBUI, Knob, coerce, fields_of
+from handrefiner_ext.params import MAIN, WEBUI, Knob, coerce, fields_of
 
-FIRST = "strength"
 LEFT_OUT = ("skip_img2img", "extra_images")
 """An X/Y/Z plot keeps one picture of a cell, and makes it the same way in all."""
 COSTS = {"checkpoint": 1.0, "control_model": 0.9, "vae": 0.7}
@@ -33,7 +32,7 @@ def add_axes() -> bool:
     if xyz is None:
         return False
     present = {option.label for option in xyz.axis_options}
-    fields = sorted(fields_of(WEBUI), key=lambda f: f.name != FIRST)
+    fields = sorted(fields_of(WEBUI), key=lambda f: f != MAIN)
     xyz.axis_options += [
         _make_axis(xyz, f)
         for f in fields
