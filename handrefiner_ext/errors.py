@@ -5,6 +5,7 @@ HandRefinerError
  │   ├─ InvalidParameter  a value is outside what the schema allows
  │   └─ UnknownBackend    a backend name is not registered
  ├─ PictureError          a picture cannot be read or written
+ ├─ WeightsError          a file of weights is damaged, of another kind, or cannot be fetched
  ├─ BackendUnavailable    a backend's package, driver or file is missing
  ├─ RemoteError           a running WebUI cannot be reached, or refuses
  └─ ClusterError          a Ray cluster cannot be reached, or breaks off
@@ -36,7 +37,7 @@ class PictureError(HandRefinerError):
 
 
 class WeightsError(HandRefinerError):
-    """A file of weights is damaged, foreign, or cannot be fetched."""
+    """A file of weights is damaged, of another kind, or cannot be fetched."""
 
 
 class BackendUnavailable(HandRefinerError):

@@ -1,4 +1,4 @@
-"""The whole flow: detect, reconstruct, render, paint, judge."""
+"""The whole flow of one picture: detect, reconstruct, render, paint, judge."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from handrefiner_ext.types import Agreement, HandMesh, Hints, Image, Mask, Refin
 
 
 def check_values(params: RefineParams) -> None:
-    """Raise InvalidParameter for what no picture could make right, before any is opened.
+    """Raise InvalidParameter for values that fit no picture, before any is opened.
 
-    Lists that cannot be read, and values that are possible alone but not together.
+    These are lists that cannot be read, and values that are possible alone but not together.
     """
     if params.guidance_start > params.guidance_end:
         raise InvalidParameter(
@@ -40,7 +40,13 @@ def check_values(params: RefineParams) -> None:
 def hints(
     image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
 ) -> Hints:
-    """Everything known before painting: hands, meshes, depth and mask."""
+    """Return everything known before painting: hands, meshes, depth and mask.
+
+    Arguments:
+        image: (H, W, 3) uint8 RGB.
+        stages: the backends, from `stages.build_stages`.
+        drawn_mask: (H, W) bool, the mask drawn by hand; it counts if `params.uses_drawing`.
+    """
     _check_picture(image, drawn_mask)
     everything = stages.detector.detect(image, params)
     if drawn_mask is not None and params.uses_drawing:
@@ -58,16 +64,22 @@ def hints(
 def refine(
     image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
 ) -> RefineResult:
-    """`image` with well-formed hands; the very same object where nothing was to fix."""
+    """Return `image` with its hands repainted, and a decision with a reason for every hand.
+
+    Arguments as for `hints`. The result's image is the very object `image` if nothing changed, and
+    its pixels outside the mask are always those of `image`.
+    """
     return repaint(image, hints(image, params, stages, drawn_mask), params, stages)
 
 
 def repaint(
     image: Image, seen: Hints, params: RefineParams, stages: Stages, evaluates: bool = False
 ) -> RefineResult:
-    """`image` with the hands of `seen` painted anew; those hints serve any number of paintings.
+    """Repaint the hands of `seen`, which may be used for any number of paintings.
 
-    evaluates: also measure the hands' quality where nothing is decided by it.
+    Arguments:
+        image: (H, W, 3) uint8 RGB, the picture that `seen` was found in.
+        evaluates: measure the hands' quality even if nothing is decided by it.
     """
     if not seen.meshes:
         return RefineResult(image, seen)
@@ -95,10 +107,11 @@ def _measure(
     params: RefineParams,
     picture: Image,
 ) -> tuple[Agreement, ...]:
-    """How each mesh agrees with `picture`; in the original an assumed hand was not there."""
+    """Return how each mesh agrees with `picture`."""
     measured = stages.judge(stages.detector, picture, meshes, params)
     if picture is not original:
         return measured
+    # An assumed hand was not seen in the original, whatever lies near its mesh there.
     return tuple(
         NOT_FOUND if mesh.hand.assumed else agreement
         for mesh, agreement in zip(meshes, measured, strict=True)

@@ -1,4 +1,4 @@
-"""Name -> backend, listed without importing it."""
+"""Lists of backends by name; a backend is imported when it is built."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 class Registry:
     """The backends of one stage, in the order in which `auto` tries them.
 
-    where: name -> "module:attribute". plugins: group of entry points under which other packages
-    offer backends; these come last.
+    kind: the stage's name in messages. where: name -> "module:attribute". plugins: group of entry
+    points under which other packages offer backends; these come last.
     """
 
     def __init__(self, kind: str, plugins: str | None = None, **where: str) -> None:
@@ -34,15 +34,17 @@ class Registry:
         return tuple(self.where)
 
     def choices(self) -> tuple[str, ...]:
-        """What a user may write: `auto` and every name."""
+        """Return what a user may write: `auto` and every name."""
         return (AUTO, *self.where)
 
     def build(self, name: str, **options: Any) -> Any:
         """Import the backend `name` (or the first available one for `auto`) and construct it.
 
-        Each backend gets those of the options that its constructor knows.
-        Raises UnknownBackend for a name that is not listed, BackendUnavailable where what the
-        backend needs is missing.
+        Arguments:
+            options: the constructor gets those of them that it takes.
+
+        Raises UnknownBackend for a name that is not listed, and BackendUnavailable if something
+        that the backend needs is missing.
         """
         if name == AUTO:
             return self.find_first(lambda listed: self.build(listed, **options))
@@ -54,7 +56,7 @@ class Registry:
         return factory(**_select_known(factory, options))
 
     def _find(self, name: str) -> Any:
-        """The class or function behind the name; what a broken plugin raises becomes a sentence."""
+        """Return the class or function behind a name; BackendUnavailable for a broken plugin."""
         module, _, attribute = self.where[name].partition(":")
         try:
             return getattr(import_module(module), attribute)
@@ -82,17 +84,17 @@ class Registry:
 
 
 def _select_known(factory: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """What concerns the backend: one that needs no files does not ask where files lie."""
+    """Return the options that a constructor takes: not every backend needs files or a device."""
     known = signature(factory).parameters if options else {}
     return {name: value for name, value in options.items() if name in known}
 
 
 def _read_plugins(group: str, taken: set[str]) -> dict[str, str]:
-    """Name -> place of every backend that installed packages offer; none of them is imported."""
+    """Return name -> place of every backend that installed packages offer; import none."""
     found: dict[str, str] = {}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         if point.name in taken | set(found) or not NAME.fullmatch(point.name):
-            reason = "%s is not used: its name %r in %s is taken or is no plain word."
+            reason = "%s is not used: its name %r in %s is taken or is not a plain word."
             logger.warning(reason, point.value, point.name, group)
         else:
             found[point.name] = point.value.partition("[")[0].strip()

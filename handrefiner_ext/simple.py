@@ -36,14 +36,14 @@ HOME = ("models_dir", "device", "dtype")
 
 
 @dataclass(frozen=True)
-class Seen(Hints):
-    """What was found; a notebook shows it drawn over the picture. image: (H, W, 3)."""
+class Found(Hints):
+    """The hands of a picture; a notebook shows them drawn over it. image: (H, W, 3) uint8."""
 
     image: Image = None  # type: ignore[assignment]  # the fields before it have defaults, too
 
     @property
     def overlay(self) -> Image:
-        """(H, W, 3): the picture with boxes, landmarks and meshes."""
+        """The picture with boxes, landmarks and meshes, (H, W, 3) uint8."""
         return draw_overlay(self.image, self)
 
     def _repr_png_(self) -> bytes:
@@ -52,12 +52,12 @@ class Seen(Hints):
 
 @dataclass(frozen=True)
 class Refined(RefineResult):
-    """The picture kept, and why. `image` is an array (H, W, 3); a notebook shows it."""
+    """The picture kept, and why; a notebook shows it. image: (H, W, 3) uint8."""
 
     source: Picture | None = None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """As PNG, with the source's transparency and metadata where it was a file."""
+        """Write a PNG, with the transparency and metadata of the source if that was a file."""
         write_atomically(Path(path), self._repr_png_())
 
     def _repr_png_(self) -> bytes:
@@ -66,21 +66,25 @@ class Refined(RefineResult):
         return encode_picture(self.source, self.image)
 
 
-def hints(image: Any, *, drawn_mask: Mask | None = None, **parameters: Any) -> Seen:
+def hints(image: Any, *, drawn_mask: Mask | None = None, **parameters: Any) -> Found:
     """Find the hands of a picture: meshes, depth and mask, without painting.
 
-    image: a path, a PIL picture, or an array (H, W, 3) uint8 RGB. drawn_mask: (H, W) bool, for
-    mask="drawn" or "union". parameters: by the names of `RefineParams`, and models_dir, device,
-    dtype as for the command line. InvalidParameter names what is wrong and what is allowed.
+    Arguments:
+        image: a path, a PIL picture, or an array (H, W, 3) uint8 RGB.
+        drawn_mask: (H, W) bool, for mask="drawn" or "union".
+        parameters: by the names of `RefineParams`, and models_dir, device and dtype as for the
+            command line.
+
+    Raises InvalidParameter, which says what is wrong and what is allowed.
     """
     params, stages = _prepare(parameters)
     array, _ = _open(image)
     seen = pipeline.hints(array, params, stages, drawn_mask)
-    return Seen(**vars(seen), image=array)
+    return Found(**vars(seen), image=array)
 
 
 def refine(image: Any, *, drawn_mask: Mask | None = None, **parameters: Any) -> Refined:
-    """Repaint the badly drawn hands of a picture. image, drawn_mask, parameters: as for `hints`."""
+    """Repaint the badly drawn hands of a picture; arguments as for `hints`."""
     params, stages = _prepare(parameters)
     array, source = _open(image)
     result = pipeline.refine(array, params, stages, drawn_mask)
@@ -102,7 +106,7 @@ def _prepare(parameters: dict[str, Any]) -> tuple[RefineParams, Stages]:
 
 
 def _open(image: Any) -> tuple[Image, Picture | None]:
-    """The pixels, and the file they came from."""
+    """Return the pixels, and the file they came from."""
     if isinstance(image, (str, os.PathLike)):
         picture = load_picture(Path(image))
         return picture.image, picture

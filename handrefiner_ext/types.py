@@ -64,8 +64,8 @@ class Hand:
     world_landmarks: (21, 3) metres in camera space, centred on the hand.
     score: presence of a hand, 0..1. handedness_score: certainty of the side, 0.5..1.
     box: bounding box of the landmarks, clipped to the picture.
-    number: as users count the hands of the picture, from 1; 0 while they are not counted.
-    assumed: nobody saw it; a mask was drawn there, and a relaxed hand stands for the one meant.
+    number: as users count the hands of the picture, from 1; 0 until they are counted.
+    assumed: no detector saw it; a mask was drawn there, and a relaxed hand is put in its place.
     """
 
     handedness: Handedness
@@ -124,9 +124,9 @@ class HandMesh:
     joints: (21, 3) metres in camera space.
     reprojection_error: mean distance of projected joints from the landmarks, in hand sizes.
     outline_disagreement: area where picture and mesh disagree about what is hand, as a share of
-    the mesh's silhouette; None where the picture's colours do not tell.
-    strain: how much landmarks, depth, limits and priors had to give way to one another; only fits
-    of the same landmarks compare. None where the backend does not tell.
+    the mesh's silhouette; None if the picture's colours do not tell.
+    strain: how far landmarks, depth, limits and priors contradict one another; comparable only
+    between fits of the same landmarks. None if the backend does not measure it.
     """
 
     hand: Hand
@@ -177,12 +177,12 @@ class Overlap:
 
 @dataclass(frozen=True)
 class ControlMaps:
-    """What the inpainting stage is steered with; every map has the picture's size.
+    """What guides the inpainting stage; every map has the picture's size.
 
     layers: each hand alone, in the order of the meshes.
-    owner: (H, W) int16, number of the mesh that is seen at a pixel, -1 where none is.
+    owner: (H, W) int16, number of the mesh visible at a pixel, -1 where there is none.
     control: (H, W) uint8 control image.
-    masks: for each hand, what may change because of it. mask: their union.
+    hand_masks: for each mesh, its box and the pixels in it that may change. mask: their union.
     """
 
     layers: tuple[HandLayer, ...]
@@ -209,9 +209,9 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well formed the hand at one place of a picture looks, whatever mesh is wanted there.
+    """How well formed the hand at one place of a picture looks, without regard to its mesh.
 
-    score: 0..1, 0 where no hand is seen. parts: what it was made from, name -> 0..1.
+    score: 0..1, 0 where no hand is seen. parts: what the score was made from, name -> 0..1.
     """
 
     score: float
@@ -220,7 +220,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class View:
-    """Another look at a hand: its window turned (radians), enlarged (factor), seen in a mirror."""
+    """Another view of a hand: its window turned (radians), enlarged (factor), or mirrored."""
 
     turn: float = 0.0
     size: float = 1.0
@@ -237,11 +237,11 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Decision:
-    """What happened to one hand: `number` counts the meshes from 0.
+    """What happened to one hand; `number` counts the meshes from 0.
 
-    strength: the one that was searched for it, None where none was. candidate: number of the one
-    that was judged the best, from 0; None where there was no choice. Qualities are None where they
-    were not measured.
+    strength: what adaptive strength found, None if it is off. candidate: number of the one that
+    was judged the best, from 0; None if there was no choice. Qualities are None if they were not
+    measured.
     """
 
     number: int
@@ -257,7 +257,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Hints:
-    """Everything known before painting; notes: what else is worth knowing, sentences."""
+    """Everything known before painting. notes: sentences for the user."""
 
     detection: Detection
     meshes: tuple[HandMesh, ...]
@@ -268,9 +268,9 @@ class Hints:
 
 @dataclass(frozen=True)
 class RefineResult:
-    """The picture kept, and why. `image` is the input object itself where nothing changed.
+    """The picture kept, and why. `image` is the input object itself if nothing changed.
 
-    candidates: every picture that was painted to choose from, where there was a choice.
+    candidates: every picture that was painted to choose from; empty without a choice.
     """
 
     image: Image

@@ -39,7 +39,7 @@ BODY = {
 
 
 def add_routes(app: Any, services: Services | None = None) -> None:
-    """Add the routes to `app` (once), open to whom --api-auth and its login let in."""
+    """Add the routes to `app`, once; they ask for the login of --api-auth or of the WebUI."""
     if any(getattr(route, "path", "").startswith(PREFIX) for route in app.routes):
         return
     routes = Routes(services or Services())
@@ -66,7 +66,7 @@ def add_routes(app: Any, services: Services | None = None) -> None:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body of a JSON request, read no further than the limit."""
+    """Return the body of a JSON request; stop reading at the limit."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip()
     if kind.lower() != "application/json":
         raise HTTPException(415, f"The body must be application/json, not {kind}.")
@@ -84,7 +84,7 @@ async def read_body(request: Request) -> bytes:
 
 @contextmanager
 def problems_answered() -> Iterator[None]:
-    """Errors of ours become answers: a status and the sentence."""
+    """Turn errors of ours into answers: a status and the sentence."""
     try:
         yield
     except Problem as error:
@@ -96,29 +96,29 @@ def problems_answered() -> Iterator[None]:
 
 
 class Routes:
-    """The endpoints; plain functions, so that they run beside the server's loop."""
+    """The endpoints. They are not async, so that FastAPI runs them on threads of its own."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
         self.worker = Worker(services)
 
     def version(self) -> dict[str, Any]:
-        """Version of the extension and of its host."""
+        """Return the version of the extension and of its host."""
         services = self.services
         return asdict(VersionReport(handrefiner_ext.__version__, services.host, services.heavy))
 
     def schema(self) -> dict[str, Any]:
-        """All parameters with types, limits, texts and positions."""
+        """Return all parameters with types, limits, texts and positions."""
         return asdict(SchemaReport(describe_parameters(), MAX_BODY_BYTES, MAX_PIXELS))
 
     def models(self) -> dict[str, Any]:
-        """Control models and backends that can be chosen here."""
+        """Return the control models and backends that can be chosen here."""
         with problems_answered():
             known = self.services.list_models()
             return asdict(ModelsReport(**vars(known), backends=self.worker.list_backends()))
 
     def hints(self, body: bytes = Depends(read_body)) -> dict[str, Any]:
-        """Find the hands of a picture; depth, mask and overlay without painting."""
+        """Find the hands of a picture; return depth, mask and overlay without painting."""
         with problems_answered():
             request = read_request(body)
             return answer_hints(request.picture.image, self.worker.hints(request))

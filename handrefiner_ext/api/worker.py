@@ -1,4 +1,4 @@
-"""Does what the routes ask for, one request at a time, so that memory stays that of one."""
+"""The routes' work, one request at a time so that memory stays bounded, and the host's services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handrefiner_ext.api.body import Problem, Request
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import INPAINTERS
 from handrefiner_ext.report import told
-from handrefiner_ext.stages import Stages, build_stages, list_obstacles
+from handrefiner_ext.stages import build_stages, list_obstacles
 from handrefiner_ext.types import Hints, Image, Mask, ModelHome, RefineResult
 
 Refine = Callable[[Image, RefineParams, Mask | None], RefineResult]
@@ -62,11 +62,12 @@ class VersionReport:
 
 @dataclass(frozen=True)
 class Services:
-    """users: name -> password of the API; empty = open. refine: the second pass of the WebUI.
+    """What the program that serves the routes offers them.
 
-    heavy: whether the routes that compute are added. lock: held while the graphics card works.
-    home: where the user keeps files of models, and where they compute.
+    host: its name and version. users: name -> password of the API; empty = open.
+    heavy: whether the routes that compute are added. home: where models lie and compute.
     check: raises InvalidParameter for what only the program can know to be wrong.
+    refine: the WebUI's own second pass. lock: held while the graphics card works.
     """
 
     host: str = "none"
@@ -94,17 +95,18 @@ class Worker:
 
     def hints(self, request: Request) -> Hints:
         with self._lock:
-            stages = self._stages(request.params)
+            stages = build_stages(request.params, self._services.home())
             image = request.picture.image
             return pipeline.hints(image, request.params, stages, request.drawn_mask)
 
     def refine(self, request: Request) -> RefineResult:
-        """By the WebUI's model, or by the backend that the request names."""
+        """Repaint with the WebUI's model, or with the backend that the request names."""
         image, params, mask = request.picture.image, request.params, request.drawn_mask
         self._services.check(params)
         if "backend" in request.named:
             with self._lock:
-                return pipeline.refine(image, params, self._stages(params), mask)
+                stages = build_stages(params, self._services.home())
+                return pipeline.refine(image, params, stages, mask)
         if self._services.refine is None:
             raise Problem(501, NO_PAINTER)
         with self._services.lock:
@@ -114,6 +116,3 @@ class Worker:
         """Return stage -> name -> why the backend cannot be used, or None where it can."""
         with self._lock:
             return list_obstacles(self._services.home())
-
-    def _stages(self, params: RefineParams) -> Stages:
-        return build_stages(params, self._services.home())
