@@ -10,13 +10,11 @@ from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, REND
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0"})
-
 OFF = "off"
 
 SEEDS = 2**32
 """Number of seeds; past the last one they start again at 0."""
-REGIONS, PAPER = "regions", "paper"
-PICTURE, DRAFT = "picture", "draft"
+REGIONS, PAPER, PICTURE, DRAFT = "regions", "paper", "picture", "draft"
 
 CLI, WEBUI = "cli", "webui"
 """Surfaces: the command line, and everything inside the WebUI (panel, API, infotext, XYZ)."""
@@ -50,9 +48,8 @@ class Knob:
         if kind is bool:
             return "true or false"
         noun = {int: "a whole number", float: "a number", str: "text"}[kind]
-        if self.ge is None or self.le is None:
-            return noun
-        return f"{noun} from {format_number(self.ge)} to {format_number(self.le)}"
+        limits = [format_number(limit) for limit in (self.ge, self.le) if limit is not None]
+        return f"{noun} from {' to '.join(limits)}" if limits else noun
 
 
 def format_number(number: float) -> str:
