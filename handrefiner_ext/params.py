@@ -265,7 +265,7 @@ class RefineParams:
     skip_img2img: bool = knob(
         False,
         "Skip img2img",
-        "Only repaint the hands of the picture given, without generating it anew first.",
+        "Only repaint the hands of the picture given, without generating it again first.",
         surfaces=(WEBUI,),
     )
     extra_images: bool = knob(
