@@ -14,6 +14,7 @@ from handrefiner_ext.types import FloatArray
 
 BEND_LENGTH = 0.045
 """Metres over which the wrist bends."""
+BEND_STEPS = 24
 STEP = 0.012
 
 
@@ -53,17 +54,31 @@ class Arm:
 
     def axis(self, at: float) -> FloatArray:
         """(3,) the arm's middle there."""
-        count = max(1, int(np.ceil(at / 0.006)))
-        middles = (np.arange(count) + 0.5) * at / count
-        steps = np.stack([self._turn(float(m)) @ self.begin for m in middles]) * (at / count)
-        return np.asarray(self.centre + steps.sum(axis=0))
+        bent = min(at, BEND_LENGTH)
+        middles = (np.arange(BEND_STEPS) + 0.5) * bent / BEND_STEPS
+        angles = self._angle * _ease(middles / BEND_LENGTH)
+        way = np.cos(angles).sum() * self.begin + np.sin(angles).sum() * self._aside
+        return np.asarray(self.centre + way * bent / BEND_STEPS + (at - bent) * self.end)
+
+    @property
+    def _angle(self) -> float:
+        """Radians from `begin` to `end`."""
+        return float(np.arccos(np.clip(self.begin @ self.end, -1.0, 1.0)))
+
+    @property
+    def _aside(self) -> FloatArray:
+        """(3,) unit vector across `begin` to which the arm bends."""
+        across = self.end - (self.end @ self.begin) * self.begin
+        return np.asarray(across / max(float(np.linalg.norm(across)), 1e-12))
 
     def _turn(self, at: float) -> FloatArray:
-        share = float(np.clip(at / BEND_LENGTH, 0.0, 1.0))
-        return turn_between(self.begin, self.end, share * share * (3.0 - 2.0 * share))
+        return turn_between(self.begin, self.end, float(_ease(np.array(at / BEND_LENGTH))))
 
-    def direction(self, at: float) -> FloatArray:
-        return np.asarray(self._turn(at) @ self.begin)
+
+def _ease(share: FloatArray) -> FloatArray:
+    """0..1, smoothly."""
+    t = np.clip(share, 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
 def lay_arm(points: FloatArray, faces: Faces, spec: ArmSpec) -> Arm:
