@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_hints(commands)
     _add_refine(commands)
     _add_weights(commands)
+    _add_dataset(commands)
     return parser
 
 
@@ -149,6 +150,12 @@ def _add_weights(commands: argparse._SubParsersAction[SentenceParser]) -> None:
     from handrefiner_ext.cli.weights import add_weights
 
     add_weights(commands)
+
+
+def _add_dataset(commands: argparse._SubParsersAction[SentenceParser]) -> None:
+    from handrefiner_ext.cli.dataset import add_dataset
+
+    add_dataset(commands)
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,146 @@
+"""`handrefiner dataset`: what it writes, and that nothing but the seed decides it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from handrefiner_ext.cli import main
+from handrefiner_ext.dataset import Options, make_samples
+
+SMALL = ["--size", "96", "--seed", "4", "--malformed", "0.4", "--drafts", "0.2"]
+
+
+def run(folder: Path, *more: str, count: int = 4) -> Path:
+    assert main(["dataset", "--count", str(count), "--out_dir", str(folder), *SMALL, *more]) == 0
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def test_the_set_is_the_same_with_one_process_and_with_two(tmp_path):
+    one = digests(run(tmp_path / "one", "--jobs", "1"))
+    assert len(one) == 1 + 3 * 4
+    assert digests(run(tmp_path / "two", "--jobs", "2")) == one
+
+
+def test_the_folder_is_what_datasets_reads(tmp_path):
+    folder = run(tmp_path / "set", "--jobs", "1")
+    lines = (folder / "metadata.jsonl").read_text("utf-8").splitlines()
+    assert len(lines) == 4
+    for number, line in enumerate(map(json.loads, lines)):
+        options = Options(size=96, malformed=0.4, drafts=0.2)
+        (sample,) = make_samples(4, number, options)
+        image = np.asarray(PillowImage.open(folder / line["file_name"]))
+        np.testing.assert_array_equal(image, sample.image)
+        control = np.asarray(PillowImage.open(folder / line["conditioning_image_file_name"]))
+        np.testing.assert_array_equal(control, sample.maps.control)
+        mask = np.asarray(PillowImage.open(folder / line["mask_file_name"]))
+        np.testing.assert_array_equal(mask > 0, sample.maps.mask)
+        assert line["text"] == sample.prompt
+        assert len(line["hands"]) == len(sample.hands)
+
+
+def test_no_place_and_no_date_is_written(tmp_path):
+    folder = run(tmp_path / "set", "--jobs", "1", "--shards", "1")
+    (archive,) = folder.iterdir()
+    assert str(tmp_path).encode() not in archive.read_bytes()
+    with tarfile.open(archive) as tar:
+        assert {entry.mtime for entry in tar} == {0}
+
+
+def test_shards_hold_the_same_pictures_as_the_folder(tmp_path):
+    folder = run(tmp_path / "set", "--jobs", "1")
+    shards = sorted(run(tmp_path / "shards", "--jobs", "2", "--shards", "3").iterdir())
+    assert [path.name for path in shards] == [f"shard-0000{k}.tar" for k in range(3)]
+    found = {}
+    for path in shards:
+        with tarfile.open(path) as tar:
+            for entry in tar:
+                found[entry.name] = tar.extractfile(entry).read()
+    endings = {"png", "control.png", "mask.png", "txt", "json"}
+    assert set(found) == {f"{k:06d}.{ending}" for k in range(4) for ending in endings}
+    for k in range(4):
+        assert found[f"{k:06d}.png"] == (folder / "images" / f"{k:06d}.png").read_bytes()
+        assert json.load(io.BytesIO(found[f"{k:06d}.json"]))["number"] == k
+
+
+def test_twins_are_two_pictures_of_a_scene(tmp_path):
+    folder = tmp_path / "set"
+    arguments = ["--count", "2", "--size", "96", "--twins", "--jobs", "1", "--out_dir", str(folder)]
+    assert main(["dataset", *arguments]) == 0
+    lines = [
+        json.loads(line) for line in (folder / "metadata.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert [line["malformed"] for line in lines] == [False, True, False, True]
+    assert [line["number"] for line in lines] == [0, 0, 1, 1]
+
+
+def test_backgrounds_come_from_a_folder_of_ones_own(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "green.png"), np.full((64, 80, 3), (0, 255, 0), np.uint8))
+    folder = run(
+        tmp_path / "set", "--backgrounds", str(pictures), "--styles", "toon", "--jobs", "1"
+    )
+    for path in (folder / "images").iterdir():
+        image = np.asarray(PillowImage.open(path)).astype(int)
+        green = (image[..., 1] > 150) & (image[..., 0] < 90) & (image[..., 2] < 90)
+        assert green.mean() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--count", "0"], "--count = '0'"),
+        (["--count", "2", "--shards", "3"], "--shards 3 is more than --count 2"),
+        (["--count", "2", "--malformed", "1.5"], "--malformed = '1.5'"),
+        (["--count", "2", "--styles", "oil"], "'oil' is not one of"),
+        (["--count", "2", "--twins", "--malformed", "0.5"], "leave out --malformed"),
+        (["--count", "2", "--size", "5000"], "at most 2048"),
+        (["--count", "2", "--jobs", "none"], "--jobs = 'none'"),
+    ],
+)
+def test_wrong_usage_is_answered_with_a_sentence(tmp_path, capsys, arguments, words):
+    assert main(["dataset", *arguments, "--out_dir", str(tmp_path / "set")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_folder_with_anything_in_it_is_left_alone(tmp_path, capsys):
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    assert main(["dataset", "--count", "1", "--out_dir", str(tmp_path)]) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+
+
+def test_the_help_needs_no_numpy():
+    code = (
+        "import sys; from handrefiner_ext.cli import main\n"
+        "try: main(['dataset', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'numpy' not in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_ray_makes_the_same_set(tmp_path):
+    pytest.importorskip("ray")
+    one = digests(run(tmp_path / "one", "--jobs", "1"))
+    assert digests(run(tmp_path / "ray", "--engine", "ray", "--jobs", "1")) == one
