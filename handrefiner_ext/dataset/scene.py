@@ -128,7 +128,7 @@ def _sample_wear(rng: np.random.Generator) -> Wear:
     arm = sleeve = None
     if rng.uniform() < 0.9:
         bend = np.radians([rng.normal() * 18.0, rng.normal() * 9.0])
-        arm = ArmSpec(float(rng.uniform(0.18, 0.42)), bend, float(rng.uniform(0.25, 0.6)))
+        arm = ArmSpec(float(rng.uniform(0.28, 0.6)), bend, float(rng.uniform(0.25, 0.6)))
         if rng.uniform() < 0.5:
             begin = float(rng.choice([rng.uniform(0.0, 0.02), rng.uniform(0.02, 0.1)]))
             cuff = float(rng.uniform(0.012, 0.05)) if rng.uniform() < 0.5 else 0.0
