@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scenes import HandModel
 
+from handrefiner_ext.dataset.plain import HandModel
 from handrefiner_ext.mesh.open_hand.model import OpenHand, hinge_axes, rest_frame
 from handrefiner_ext.types import FloatArray
 

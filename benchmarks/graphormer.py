@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from report import Figure, Target, make_parser, print_table, print_targets, use_utf8, write_json
-from scenes import Placement, generator, make_scene
 from speed import Case, make_case
 
+from handrefiner_ext.dataset.plain import Placement, generator, make_scene
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.stages import Stages, build_stages

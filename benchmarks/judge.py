@@ -4,7 +4,7 @@
                                [--images DIR] [--jobs N]
 
 Quality: hands of random pose, each drawn well and with each of seven faults, everything else alike
-(benchmarks/twins.py); --count of each. The validation split has another hand model (WebXR's generic
+(dataset/twins.py); --count of each. The validation split has another hand model (WebXR's generic
 hand, MIT), another light, other backgrounds and JPEG's traces.
 
 - auc_overall, auc_by_fault: chance that a malformed hand has less quality than a well-formed one.
@@ -35,12 +35,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from foreign_hand import load_foreign_hand
-from malformed import FAULTS
 from PIL import Image as PillowImage
 from report import Target, make_parser, positive, print_table, print_targets, use_utf8, write_json
-from scenes import SPLITS, open_hand_model
-from twins import SETTINGS, SIDE, Twins, all_pictures, make_twins
 
+from handrefiner_ext.dataset.faults import CLASSIC
+from handrefiner_ext.dataset.plain import SPLITS, open_hand_model
+from handrefiner_ext.dataset.twins import SETTINGS, SIDE, Twins, all_pictures, make_twins
 from handrefiner_ext.detect.caching import CachingDetector
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge.agreement import measure_agreement
@@ -70,7 +70,7 @@ class Scores:
 
 
 def read_twins(
-    split: str, numbers: Iterable[int], faults: tuple[str, ...] = tuple(FAULTS)
+    split: str, numbers: Iterable[int], faults: tuple[str, ...] = tuple(CLASSIC)
 ) -> Iterator[Twins]:
     own = split == "train"
     hand = open_hand_model() if own else load_foreign_hand(str(FOREIGN_HAND))
@@ -109,7 +109,7 @@ class Pair:
 def make_pair(twins: Twins, case: str, number: int) -> Pair:
     """What refining could have done to one hand."""
     rng = np.random.default_rng([number, 17])
-    faulty = twins.faulty[tuple(FAULTS)[number % len(FAULTS)]]
+    faulty = twins.faulty[tuple(CLASSIC)[number % len(CLASSIC)]]
     painted = {
         "good": lambda: twins.good,
         "worse": lambda: faulty,

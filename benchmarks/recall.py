@@ -29,7 +29,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from distractors import draw_distractors
 from foreign_hand import load_foreign_hand
 from report import (
     Figure,
@@ -41,7 +40,10 @@ from report import (
     use_utf8,
     write_json,
 )
-from scenes import (
+from tqdm import tqdm
+
+from handrefiner_ext.dataset.distractors import draw_distractors
+from handrefiner_ext.dataset.plain import (
     GAMMA,
     HandModel,
     Placement,
@@ -54,8 +56,6 @@ from scenes import (
     open_hand_model,
     random_background,
 )
-from tqdm import tqdm
-
 from handrefiner_ext.detect.windows import plan_tiles
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.params import RefineParams

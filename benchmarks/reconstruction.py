@@ -3,7 +3,7 @@
     python benchmarks/reconstruction.py [--count N] [--split train|validation]
                                         [--detector NAME] [--foreign_hand right.glb] [--json F]
 
-Hands of random pose, shape, skin, light and background (benchmarks/scenes.py) are reconstructed
+Hands of random pose, shape, skin, light and background (dataset/plain.py) are reconstructed
 four times: from their true landmarks (which shows the fit alone; shape within 10 % of the mean
 hand), from the detector's landmarks, from those without the outline's evidence, and from what the
 retry makes of them (other readings where in doubt, the side by evidence).
@@ -25,8 +25,16 @@ from dataclasses import dataclass
 import numpy as np
 from foreign_hand import load_foreign_hand
 from report import Figure, Target, make_parser, print_table, print_targets, use_utf8, write_json
-from scenes import SPLITS, HandModel, Placement, TrueHand, generator, make_scene, open_hand_model
 
+from handrefiner_ext.dataset.plain import (
+    SPLITS,
+    HandModel,
+    Placement,
+    TrueHand,
+    generator,
+    make_scene,
+    open_hand_model,
+)
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points, z_buffer
 from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.hands.readings import reconstruct_well

@@ -43,8 +43,8 @@ from report import (
     use_utf8,
     write_json,
 )
-from scenes import Placement, generator, make_scene
 
+from handrefiner_ext.dataset.plain import Placement, generator, make_scene
 from handrefiner_ext.hands.readings import reconstruct_well
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import encode_png

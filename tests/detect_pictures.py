@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-from scenes import Placement, Scene, generator, make_scene
 
+from handrefiner_ext.dataset.plain import Placement, Scene, generator, make_scene
 from handrefiner_ext.types import FloatArray, Hand, Image
 
 FOLDER = Path(

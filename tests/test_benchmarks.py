@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from handrefiner_ext.dataset.plain import Placement, make_scene, open_hand_model
 from handrefiner_ext.pictures import encode_png
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -31,9 +32,8 @@ def modules():
         import fresh_process
         import recall
         import report
-        import scenes
 
-        yield {m.__name__: m for m in (fresh_process, recall, report, scenes)}
+        yield {m.__name__: m for m in (fresh_process, recall, report)}
 
 
 def run(name, folder, *options):
@@ -60,16 +60,16 @@ def test_wrong_use_is_answered_with_a_usage_error(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_a_different_one(modules):
-    recall, hand = modules["recall"], modules["scenes"].open_hand_model()
+    recall, hand = modules["recall"], open_hand_model()
     for kind in ("48", "things"):
         first, again, other = (recall.make_picture(kind, n, hand).image for n in (1, 1, 2))
         assert np.array_equal(first, again)
         assert not np.array_equal(first, other)
 
 
-def make_scene(modules):
-    places = tuple(modules["scenes"].Placement(x, 128.0, 60.0) for x in (64.0, 192.0))
-    return modules["scenes"].make_scene(np.random.default_rng(1), 256, 256, places)
+def two_hands():
+    places = tuple(Placement(x, 128.0, 60.0) for x in (64.0, 192.0))
+    return make_scene(np.random.default_rng(1), 256, 256, places)
 
 
 def moved(hand, x):
@@ -77,14 +77,14 @@ def moved(hand, x):
 
 
 def test_every_hand_is_found_once_whatever_the_order(modules):
-    scene = make_scene(modules)
+    scene = two_hands()
     a, b = (true.mesh.hand for true in scene.hands)
     assert modules["recall"].match(scene, (b, a)) in ([(0, 1), (1, 0)], [(1, 0), (0, 1)])
     assert modules["recall"].match(scene, ()) == []
 
 
 def test_a_second_sighting_and_a_far_one_are_false_hands(modules):
-    scene = make_scene(modules)
+    scene = two_hands()
     a, b = (true.mesh.hand for true in scene.hands)
     tally = modules["recall"].Tally()
     tally.add(scene, (moved(a, 0.1 * a.size_px), a, moved(b, 0.26 * b.size_px)))
@@ -92,7 +92,7 @@ def test_a_second_sighting_and_a_far_one_are_false_hands(modules):
 
 
 def test_a_hand_read_as_the_other_side_is_found_but_not_right(modules):
-    scene = make_scene(modules)
+    scene = two_hands()
     a = scene.hands[0].mesh.hand
     other = replace(a, handedness="left" if a.handedness == "right" else "right")
     tally = modules["recall"].Tally()

@@ -13,12 +13,14 @@ from handrefiner_ext.dataset.faults import FAULTS, well_formed
 from handrefiner_ext.dataset.hands import BentHand
 from handrefiner_ext.dataset.hull import convex_hull
 from handrefiner_ext.dataset.looks import STYLES
+from handrefiner_ext.dataset.plain import Placement, generator, make_scene
 from handrefiner_ext.dataset.poses import GESTURES, bend_hand
 from handrefiner_ext.dataset.scene import ARRANGEMENTS, sample_scene
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
 from handrefiner_ext.topology import WRIST
 
 SMALL = Options(size=128)
+PLAIN_SCENE = ([[27850, 44502], [28854, 39001]], 2183722)
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +137,11 @@ def test_the_hull_agrees_with_another_implementation():
     other = Trimesh(points, process=False).convex_hull
     np.testing.assert_array_equal(points[corners], other.vertices)
     assert Trimesh(points[corners], faces, process=False).volume == pytest.approx(other.volume)
+
+
+def test_the_plain_scenes_stay_as_the_benchmarks_measured_them():
+    """Figures of the benchmarks compare only while their scenes are the same."""
+    scene = make_scene(generator("validation", 0), 64, 64, (Placement(30, 32, 30),))
+    mesh = scene.hands[0].mesh
+    corner = (mesh.joints_2d[[0, 12]] * 1000).round().astype(int).tolist()
+    assert (corner, int(scene.image.sum())) == PLAIN_SCENE

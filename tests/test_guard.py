@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from hand_scenes import BOTH, BrightDetector, FloodPainter, make_stages, picture_with
-from scenes import Placement, generator, make_scene
 
 from handrefiner_ext import pipeline
+from handrefiner_ext.dataset.plain import Placement, generator, make_scene
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge.agreement import is_changed
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from foreign_hand import load_foreign_hand
 from judge import FOREIGN_HAND, PARAMS, area_under_curve
-from malformed import FAULTS
-from scenes import open_hand_model
 from scipy.signal import correlate
-from twins import SETTINGS, all_pictures, make_twins
 
+from handrefiner_ext.dataset.faults import CLASSIC
+from handrefiner_ext.dataset.plain import open_hand_model
+from handrefiner_ext.dataset.twins import SETTINGS, all_pictures, make_twins
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge import form as form_network
 from handrefiner_ext.judge.form import CONTEXT, Jitter, make_planes, place_window
@@ -59,15 +59,15 @@ def scores(twins, detector, meter):
 
 def test_malformed_hands_have_less_quality_than_well_formed_ones(scores):
     """Measured: 0.94 over all; 0.78 for fingers too long, at least 0.97 for every other fault."""
-    by_fault = {fault: area_under_curve(scores["good"], scores[fault]) for fault in FAULTS}
+    by_fault = {fault: area_under_curve(scores["good"], scores[fault]) for fault in CLASSIC}
     assert min(by_fault.values()) > 0.7
-    assert area_under_curve(scores["good"], [s for f in FAULTS for s in scores[f]]) > 0.9
+    assert area_under_curve(scores["good"], [s for f in CLASSIC for s in scores[f]]) > 0.9
 
 
 def test_well_formed_hands_count_as_such_and_most_malformed_ones_do_not(scores):
     """Measured: all well-formed ones; 28 of the 42 malformed ones."""
     assert min(scores["good"]) >= MALFORMED_BELOW
-    bad = np.array([s for f in FAULTS for s in scores[f]])
+    bad = np.array([s for f in CLASSIC for s in scores[f]])
     assert np.mean(bad < MALFORMED_BELOW) > 0.6
 
 

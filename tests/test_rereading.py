@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-from scenes import Placement, generator, make_scene
 
+from handrefiner_ext.dataset.plain import Placement, generator, make_scene
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.hands.readings import doubt, is_doubtful, reconstruct_well

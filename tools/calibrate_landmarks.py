@@ -11,15 +11,11 @@ difference: least squares over all views with a ridge. It prints the table with 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
-from scenes import MIRROR, Placement, generator, make_scene
-
+from handrefiner_ext.dataset.hands import MIRROR
+from handrefiner_ext.dataset.plain import Placement, generator, make_scene
 from handrefiner_ext.geometry.transforms import align
 from handrefiner_ext.mesh.open_hand.model import LANDMARK_OFFSETS, load_open_hand
 from handrefiner_ext.params import RefineParams

@@ -2,7 +2,7 @@
 
     python tools/calibrate_quality.py [--count N]
 
-So that FALSE_ALARMS of the well-formed hands of the training split (benchmarks/twins.py; none that
+So that FALSE_ALARMS of the well-formed hands of the training split (dataset/twins.py; none that
 tools/train_form.py used) have less quality than one half.
 """
 

@@ -3,25 +3,21 @@
     python tools/train_form.py make CROPS --first 0 --last 4471    # can be split over processes
     python tools/train_form.py train CROPS [--epochs N]            # needs torch
 
-Hands are the open hand in the training split of benchmarks/twins.py, setting `plain`; validation
+Hands are the open hand in the training split of dataset/twins.py, setting `plain`; validation
 pictures, another hand model and another renderer, are never seen here.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
-from scenes import HandModel, open_hand_model
-from twins import SETTINGS, all_pictures, make_twins
-
+from handrefiner_ext.dataset.plain import HandModel, open_hand_model
+from handrefiner_ext.dataset.twins import SETTINGS, all_pictures, make_twins
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge.form import INPUT_PX, KINDS, Jitter, make_planes
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor

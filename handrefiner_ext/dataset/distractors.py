@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from scenes import SKIN_TONES
 
+from handrefiner_ext.dataset.plain import SKIN_TONES
 from handrefiner_ext.types import FloatArray, Image
 
 FINE_BITS = 4
@@ -16,7 +16,7 @@ SMALLEST, LARGEST = 0.05, 0.4
 
 def draw_distractors(rng: np.random.Generator, image: Image, count: int) -> Image:
     """The picture with `count` things on it."""
-    picture = image.copy()
+    picture: Image = image.copy()
     drawers = (draw_limb, draw_face, draw_rake, draw_twig, draw_cloth)
     for _ in range(count):
         share = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
@@ -104,7 +104,7 @@ def _directions(angle: float | FloatArray) -> FloatArray:
 
 
 def _skin(rng: np.random.Generator) -> FloatArray:
-    return SKIN_TONES[int(rng.integers(len(SKIN_TONES)))] * rng.uniform(0.85, 1.0)
+    return np.asarray(SKIN_TONES[int(rng.integers(len(SKIN_TONES)))] * rng.uniform(0.85, 1.0))
 
 
 def _to_tuple(colour: FloatArray) -> tuple[float, ...]:

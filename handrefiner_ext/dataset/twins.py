@@ -1,6 +1,6 @@
 """Pictures of well-formed and malformed hands that differ in nothing but the fault.
 
-Two settings of the renderer: `plain` is that of scenes.py; `other` has two lamps with hard edges,
+Two settings of the renderer: `plain` is that of plain.py; `other` has two lamps with hard edges,
 coarse skin, patterned backgrounds and JPEG's traces. Scoring with the renderer, the light and the
 mesh that a score was made with would prove little.
 """
@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from malformed import FAULTS, Fault, Surface, well_formed
-from scenes import (
+
+from handrefiner_ext.dataset.anatomy_maps import vertex_normals
+from handrefiner_ext.dataset.faults import CLASSIC, Fault, well_formed
+from handrefiner_ext.dataset.hands import Surface
+from handrefiner_ext.dataset.plain import (
     GAMMA,
     SKIN_TONES,
     SPLITS,
+    Faces,
     HandModel,
     Placement,
     PosedHand,
@@ -25,10 +29,8 @@ from scenes import (
     random_background,
     shade,
     skin_colours,
-    vertex_normals,
     with_forearm,
 )
-
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.rasterize import interpolate, rasterize
 from handrefiner_ext.types import Box, FloatArray, HandMesh, Image
@@ -71,7 +73,7 @@ def make_twins(
     number: int,
     hand: HandModel,
     setting: Setting,
-    faults: tuple[str, ...] = tuple(FAULTS),
+    faults: tuple[str, ...] = tuple(CLASSIC),
 ) -> Twins:
     """Everything follows from the split and the number."""
     for attempt in range(POSES):
@@ -81,8 +83,9 @@ def make_twins(
         posed = pose_hand(rng, place, hand.model)
         stage = _Stage((SPLITS[split], number), setting, posed, hand.has_cap)
         good = stage.sketch(well_formed(posed))
-        drawn = {name: stage.choose(FAULTS[name], rng, good) for name in faults}
-        if all(surface is not None for surface in drawn.values()):
+        chosen = [(name, stage.choose(CLASSIC[name], rng, good)) for name in faults]
+        drawn = {name: surface for name, surface in chosen if surface is not None}
+        if len(drawn) == len(chosen):
             break
     else:
         raise RuntimeError(f"No pose shows every fault: {split} {number}.")
@@ -150,26 +153,26 @@ class _Stage:
         canvas[box.slices] = canvas[box.slices] * (1 - alpha) + paint[..., :3]
         return self.setting.finish(self._rng(4), canvas)
 
-    def _place(self, surface: Surface) -> tuple[FloatArray, FloatArray]:
+    def _place(self, surface: Surface) -> tuple[FloatArray, Faces]:
         """Vertices in camera space and faces, without an arm."""
         vertices = surface.body @ self.posed.turn
         faces = self.posed.turn_faces(surface.body_faces)
         return self._add(vertices, faces, surface)
 
     def _add(
-        self, vertices: FloatArray, faces: FloatArray, surface: Surface
-    ) -> tuple[FloatArray, FloatArray]:
+        self, vertices: FloatArray, faces: Faces, surface: Surface
+    ) -> tuple[FloatArray, Faces]:
         for points, triangles in surface.extra:
             faces = np.concatenate([faces, self.posed.turn_faces(triangles) + len(vertices)])
             vertices = np.concatenate([vertices, points @ self.posed.turn])
         return vertices, faces
 
-    def _build(self, surface: Surface) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _build(self, surface: Surface) -> tuple[FloatArray, Faces, FloatArray]:
         """Vertices in camera space, faces, and the colour of each vertex; with a forearm."""
         truth = self.posed.mesh()
         if self.has_cap:
             vertices, faces = self._place(replace(surface, extra=()))
-            body = replace(truth, vertices=vertices, faces=faces)
+            body = replace(truth, vertices=vertices, faces=faces.astype(np.int32))
             vertices, faces = self._add(*with_forearm(body), surface)
         else:
             vertices, faces = self._place(surface)
@@ -202,7 +205,8 @@ def other_skin(rng: np.random.Generator, count: int, height: FloatArray) -> Floa
     tone = (SKIN_TONES[rng.integers(len(SKIN_TONES))] / 255.0) ** 2.0 * rng.uniform(0.75, 1.1)
     pale = 1.0 + 0.25 * (height[:, None] ** 2) * rng.uniform(-1, 1)
     tint = rng.uniform(0.92, 1.08, 3)
-    return np.clip(tone * tint * pale * (1.0 + 0.07 * rng.normal(size=(count, 1))), 0.0, 1.0)
+    blotches = 1.0 + 0.07 * rng.normal(size=(count, 1))
+    return np.asarray(np.clip(tone * tint * pale * blotches, 0.0, 1.0))
 
 
 def other_light(rng: np.random.Generator, albedo: FloatArray, normals: FloatArray) -> FloatArray:
@@ -230,7 +234,8 @@ def other_finish(rng: np.random.Generator, canvas: FloatArray) -> Image:
     whole = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
     _, coded = cv2.imencode(".jpg", whole[..., ::-1], quality)
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 SETTINGS = {

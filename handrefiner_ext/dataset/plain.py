@@ -1,21 +1,26 @@
-"""Pictures of hands whose truth is known: random pose, shape, skin, light and background.
+"""The plain preset: the scenes that the rendered benchmarks and the form network were made with.
 
-The hands are the project's own open hand with a forearm added. Everything follows from a seed;
-`split` keeps the seeds of training and validation pictures apart.
+Simple hands at given places, with a forearm, in soft light. It stays as it is, so that figures
+measured with it can be compared; `samples.py` is the generator for everything else. Everything
+follows from a seed; `split` keeps the seeds of training and validation pictures apart.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from handrefiner_ext.dataset.anatomy_maps import vertex_normals
+from handrefiner_ext.dataset.hands import MIRROR, BentHand
+from handrefiner_ext.dataset.poses import random_angles
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points, rasterize, z_buffer
 from handrefiner_ext.geometry.transforms import rotation_about
-from handrefiner_ext.mesh.open_hand.anatomy import FREE_ANGLES, Anatomy, load_anatomy
+from handrefiner_ext.mesh.open_hand.anatomy import load_anatomy
 from handrefiner_ext.mesh.open_hand.model import OpenHand, load_open_hand
 from handrefiner_ext.types import (
     Box,
@@ -28,11 +33,11 @@ from handrefiner_ext.types import (
     WeakPerspective,
 )
 
+Faces = NDArray[np.integer[Any]]
 SPLITS = {"train": 0, "validation": 1}
 GAMMA = 2.2
 """From linear light to the 8-bit picture."""
 
-MIRROR = np.array([-1.0, 1.0, 1.0])
 SKIN_TONES = np.array(
     [[255, 219, 190], [240, 194, 160], [222, 170, 130], [190, 136, 98], [141, 91, 61], [92, 58, 40]]
 )
@@ -86,17 +91,6 @@ def generator(split: str, number: int) -> np.random.Generator:
     return np.random.default_rng([SPLITS[split], number])
 
 
-def random_angles(rng: np.random.Generator, anatomy: Anatomy) -> FloatArray:
-    """(5, 3, 3) angles inside the limits: fingers bend together, each with a will of its own."""
-    free = anatomy.mean + 0.5 * anatomy.deviation * rng.normal(size=anatomy.angle_count)
-    common = rng.normal() * 0.5
-    bends = np.array([a.axis == 0 and a.finger > 0 for a in FREE_ANGLES])
-    free = np.where(bends, free + common * anatomy.deviation, free)
-    pip, dip = anatomy.coupled
-    free[dip] = 0.5 * free[dip] + 0.5 * (free[pip] * 2 / 3)
-    return anatomy.angles(np.clip(free, anatomy.low, anatomy.high))
-
-
 def random_shape(rng: np.random.Generator, model: OpenHand) -> FloatArray:
     """(k,) every shape within 10 % of the mean hand."""
     return rng.uniform(-1.0, 1.0, model.shape_count)
@@ -113,30 +107,19 @@ def random_rotation(rng: np.random.Generator) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class PosedHand:
+class PosedHand(BentHand):
     """A hand model in a pose, and how it lies in the picture.
 
-    angles: (5, 3, 3) radians. turn: (3, 3), applied from the right, mirror included.
+    turn: (3, 3), applied from the right, mirror included.
     """
 
-    model: OpenHand
     side: Handedness
-    shape: FloatArray
-    angles: FloatArray
     turn: FloatArray
     camera: WeakPerspective
 
-    def skin(self, angles: FloatArray | None = None) -> FloatArray:
-        """(n, 3) vertices in the hand's frame, in this pose or with other angles."""
-        return self.model.skin(self.shape, self._pose(angles))
-
-    def joints(self, angles: FloatArray | None = None) -> FloatArray:
-        """(21, 3) joints in the hand's frame."""
-        return np.asarray(self._pose(angles).joints)
-
     def mesh(self) -> HandMesh:
         """The hand as the reconstructors would give it; `hand` holds the exact landmarks."""
-        joints = self._pose().landmarks @ self.turn
+        joints = self.posed().landmarks @ self.turn
         landmarks = self.camera.project(joints)
         hand = Hand(
             handedness=self.side,
@@ -152,13 +135,9 @@ class PosedHand:
             hand, vertices, self.turn_faces(self.model.faces), joints, self.camera, 0.0, "truth"
         )
 
-    def turn_faces(self, faces: NDArray[np.integer]) -> NDArray[np.int32]:
+    def turn_faces(self, faces: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
         faces = faces[:, ::-1] if self.side == "left" else faces
         return np.asarray(faces, dtype=np.int32)
-
-    def _pose(self, angles: FloatArray | None = None):
-        chosen = self.angles if angles is None else angles
-        return self.model.pose_skeleton(self.model.skeleton(self.shape), chosen)
 
 
 def pose_hand(rng: np.random.Generator, place: Placement, model: OpenHand) -> PosedHand:
@@ -172,7 +151,7 @@ def pose_hand(rng: np.random.Generator, place: Placement, model: OpenHand) -> Po
     scale = place.size_px / float((high - low).max())
     shift = np.array([place.centre_x, place.centre_y]) - scale * (low + high) / 2
     camera = WeakPerspective(scale, float(shift[0]), float(shift[1]))
-    return PosedHand(model, side, shape, angles, turn, camera)
+    return PosedHand(model, shape, angles, side, turn, camera)
 
 
 def make_mesh(rng: np.random.Generator, place: Placement, model: OpenHand) -> HandMesh:
@@ -180,7 +159,7 @@ def make_mesh(rng: np.random.Generator, place: Placement, model: OpenHand) -> Ha
     return pose_hand(rng, place, model).mesh()
 
 
-def with_forearm(mesh: HandMesh) -> tuple[FloatArray, FloatArray]:
+def with_forearm(mesh: HandMesh) -> tuple[FloatArray, Faces]:
     """Vertices and faces of the hand with a forearm in place of its cap."""
     cap = len(mesh.vertices) - 1
     rim_faces = mesh.faces[(mesh.faces == cap).any(axis=1)]
@@ -207,23 +186,13 @@ def with_forearm(mesh: HandMesh) -> tuple[FloatArray, FloatArray]:
     return np.concatenate(vertices), np.concatenate(faces)
 
 
-def vertex_normals(vertices: FloatArray, faces: FloatArray) -> FloatArray:
-    """(n, 3) unit, area-weighted, pointing outwards."""
-    corners = vertices[faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = np.zeros_like(vertices)
-    for i in range(3):
-        np.add.at(total, faces[:, i], normal)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
-
-
 def skin_colours(rng: np.random.Generator, count: int, height: FloatArray) -> FloatArray:
     """(count, 3) linear albedo: a tone, blotches, redder towards the tips (`height` 0..1)."""
     a, b = SKIN_TONES[rng.integers(len(SKIN_TONES) - 1) + np.array([0, 1])] / 255.0
     tone = (a + rng.uniform() * (b - a)) ** GAMMA
     red = np.array([1.0, 0.82, 0.80]) ** (height[:, None] * rng.uniform(0, 1.2))
     blotches = 1.0 + 0.04 * rng.normal(size=(count, 1))
-    return tone * red * blotches
+    return np.asarray(tone * red * blotches)
 
 
 def shade(rng: np.random.Generator, albedo: FloatArray, normals: FloatArray) -> FloatArray:
@@ -237,7 +206,7 @@ def shade(rng: np.random.Generator, albedo: FloatArray, normals: FloatArray) -> 
     halfway = direction + np.array([0.0, 0.0, -1.0])
     halfway /= np.linalg.norm(halfway)
     shine = rng.uniform(0, 0.25) * np.clip(normals @ halfway, 0, 1)[..., None] ** 24
-    return albedo * (key * warm * rng.uniform(0.7, 1.1) + sky) + shine
+    return np.asarray(albedo * (key * warm * rng.uniform(0.7, 1.1) + sky) + shine)
 
 
 def random_background(rng: np.random.Generator, height: int, width: int) -> FloatArray:
@@ -295,7 +264,7 @@ def finish(rng: np.random.Generator, canvas: FloatArray) -> Image:
     picture = np.clip(canvas, 0, 1) ** (1 / GAMMA) * 255
     blur = rng.uniform(0, 0.8)
     if blur > 0.2:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), dtype=np.float64)
     picture = picture + rng.normal(scale=rng.uniform(0.5, 4), size=picture.shape)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
