@@ -144,4 +144,6 @@ def test_the_plain_scenes_stay_as_the_benchmarks_measured_them():
     scene = make_scene(generator("validation", 0), 64, 64, (Placement(30, 32, 30),))
     mesh = scene.hands[0].mesh
     corner = (mesh.joints_2d[[0, 12]] * 1000).round().astype(int).tolist()
-    assert (corner, int(scene.image.sum())) == PLAIN_SCENE
+    assert corner == PLAIN_SCENE[0]
+    # Blur and rounding differ by a grey level between versions of OpenCV.
+    assert int(scene.image.sum()) == pytest.approx(PLAIN_SCENE[1], rel=1e-3)
