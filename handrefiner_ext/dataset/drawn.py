@@ -15,6 +15,8 @@ from handrefiner_ext.dataset.shading import Coat, Light, Stage
 Floats = NDArray[np.float32]
 STEP_M = 0.0035
 """A jump of the depth between neighbouring samples that is an outline."""
+CREASE_INK = 0.7
+"""How dark the skin's own lines are beside outlines."""
 SHARP = 0.55
 """Cosine between neighbouring normals below which a fold is an outline."""
 
@@ -92,12 +94,12 @@ def paint_toon(share: Floats, coat: Coat, toon: Toon) -> Floats:
 def find_lines(seen: Seen, coat: Coat, pen: Pen, rng: np.random.Generator) -> Floats:
     """(h, w) 0..1 ink, at the samples."""
     outer, inner = _find_edges(seen)
-    if pen.creases > 0.0:
-        creases = seen.spread(coat.lines) > 1.0 - pen.creases
-        inner = inner | creases
     nails = seen.spread(coat.nails) > 0.3
     inner = inner | (nails & ~cv2.erode(nails.astype(np.uint8), np.ones((3, 3))).astype(bool))
     ink = np.maximum(_thicken(outer, pen.outline), _thicken(inner, pen.inner))
+    if pen.creases > 0.0:
+        creases = (seen.spread(coat.lines) - (1.0 - pen.creases)) / pen.creases
+        ink = np.maximum(ink, CREASE_INK * np.clip(2.5 * creases, 0.0, 1.0))
     return _wander(ink, pen.wobble, rng)
 
 

@@ -34,7 +34,7 @@ MAP_PX_PER_M = 4000.0
 MAP_CORNER = np.array([-0.085, -0.19])
 MAP_SIZE = (680, 1000)
 NOISE_SIDE = 64
-NAIL_LENGTH, NAIL_WIDTH = 0.0062, 0.0056
+NAIL_LENGTH, NAIL_WIDTH = 0.0060, 0.0050
 """Half of a nail's length and width, metres."""
 
 
