@@ -95,10 +95,14 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Detection:
-    """Hands from left to right and the candidates that were rejected."""
+    """Hands from left to right and the candidates that were rejected.
+
+    faces: boxes of faces, where the detector looks for them.
+    """
 
     hands: tuple[Hand, ...]
     refused: tuple[Refusal, ...] = ()
+    faces: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from handrefiner_ext.detect import flow
 from handrefiner_ext.detect.networks import HandNetworks
 from handrefiner_ext.detect.palm import Palm
-from handrefiner_ext.detect.sightings import Sighting
+from handrefiner_ext.detect.people import PeopleNetworks
+from handrefiner_ext.detect.searching import HandSearch
+from handrefiner_ext.detect.sightings import Sighting, build_detection
 from handrefiner_ext.detect.views import examine, reread
 from handrefiner_ext.detect.windows import around_box, around_landmarks
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, Hand, Image, View
 
-MOST_FAINT = 8
+MOST_FAINT = 3
 """Most palms below the threshold that are looked at."""
 BOX_WINDOW, BOX_TURNS = 1.4, 8
 """Windows tried on a box without a palm: side in units of its longer side, number of turns."""
@@ -36,7 +39,19 @@ class LitertDetector:
 
     def detect(self, image: Image, params: RefineParams) -> Detection:
         """Find the hands in `image`, or one in each of the user's boxes."""
-        return flow.detect(self, image, params)
+        if params.boxes or params.tiles == "on":
+            return flow.detect(self, image, params)
+        height, width = image.shape[:2]
+        first = self.scan(image, [Box(0, 0, width, height)], params)
+        search = HandSearch(self._networks, image, params)
+        seen = search.run(first, self._people)
+        found = build_detection(seen, height, width, params)
+        return replace(found, faces=search.surroundings.faces)
+
+    @cached_property
+    def _people(self) -> PeopleNetworks:
+        """Loaded when first needed: boxes of the user need none."""
+        return PeopleNetworks()
 
     def redetect(
         self, image: Image, hands: tuple[Hand, ...], params: RefineParams

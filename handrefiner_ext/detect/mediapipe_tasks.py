@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from handrefiner_ext.detect.networks import make_hand
-from handrefiner_ext.detect.runtime import read_task, without_chatter
+from handrefiner_ext.detect.runtime import TASK_FILE, read_bundle, without_chatter
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.types import Hand, Image
 
@@ -66,7 +66,7 @@ class Landmarkers:
     def __init__(self) -> None:
         _refuse_version()
         self._lock = threading.Lock()
-        self._task = read_task()
+        self._task = read_bundle(TASK_FILE)
         self._open: dict[tuple[float, float], Any] = {}
         self._mediapipe = _import_mediapipe()
         try:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from handrefiner_ext.detect.palm import PALM_SIZE, Palm, blend, decode, distinct, to_window
+from handrefiner_ext.detect.palm import PALM_SIZE, Palm, decode_palms, distinct, to_window
 from handrefiner_ext.detect.runtime import LANDMARK_NETWORK, PALM_NETWORK, TfliteNetwork
+from handrefiner_ext.detect.ssd import blend
 from handrefiner_ext.detect.windows import (
     UPRIGHT,
     Roi,
@@ -58,7 +59,7 @@ class HandNetworks:
             window = around_box(view)
             lowest = min(faint, threshold) if number == 0 else threshold
             raw, logits = self._palm.run(warp(image, window, PALM_SIZE, cv2.BORDER_CONSTANT))
-            boxes, scores = decode(raw, logits[:, 0], lowest)
+            boxes, scores = decode_palms(raw, logits[:, 0], lowest)
             for part in (scores >= threshold, scores < threshold):
                 blended = blend(boxes[part], scores[part], PALMS_IN_VIEW)
                 found += [

@@ -1,4 +1,4 @@
-"""TFLite networks out of the bundled task file, run by LiteRT without its chatter on stderr."""
+"""TFLite networks out of the bundles that ship, run by LiteRT without its chatter on stderr."""
 
 from __future__ import annotations
 
@@ -60,28 +60,37 @@ def without_chatter() -> Iterator[None]:
 
 
 TASK_FILE = "hand_landmarker.task"
+PEOPLE_FILE = "people.zip"
 PALM_NETWORK = "hand_detector.tflite"
 LANDMARK_NETWORK = "hand_landmarks_detector.tflite"
+POSE_NETWORK = "pose_detector.tflite"
+POSE_LANDMARK_NETWORK = "pose_landmarks_detector.tflite"
+FACE_NETWORK = "face_detector.tflite"
+BUNDLE_OF = {
+    **dict.fromkeys((PALM_NETWORK, LANDMARK_NETWORK), TASK_FILE),
+    **dict.fromkeys((POSE_NETWORK, POSE_LANDMARK_NETWORK, FACE_NETWORK), PEOPLE_FILE),
+}
+"""Network -> the uncompressed zip in assets/ that holds it."""
 
 
-def read_task() -> bytes:
-    """Return the bundled task file, an uncompressed zip of both networks.
+def read_bundle(name: str) -> bytes:
+    """Return a bundled zip of networks.
 
     Raises BackendUnavailable if the installation is incomplete.
     """
-    path = resources.files("handrefiner_ext") / "assets" / TASK_FILE
+    path = resources.files("handrefiner_ext") / "assets" / name
     try:
         return path.read_bytes()
     except OSError as error:
         raise BackendUnavailable(
-            f"The hand networks cannot be read ({error}); install handrefiner again."
+            f"The networks in {name} cannot be read ({error}); install handrefiner again."
         ) from error
 
 
 def read_network(name: str) -> bytes:
-    """Return one TFLite network from the task file."""
-    with zipfile.ZipFile(io.BytesIO(read_task())) as task:
-        return task.read(name)
+    """Return one TFLite network from its bundle."""
+    with zipfile.ZipFile(io.BytesIO(read_bundle(BUNDLE_OF[name]))) as bundle:
+        return bundle.read(name)
 
 
 THREADS = 2

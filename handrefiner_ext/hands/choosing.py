@@ -97,7 +97,7 @@ def choose_hands(detection: Detection, hands: str, height: int) -> Detection:
     chosen = wanted - unwanted
     left_out = (_leave_out(hand, hands) for hand in numbered if hand.number not in chosen)
     kept = tuple(hand for hand in numbered if hand.number in chosen)
-    return Detection(kept, (*detection.refused, *left_out))
+    return replace(detection, hands=kept, refused=(*detection.refused, *left_out))
 
 
 def _holds(word: str, hand: Hand, height: int) -> bool:

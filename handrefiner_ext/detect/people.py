@@ -1,0 +1,186 @@
+"""People and faces in a picture: MediaPipe's pose and face networks, run by LiteRT.
+
+A body's wrists say where hands must be, small, dark, drawn and malformed ones too, and which side
+they are. A face says what must not be painted. BlazePose (Bazarevsky et al. 2020, arXiv 2006.10204)
+and BlazeFace (Bazarevsky et al. 2019, arXiv 1907.05047); numbers below are those of MediaPipe's
+pose_detection, pose_landmark and face_detection_full_range graphs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from handrefiner_ext.detect.runtime import (
+    FACE_NETWORK,
+    POSE_LANDMARK_NETWORK,
+    POSE_NETWORK,
+    TfliteNetwork,
+)
+from handrefiner_ext.detect.ssd import AnchorGrid, blend, decode
+from handrefiner_ext.detect.windows import Roi, around_box, turn_from_upright, warp
+from handrefiner_ext.geometry.boxes import bounding_box
+from handrefiner_ext.types import Box, FloatArray, Handedness, Image
+
+POSE_SIZE, POSE_LANDMARK_SIZE, FACE_SIZE = 224, 256, 192
+"""Sides of the networks' inputs, pixels."""
+POSE_GRIDS = (AnchorGrid(28, 2), AnchorGrid(14, 2), AnchorGrid(7, 6))
+FACE_GRIDS = (AnchorGrid(48, 1),)
+POSE_POINTS, FACE_POINTS = 4, 6
+BODY_CENTRE, BODY_REACH = 0, 1
+"""Indices of the hips' centre and of a point on the circle around the whole body."""
+BODY_SCALE = 1.25
+MOST_PEOPLE, MOST_FACES = 4, 16
+PERSON_SCORE, POSE_SCORE, FACE_SCORE = 0.4, 0.5, 0.5
+"""Least scores of the pose detector, of the pose landmarks and of the face detector. MediaPipe asks
+for 0.5 each; drawn people score 0.4 to 0.5, and a wrong body only costs a look at its wrists."""
+SHOULDERS, HIPS = (11, 12), (23, 24)
+ARMS: dict[Handedness, tuple[int, int, int, int]] = {
+    "left": (13, 15, 17, 19),
+    "right": (14, 16, 18, 20),
+}
+"""Elbow, wrist, base of the little finger and of the index finger among the 33 landmarks."""
+LEAST_HAND = 0.45
+"""A hand is taken to be at least this part of the shoulders' width: arms that point at the viewer
+show their hand's landmarks almost in one place."""
+
+
+@dataclass(frozen=True)
+class Wrist:
+    """Where a body's hand must be.
+
+    point: (2,) the wrist. centre: (2,) the middle of the palm. size_px: estimate of the hand's
+    size. visibility: 0..1, whether it is in sight.
+    """
+
+    side: Handedness
+    point: FloatArray
+    centre: FloatArray
+    size_px: float
+    visibility: float
+
+    @property
+    def box(self) -> Box:
+        """Square that should hold the hand."""
+        half = 0.6 * self.size_px
+        corners = np.array([self.centre - half, self.centre + half])
+        return bounding_box(corners)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One body: landmarks (33, 2) pixels in BlazePose's order, visibility (33,) 0..1."""
+
+    score: float
+    landmarks: FloatArray
+    visibility: FloatArray
+
+    @property
+    def wrists(self) -> tuple[Wrist, ...]:
+        """Both wrists, whether they are in sight or not."""
+        return tuple(self._find_wrist(side) for side in ARMS)
+
+    def _find_wrist(self, side: Handedness) -> Wrist:
+        _, wrist, little, index = ARMS[side]
+        point = self.landmarks[wrist]
+        # MediaPipe's hand window from a pose (holistic's HandLandmarksFromPoseToRecropRoi).
+        centre = (2.0 * self.landmarks[index] + self.landmarks[little]) / 3.0
+        size = max(2.0 * float(np.linalg.norm(centre - point)), LEAST_HAND * self._measure_build())
+        return Wrist(side, point, centre, size, float(self.visibility[wrist]))
+
+    def _measure_build(self) -> float:
+        """Return the shoulders' width, pixels; from the trunk for people seen from the side."""
+        left, right = self.landmarks[list(SHOULDERS)]
+        trunk = self.landmarks[list(SHOULDERS)].mean(axis=0) - self.landmarks[list(HIPS)].mean(0)
+        return float(max(np.linalg.norm(left - right), 0.75 * np.linalg.norm(trunk)))
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is seen in a picture besides its hands."""
+
+    people: tuple[Person, ...] = ()
+    faces: tuple[Box, ...] = ()
+
+    def list_wrists(self, least_visibility: float, height: int, width: int) -> list[Wrist]:
+        """Return the wrists in sight that lie in the picture, most visible first."""
+        seen = [
+            wrist
+            for person in self.people
+            for wrist in person.wrists
+            if wrist.visibility >= least_visibility
+            and 0.0 <= wrist.point[0] < width
+            and 0.0 <= wrist.point[1] < height
+        ]
+        return sorted(seen, key=lambda wrist: -wrist.visibility)
+
+
+class PeopleNetworks:
+    """Runs the pose and face networks on one picture at a time."""
+
+    def __init__(self) -> None:
+        self._pose = TfliteNetwork(POSE_NETWORK)
+        self._landmarks = TfliteNetwork(POSE_LANDMARK_NETWORK)
+        self._face = TfliteNetwork(FACE_NETWORK)
+
+    def look(self, image: Image) -> Surroundings:
+        """Find the people and faces of a picture."""
+        return Surroundings(self.find_people(image), self.find_faces(image))
+
+    def find_people(self, image: Image) -> tuple[Person, ...]:
+        """Find up to MOST_PEOPLE bodies, best first."""
+        window = _whole(image)
+        picture = warp(image, window, POSE_SIZE, cv2.BORDER_CONSTANT) * 2.0 - 1.0
+        raw, logits = self._pose.run(picture.astype(np.float32))
+        boxes, scores = decode(
+            raw, logits[:, 0], PERSON_SCORE, _anchors(POSE_GRIDS), POSE_SIZE, POSE_POINTS
+        )
+        people = []
+        for score, box in blend(boxes, scores, MOST_PEOPLE):
+            points = window.to_picture(box[4:].reshape(-1, 2))
+            person = self._read_pose(image, _around_body(points), score)
+            if person is not None:
+                people.append(person)
+        return tuple(people)
+
+    def find_faces(self, image: Image) -> tuple[Box, ...]:
+        """Find the boxes of faces, from forehead to chin."""
+        window = _whole(image)
+        picture = warp(image, window, FACE_SIZE, cv2.BORDER_CONSTANT) * 2.0 - 1.0
+        raw, logits = self._face.run(picture.astype(np.float32))
+        boxes, scores = decode(
+            raw, logits[:, 0], FACE_SCORE, _anchors(FACE_GRIDS), FACE_SIZE, FACE_POINTS
+        )
+        found = blend(boxes, scores, MOST_FACES)
+        return tuple(bounding_box(window.to_picture(box[:4].reshape(2, 2))) for _, box in found)
+
+    def _read_pose(self, image: Image, window: Roi, score: float) -> Person | None:
+        picture = warp(image, window, POSE_LANDMARK_SIZE, cv2.BORDER_CONSTANT)
+        values, presence, *_ = self._landmarks.run(picture)
+        if float(presence[0]) < POSE_SCORE:
+            return None
+        points = values.reshape(-1, 5)[:33]
+        places = window.to_picture(points[:, :2] / POSE_LANDMARK_SIZE)
+        return Person(score, places, 1.0 / (1.0 + np.exp(-np.clip(points[:, 3], -50.0, 50.0))))
+
+
+def _whole(image: Image) -> Roi:
+    return around_box(Box(0, 0, image.shape[1], image.shape[0]))
+
+
+def _around_body(points: FloatArray) -> Roi:
+    """Return the window of a body, upright, from the detector's (4, 2) points."""
+    centre = points[BODY_CENTRE]
+    reach = points[BODY_REACH] - centre
+    side = 2.0 * BODY_SCALE * math.hypot(*reach)
+    return Roi(float(centre[0]), float(centre[1]), side, turn_from_upright(reach))
+
+
+@lru_cache(maxsize=4)
+def _anchors(grids: Sequence[AnchorGrid]) -> FloatArray:
+    return np.concatenate([grid.centers() for grid in grids])
