@@ -19,16 +19,11 @@ from handrefiner_ext.detect.palm import (
     MOST_ALTERNATIVES,
     Palm,
     anchor_centers,
-    blend,
-    decode,
+    decode_palms,
     distinct,
 )
-from handrefiner_ext.detect.runtime import (
-    LANDMARK_NETWORK,
-    PALM_NETWORK,
-    read_network,
-    read_task,
-)
+from handrefiner_ext.detect.runtime import read_bundle, read_network
+from handrefiner_ext.detect.ssd import blend
 from handrefiner_ext.detect.windows import (
     Roi,
     around_box,
@@ -39,7 +34,7 @@ from handrefiner_ext.detect.windows import (
 )
 from handrefiner_ext.types import Box
 
-TOOL = Path(__file__).parent.parent / "tools" / "bundle_hand_landmarker.py"
+TOOL = Path(__file__).parent.parent / "tools" / "bundle_networks.py"
 TASKS_UPRIGHT = 90.0
 """What mediapipe's Tasks API takes for 'up', in radians by mistake."""
 CHANGES = {
@@ -98,7 +93,7 @@ def test_a_box_without_offsets_sits_on_its_anchor():
     raw[:, 2:4] = 19.2
     logits = np.full(2016, -200.0)
     logits[[7, 1999]] = [2.0, 3.0]
-    boxes, scores = decode(raw, logits, 0.5)
+    boxes, scores = decode_palms(raw, logits, 0.5)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp([-3.0, -2.0])))
     np.testing.assert_allclose(boxes[:, :2], anchor_centers()[[1999, 7]] - 0.05)
     np.testing.assert_allclose(boxes[:, 4:6], anchor_centers()[[1999, 7]])
@@ -179,16 +174,26 @@ def test_a_picture_too_long_for_opencv_is_warped_all_the_same():
     assert np.all(seen[:, 34:] > 0.999)
 
 
-def test_the_bundled_task_is_what_its_tool_builds(tmp_path):
-    spec = importlib.util.spec_from_file_location("bundle_hand_landmarker", TOOL)
+@pytest.fixture(scope="module")
+def bundling_tool():
+    spec = importlib.util.spec_from_file_location("bundle_networks", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+@pytest.mark.parametrize("bundle", ["hand_landmarker.task", "people.zip"])
+def test_a_bundle_is_what_its_tool_builds(bundling_tool, tmp_path, bundle):
+    networks = bundling_tool.BUNDLES[bundle]
     wheel = tmp_path / "mediapipe.whl"
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in (PALM_NETWORK, LANDMARK_NETWORK):
-            packed.writestr(tool.NETWORKS[name][0], read_network(name))
-    assert tool.build_task(wheel) == read_task()
+    with zipfile.ZipFile(wheel, "w") as packed:
+        for name, (path, _) in networks.items():
+            packed.writestr(path, read_network(name))
+    assert bundling_tool.build_bundle(wheel, networks) == read_bundle(bundle)
+
+
+def test_a_wheel_without_networks_is_refused(bundling_tool, tmp_path):
     with zipfile.ZipFile(tmp_path / "new.whl", "w") as packed:
         packed.writestr("mediapipe/__init__.py", "")
     with pytest.raises(ValueError, match=r"use mediapipe 0\.10\.5 to 0\.10\.21"):
-        tool.build_task(tmp_path / "new.whl")
+        bundling_tool.build_bundle(tmp_path / "new.whl", bundling_tool.PEOPLE_NETWORKS)

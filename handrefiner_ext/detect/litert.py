@@ -39,7 +39,7 @@ class LitertDetector:
 
     def detect(self, image: Image, params: RefineParams) -> Detection:
         """Find the hands in `image`, or one in each of the user's boxes."""
-        if params.boxes or params.tiles == "on":
+        if params.boxes:
             return flow.detect(self, image, params)
         height, width = image.shape[:2]
         first = self.scan(image, [Box(0, 0, width, height)], params)

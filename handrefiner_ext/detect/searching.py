@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from handrefiner_ext.detect.belief import measure_support, smooth
@@ -33,7 +34,7 @@ CLEAR_PALM, CLEAR_PRESENCE = 0.85, 0.95
 """Scores of a palm in the whole picture and of its hand from which no other look is needed."""
 FAINT_PALM, FAINT_HAND = 0.25, 0.25
 """Scores from which palms and hands of the second search are looked at."""
-MOST_READINGS = 12
+MOST_READINGS, MOST_FINE_READINGS = 12, 64
 """Palms of one step of the second search that are read; each costs two runs of the network."""
 NEAR_WRIST, SAME_PALM = 0.6, 0.5
 """A hand belongs to a wrist if its own wrist, or its middle, lies this near, in hand sizes."""
@@ -48,7 +49,7 @@ QUARTER = 0.62
 RIM = 0.25
 """Rim around a close-up whose hand is cut off by the frame, in sides of the picture."""
 WORK_PX = 1536
-"""Longest side at which the second search filters the picture; the palm network sees 192."""
+"""Longest side at which the picture is smoothed: the filter's time grows with the pixels."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,11 @@ class HandSearch:
         faults = [s for s in first if s.fault]
         self.consider((s for s in first if not s.fault), IN_PICTURE)
         self.search_wrists()
-        if self.misses_something():
+        if self.params.tiles != "off" and self.misses_something():
             self.search_again()
+        nothing = not self.found and not self.surroundings.people
+        if self.params.tiles == "on" or (self.params.tiles == "auto" and nothing):
+            self.search_fine_tiles()
         return [*self.found, *faults, *self.doubted]
 
     # Steps ---------------------------------------------------------------------------------
@@ -115,10 +119,7 @@ class HandSearch:
             self.consider(self.sight(self.image, views), IN_TILE)
 
     def search_again(self) -> None:
-        """Look at the parts of the picture, then mirrored and smoothed, while something is missed.
-
-        The work is done at WORK_PX at most, but hands are read in the picture itself.
-        """
+        """Look at the parts of the picture, then mirrored and smoothed, while something is missed."""
         height, width = self.image.shape[:2]
         whole = Box(0, 0, width, height)
         parts = [whole, *cut_quarters(height, width)]
@@ -127,21 +128,38 @@ class HandSearch:
         if self.misses_something():
             self.consider(self.sight_mirrored(parts), IN_TILE)
         if self.misses_something():
-            self.consider(self.sight(smooth(self.image), parts), IN_TILE)
+            self.consider(self.sight_smoothed(), IN_TILE)
         if not self.found and not self.surroundings.people:
             self.consider(self.sight_close_up(), IN_TILE)
-        if not self.found and not self.surroundings.people:
-            tiles = plan_tiles(height, width, self.params.tiles)
-            self.consider(
-                self.sight(self.image, tiles, self.params.detection_threshold), IN_FINE_TILE
-            )
 
-    def sight(
-        self, image: Image, views: Iterable[Box], threshold: float = FAINT_PALM
-    ) -> list[Sighting]:
-        """Read every palm of the views, best first."""
-        palms = self.networks.find_palms(image, views, threshold, threshold)
+    def search_fine_tiles(self) -> None:
+        """Look for small hands without a body; a tile's look alone is worth least."""
+        height, width = self.image.shape[:2]
+        tiles = plan_tiles(height, width, self.params.tiles)
+        palms = self.networks.find_palms(
+            self.image, tiles, self.params.detection_threshold, FAINT_PALM
+        )
+        seen = [self._read(self.image, palm) for palm in palms[:MOST_FINE_READINGS]]
+        self.consider((s for s in seen if s is not None), IN_FINE_TILE)
+
+    def sight(self, image: Image, views: Iterable[Box]) -> list[Sighting]:
+        """Read the best palms of the views, best first."""
+        palms = self.networks.find_palms(image, views, FAINT_PALM, FAINT_PALM)
         return [s for palm in palms[:MOST_READINGS] if (s := self._read(image, palm)) is not None]
+
+    def sight_smoothed(self) -> list[Sighting]:
+        """Read every palm of the picture without its grain and hatching."""
+        height, width = self.image.shape[:2]
+        shrink = min(1.0, WORK_PX / max(height, width))
+        small = self.image
+        if shrink < 1.0:
+            size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+            resized = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
+            small = np.asarray(resized, dtype=np.uint8)
+        whole = Box(0, 0, small.shape[1], small.shape[0])
+        seen = self.sight(smooth(small), [whole, *cut_quarters(*small.shape[:2])])
+        back = (width / small.shape[1], height / small.shape[0])
+        return [replace(s, hand=scale_hand(s.hand, back, (height, width))) for s in seen]
 
     def sight_close_up(self) -> list[Sighting]:
         """Read the picture's middle as a hand in TURNS directions, without asking for a palm."""
@@ -273,6 +291,17 @@ def mirror_hand(hand: Hand, image: Image) -> Hand:
         landmarks=landmarks,
         box=clip(bounding_box(landmarks), height, width),
         world_landmarks=hand.world_landmarks * (-1.0, 1.0, 1.0),
+    )
+
+
+def scale_hand(hand: Hand, factors: tuple[float, float], size: tuple[int, int]) -> Hand:
+    """Return the hand in a picture of `size` (height, width) that is larger by `factors` (x, y)."""
+    landmarks = hand.landmarks * np.array(factors)
+    return replace(
+        hand,
+        landmarks=landmarks,
+        landmark_depth=hand.landmark_depth * factors[0],
+        box=clip(bounding_box(landmarks), *size),
     )
 
 
