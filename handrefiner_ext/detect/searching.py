@@ -67,7 +67,7 @@ class Evidence:
 AT_WRIST = Evidence(0.4, 0.45)
 IN_PICTURE = Evidence(0.5, 0.5)
 IN_TILE = Evidence(0.8, 0.85)
-IN_FINE_TILE = Evidence(0.9, 0.9)
+IN_FINE_TILE = Evidence(0.85, 0.85)
 CLOSE_UP = Evidence(0.5, 0.22)
 AGAINST_FACE = Evidence(0.95, 0.95)
 """Chosen on real photographs, generated and drawn pictures with and without hands, see
@@ -79,7 +79,7 @@ picture's subject, so that less agreement is asked for: malformed hands are seen
 
 MIDDLE, TURNS = 1.0, 8
 LONE_SIZE = 0.25
-"""Share of the long side from which a hand in a picture without people is thought to be alone."""
+"""Share of the long side from which a hand in a picture without people is its only subject."""
 
 
 @dataclass
@@ -102,10 +102,9 @@ class HandSearch:
         faults = [s for s in first if s.fault]
         self.consider((s for s in first if not s.fault), IN_PICTURE)
         self.search_wrists()
-        if self.params.tiles != "off" and self.misses_something():
+        if self.params.tiles != "off" and (self.misses_something() or self.may_hide_more()):
             self.search_again()
-        nothing = not self.found and not self.surroundings.people
-        if self.params.tiles == "on" or (self.params.tiles == "auto" and nothing):
+        if self.params.tiles == "on" or (self.params.tiles == "auto" and self.may_hide_more()):
             self.search_fine_tiles()
         return [*self.found, *faults, *self.doubted]
 
@@ -119,7 +118,7 @@ class HandSearch:
             self.consider(self.sight(self.image, views), IN_TILE)
 
     def search_again(self) -> None:
-        """Look at the parts of the picture, then mirrored and smoothed, while something is missed."""
+        """Look at parts of the picture; then mirrored and smoothed, while something is missed."""
         height, width = self.image.shape[:2]
         whole = Box(0, 0, width, height)
         parts = [whole, *cut_quarters(height, width)]
@@ -236,10 +235,13 @@ class HandSearch:
             return True
         if self.surroundings.people:
             return bool(self.list_unexplained(IN_SIGHT))
-        # Without a body nothing says how many hands there are; drawn bodies are often not seen. One
-        # large hand alone is a close-up.
-        largest = max(s.hand.size_px for s in self.found)
-        return len(self.found) < 2 and largest < LONE_SIZE * max(self.image.shape[:2])
+        # A drawn body is often not seen where its face is; then a second hand may be missed.
+        return bool(self._faces) and len(self.found) < 2
+
+    def may_hide_more(self) -> bool:
+        """Whether nothing says how many hands there are: no body is seen, and no close-up."""
+        largest = max((s.hand.size_px for s in self.found), default=0.0)
+        return not self.surroundings.people and largest < LONE_SIZE * max(self.image.shape[:2])
 
     def list_unexplained(self, least_visibility: float) -> list[Wrist]:
         """Return the wrists at which no hand is found; a hand explains one wrist, its nearest."""
