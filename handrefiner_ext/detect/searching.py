@@ -46,6 +46,8 @@ IN_FACE = 0.5
 """Part of a hand's box inside a face from which it is taken for a part of the face."""
 QUARTER = 0.62
 """Side of the second search's tiles, in long sides of the picture: a third larger than a half."""
+WRIST_PARTS = (2.1, 5.0)
+"""Sides of the views around a wrist in the second search, in sides of its box."""
 RIM = 0.25
 """Rim around a close-up whose hand is cut off by the frame, in sides of the picture."""
 WORK_PX = 1536
@@ -128,17 +130,25 @@ class HandSearch:
 
     def search_again(self) -> None:
         """Look at parts of the picture; then mirrored and smoothed, while something is missed."""
+        parts = self._choose_parts()
         height, width = self.image.shape[:2]
         whole = Box(0, 0, width, height)
-        parts = [whole, *cut_quarters(height, width)]
-        rim = grow(whole, round(RIM * width), round(RIM * height))
-        self.consider(self.sight(self.image, [rim, *parts[1:]]), IN_TILE)
+        rim = [] if self.found else [grow(whole, round(RIM * width), round(RIM * height))]
+        self.consider(self.sight(self.image, [*rim, *parts]), IN_TILE)
+        more = parts if self.found else [whole, *parts]
         if self.misses_something():
-            self.consider(self.sight_mirrored(parts), IN_TILE)
+            self.consider(self.sight_mirrored(more), IN_TILE)
         if self.misses_something():
-            self.consider(self.sight_smoothed(), IN_TILE)
+            self.consider(self.sight_smoothed(more), IN_TILE)
         if not self.found and not self.surroundings.people:
             self.consider(self.sight_close_up(), IN_TILE)
+
+    def _choose_parts(self) -> list[Box]:
+        """Return the surroundings of the unexplained wrists; the quarters where no body tells."""
+        if self.found and self._has_person():
+            wrists = self.list_unexplained(IN_SIGHT)
+            return [enlarge(wrist.box, scale) for wrist in wrists for scale in WRIST_PARTS]
+        return cut_quarters(*self.image.shape[:2])
 
     def search_fine_tiles(self) -> None:
         """Look for small hands without a body; a tile's look alone is worth least."""
@@ -155,18 +165,19 @@ class HandSearch:
         palms = self.networks.find_palms(image, views, FAINT_PALM, FAINT_PALM)
         return [s for palm in palms[:MOST_READINGS] if (s := self._read(image, palm)) is not None]
 
-    def sight_smoothed(self) -> list[Sighting]:
-        """Read every palm of the picture without its grain and hatching."""
+    def sight_smoothed(self, views: Sequence[Box]) -> list[Sighting]:
+        """Read every palm of the views without the picture's grain and hatching."""
         height, width = self.image.shape[:2]
         shrink = min(1.0, WORK_PX / max(height, width))
-        small = self.image
-        if shrink < 1.0:
-            size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-            resized = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
-            small = np.asarray(resized, dtype=np.uint8)
-        whole = Box(0, 0, small.shape[1], small.shape[0])
-        seen = self.sight(smooth(small), [whole, *cut_quarters(*small.shape[:2])])
-        back = (width / small.shape[1], height / small.shape[0])
+        if shrink == 1.0:
+            return self.sight(smooth(self.image), views)
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        small = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
+        seen = self.sight(
+            smooth(np.asarray(small, dtype=np.uint8)),
+            [Box(*(round(edge * shrink) for edge in view)) for view in views],
+        )
+        back = (width / size[0], height / size[1])
         return [replace(s, hand=scale_hand(s.hand, back, (height, width))) for s in seen]
 
     def sight_close_up(self) -> list[Sighting]:

@@ -22,6 +22,9 @@ SAME_DISTANCE = 0.2
 """Points closer than this, in palm sizes, are the same point."""
 SAME_POINTS, SAME_OVERLAP = 10, 0.2
 """Points that must be the same, and overlap of the boxes, for two sightings to be one hand."""
+SAME_SIDE_OVERLAP, SAME_SIDE_DISTANCE = 0.5, 0.25
+"""Box overlap, and mean distance of the landmarks in hand sizes, of two readings of one side that
+differ only in how far the fingers reach."""
 MIRRORED_OVERLAP = 0.6
 """Box overlap from which one hand read as left and as right counts as the same."""
 PART_SIZE, PART_INSIDE = 0.6, 0.7
@@ -85,6 +88,9 @@ def is_same_hand(a: Hand, b: Hand) -> bool:
     overlap = intersection_over_union(bounding_box(a.landmarks), bounding_box(b.landmarks))
     if near.sum() >= SAME_POINTS and overlap > SAME_OVERLAP:
         return True
+    if a.handedness == b.handedness and overlap > SAME_SIDE_OVERLAP:
+        apart = np.linalg.norm(a.landmarks - b.landmarks, axis=1).mean()
+        return bool(apart < SAME_SIDE_DISTANCE * max(a.size_px, b.size_px))
     mirrored = a.handedness != b.handedness and overlap > MIRRORED_OVERLAP
     return mirrored and bool(near[WRIST] and near[MIDDLE_MCP])
 
