@@ -89,8 +89,9 @@ CLOSE_UP_SIZE, CLOSE_UP_PALM = 0.15, 0.6
 picture's subject, so that less agreement is asked for: malformed hands are seen so."""
 
 MIDDLE, TURNS = 1.0, 8
-LONE_SIZE = 0.25
-"""Share of the long side from which a hand in a picture without people is its only subject."""
+LONE_IN_QUARTER, LONE_IN_TILE = 0.45, 0.25
+"""Share of the long side from which a hand in a picture without people is its only subject, so that
+quarters, and fine tiles, are not searched for others."""
 
 
 @dataclass
@@ -110,14 +111,24 @@ class HandSearch:
         first: what the whole picture's look has shown.
         """
         self.surroundings = people.look(self.image)
+        self._drop_faces_on_hands(first)
         faults = [s for s in first if s.fault]
         self.consider((s for s in first if not s.fault), IN_PICTURE)
         self.search_wrists()
-        if self.params.tiles != "off" and (self.misses_something() or self.may_hide_more()):
+        tiles = self.params.tiles
+        if tiles != "off" and (self.misses_something() or self.may_hide_more(LONE_IN_QUARTER)):
             self.search_again()
-        if self.params.tiles == "on" or (self.params.tiles == "auto" and self.may_hide_more()):
+        if tiles == "on" or (tiles == "auto" and self.may_hide_more(LONE_IN_TILE)):
             self.search_fine_tiles()
         return [*self.found, *faults, *self.doubted]
+
+    def _drop_faces_on_hands(self, first: Sequence[Sighting]) -> None:
+        """Forget faces in the middle of a larger, clear hand: palms are taken for faces."""
+        hands = [s.hand for s in first if not s.fault and s.rank >= CLEAR_PALM]
+        faces = tuple(
+            face for face in self._faces if not any(_is_palm_of(face, hand) for hand in hands)
+        )
+        self.surroundings = replace(self.surroundings, faces=faces)
 
     # Steps ---------------------------------------------------------------------------------
 
@@ -253,15 +264,18 @@ class HandSearch:
         """Whether there should be hands that are not found."""
         if not self.found:
             return True
-        if self.surroundings.people:
+        if self._has_person():
             return bool(self.list_unexplained(IN_SIGHT))
         # A drawn body is often not seen where its face is; then a second hand may be missed.
         return bool(self._faces) and len(self.found) < 2
 
-    def may_hide_more(self) -> bool:
-        """Whether nothing says how many hands there are: no body is seen, and no close-up."""
+    def may_hide_more(self, lone: float) -> bool:
+        """Whether nothing says how many hands there are.
+
+        That is so where no body is seen, and no hand of at least `lone` of the long side.
+        """
         largest = max((s.hand.size_px for s in self.found), default=0.0)
-        return not self._has_person() and largest < LONE_SIZE * max(self.image.shape[:2])
+        return not self._has_person() and largest < lone * max(self.image.shape[:2])
 
     def _has_person(self) -> bool:
         """Whether a body is surely one: hands alone are sometimes taken for a body, too."""
@@ -294,6 +308,12 @@ class HandSearch:
     @property
     def _faces(self) -> tuple[Box, ...]:
         return self.surroundings.faces
+
+
+def _is_palm_of(face: Box, hand: Hand) -> bool:
+    x, y = (face.x0 + face.x1) / 2, (face.y0 + face.y1) / 2
+    inside = hand.box.x0 <= x < hand.box.x1 and hand.box.y0 <= y < hand.box.y1
+    return inside and hand.size_px > max(face.width, face.height)
 
 
 def belongs_to_wrist(hand: Hand, wrist: Wrist) -> bool:

@@ -1,0 +1,219 @@
+"""The order of looks: bodies, second search, belief, and what it costs."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detect_pictures import drawn
+from PIL import Image as PillowImage
+
+from handrefiner_ext.detect import runtime
+from handrefiner_ext.detect.belief import LOOKS, measure_support
+from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.detect.people import ARMS, Person, Surroundings
+from handrefiner_ext.detect.searching import (
+    AT_WRIST,
+    IN_TILE,
+    Evidence,
+    HandSearch,
+    belongs_to_wrist,
+    cut_quarters,
+    mirror_hand,
+    scale_hand,
+)
+from handrefiner_ext.detect.sightings import Sighting, is_same_hand
+from handrefiner_ext.params import RefineParams
+
+CASES = Path(
+    os.environ.get("HANDREFINER_CASES") or Path(__file__).parent.parent.parent / "shared" / "cases"
+)
+PARAMS = RefineParams()
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return LitertDetector()
+
+
+@pytest.fixture(scope="module")
+def close_up():
+    return drawn(6, 400, 400, (200.0, 200.0, 260.0))
+
+
+def case(name):
+    path = CASES / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here; HANDREFINER_CASES may name the folder")
+    return np.asarray(PillowImage.open(path).convert("RGB"))
+
+
+def make_person(left=(100.0, 300.0), right=(300.0, 300.0), visibility=0.9):
+    """A body seen from the front; its left wrist lies on the picture's right side."""
+    points = np.zeros((33, 2))
+    points[[11, 12, 23, 24]] = [[280, 100], [120, 100], [250, 300], [150, 300]]
+    for side, wrist in (("left", left), ("right", right)):
+        elbow, place, little, index = ARMS[side]
+        points[elbow] = np.add(wrist, [0, -90])
+        points[place] = wrist
+        points[[little, index]] = np.add(wrist, [[-10, 40], [10, 40]])
+    return Person(0.9, points, np.full(33, visibility))
+
+
+def hand_at(close_up, wrist, size_px=80.0):
+    """A hand of that size with its wrist there."""
+    hand = close_up.hands[0].mesh.hand
+    points = (hand.landmarks - hand.landmarks[0]) * (size_px / hand.size_px) + wrist
+    low, high = points.min(axis=0), points.max(axis=0)
+    box = hand.box._make(int(v) for v in (*low, *(high + 1)))
+    return replace(hand, landmarks=points, box=box)
+
+
+def test_a_wrist_gives_the_place_and_the_least_size_of_its_hand():
+    person = make_person()
+    left, right = person.wrists
+    assert (left.side, right.side) == ("left", "right")
+    np.testing.assert_allclose(left.centre, [100 + 10 / 3, 340])
+    assert left.size_px >= 2 * 40
+    folded = replace(person, landmarks=person.landmarks.copy())
+    folded.landmarks[[17, 19]] = folded.landmarks[15]
+    assert folded.wrists[0].size_px == pytest.approx(0.45 * 160)
+
+
+def test_wrists_out_of_sight_or_out_of_the_picture_are_not_listed():
+    around = Surroundings((make_person(left=(-20.0, 300.0)),))
+    assert [w.side for w in around.list_wrists(0.5, 400, 400)] == ["right"]
+    hidden = Surroundings((make_person(visibility=0.2),))
+    assert hidden.list_wrists(0.5, 400, 400) == []
+    assert len(hidden.list_wrists(0.1, 400, 400)) == 2
+
+
+def test_one_hand_explains_one_of_two_wrists_that_touch(detector, close_up):
+    person = make_person(left=(190.0, 300.0), right=(210.0, 300.0))
+    search = HandSearch(
+        detector._networks, close_up.image, PARAMS, Surroundings((person,)), scene_found := []
+    )
+    assert len(search.list_unexplained(0.5)) == 2
+    scene_found.append(Sighting(hand_at(close_up, (208.0, 300.0)), 0.9))
+    assert [wrist.side for wrist in search.list_unexplained(0.5)] == ["left"]
+
+
+def test_a_fingers_size_is_no_hand_of_a_body(close_up):
+    wrist = make_person().wrists[0]
+    assert belongs_to_wrist(hand_at(close_up, wrist.point), wrist)
+    assert not belongs_to_wrist(hand_at(close_up, wrist.point, size_px=20.0), wrist)
+    assert not belongs_to_wrist(hand_at(close_up, (400.0, 300.0)), wrist)
+
+
+@pytest.mark.parametrize(
+    ("scores", "evidence", "accepted"),
+    [
+        ((0.9, 0.9, 0.9), IN_TILE, True),
+        ((0.3, 0.96, 0.97), IN_TILE, True),
+        ((0.5, 0.85, 0.83), IN_TILE, False),
+        ((0.95, 0.95, 0.6), IN_TILE, False),
+        ((0.95, 0.6, 0.95), IN_TILE, False),
+        ((0.3, 0.5, 0.5), AT_WRIST, True),
+        ((0.9, 0.3, 0.9), AT_WRIST, False),
+    ],
+)
+def test_what_is_believed(close_up, scores, evidence: Evidence, accepted):
+    palm, presence, support = scores
+    sighting = Sighting(replace(close_up.hands[0].mesh.hand, score=presence), palm)
+    assert evidence.accepts(sighting, support) is accepted
+
+
+def test_a_hand_has_more_support_than_any_place_beside_it(detector, close_up):
+    (hand,) = detector.detect(close_up.image, PARAMS).hands
+    assert measure_support(detector._networks, close_up.image, hand) > 0.8
+    noise = np.random.default_rng(0).integers(0, 255, close_up.image.shape, dtype=np.uint8)
+    assert measure_support(detector._networks, noise, hand) < 0.2
+
+
+def test_looking_ends_as_soon_as_the_answer_is_certain(detector, close_up, monkeypatch):
+    looks = []
+    monkeypatch.setattr(
+        "handrefiner_ext.detect.belief._look_once", lambda *a: looks.append(a) or 1.0
+    )
+    hand = close_up.hands[0].mesh.hand
+    assert measure_support(detector._networks, close_up.image, hand, enough=0.5) == 1.0
+    assert len(looks) == len(LOOKS) / 2
+    monkeypatch.setattr(
+        "handrefiner_ext.detect.belief._look_once", lambda *a: looks.append(a) or 0.0
+    )
+    looks.clear()
+    assert measure_support(detector._networks, close_up.image, hand, enough=0.85) == 0.0
+    assert len(looks) == 1
+
+
+def test_the_mirror_image_of_a_mirror_image_is_the_hand_itself(close_up):
+    hand = close_up.hands[0].mesh.hand
+    turned = mirror_hand(hand, close_up.image)
+    assert turned.handedness != hand.handedness
+    back = mirror_hand(turned, close_up.image)
+    np.testing.assert_allclose(back.landmarks, hand.landmarks)
+    np.testing.assert_allclose(back.world_landmarks, hand.world_landmarks)
+
+
+def test_a_hand_scaled_and_scaled_back_stays_where_it_was(close_up):
+    hand = close_up.hands[0].mesh.hand
+    larger = scale_hand(hand, (2.0, 2.0), (800, 800))
+    assert larger.size_px == pytest.approx(2 * hand.size_px)
+    np.testing.assert_allclose(scale_hand(larger, (0.5, 0.5), (400, 400)).landmarks, hand.landmarks)
+
+
+@pytest.mark.parametrize(("height", "width"), [(400, 400), (300, 1000), (1000, 200), (5, 5)])
+def test_the_quarters_cover_the_picture(height, width):
+    seen = np.zeros((height, width), dtype=bool)
+    for part in cut_quarters(height, width):
+        assert 0 <= part.x0 < part.x1 <= width
+        assert 0 <= part.y0 < part.y1 <= height
+        seen[part.slices] = True
+    assert seen.all()
+
+
+def test_two_readings_of_one_hand_that_differ_in_the_fingers_are_one(close_up):
+    hand = close_up.hands[0].mesh.hand
+    stretched = hand.landmarks.copy()
+    fingers = [j for j in range(21) if j not in (0, 1, 5, 9, 13, 17)]
+    stretched[fingers] += 0.15 * hand.size_px
+    assert is_same_hand(hand, replace(hand, landmarks=stretched))
+    assert not is_same_hand(hand, replace(hand, landmarks=hand.landmarks + 0.6 * hand.size_px))
+
+
+def test_a_clear_hand_pays_for_none_of_the_later_looks(detector, close_up, monkeypatch):
+    runs = Counter()
+    names = {
+        id(detector._networks._palm): "palm",
+        id(detector._networks._landmark): "landmarks",
+        id(detector._people._pose): "pose",
+        id(detector._people._landmarks): "body",
+        id(detector._people._face): "face",
+    }
+    original = runtime.TfliteNetwork.run
+
+    def run(self, picture):
+        runs[names[id(self)]] += 1
+        return original(self, picture)
+
+    monkeypatch.setattr(runtime.TfliteNetwork, "run", run)
+    assert len(detector.detect(close_up.image, PARAMS).hands) == 1
+    assert runs["palm"] == runs["pose"] == runs["face"] == 1
+    assert runs["landmarks"] <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "hands"), [("false_hand_on_anime_face.webp", 0), ("one_hand_found_twice.jpg", 1)]
+)
+def test_cases_of_false_hands(detector, name, hands):
+    assert len(detector.detect(case(name), PARAMS).hands) == hands
+
+
+def test_a_rock_and_an_ear_are_no_hands(detector):
+    """The one hand that may be found is the small one at the hip."""
+    found = detector.detect(case("rock_becomes_hand.jpg"), PARAMS).hands
+    assert all(350 < hand.landmarks[:, 0].mean() < 450 for hand in found)
