@@ -118,7 +118,7 @@ def test_a_fingers_size_is_no_hand_of_a_body(close_up):
         ((0.95, 0.95, 0.6), IN_TILE, False),
         ((0.95, 0.6, 0.95), IN_TILE, False),
         ((0.3, 0.5, 0.5), AT_WRIST, True),
-        ((0.9, 0.3, 0.9), AT_WRIST, False),
+        ((0.9, 0.9, 0.3), AT_WRIST, False),
     ],
 )
 def test_what_is_believed(close_up, scores, evidence: Evidence, accepted):

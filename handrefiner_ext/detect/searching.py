@@ -32,8 +32,8 @@ from handrefiner_ext.types import OTHER_SIDE, Box, Hand, Image
 
 CLEAR_PALM, CLEAR_PRESENCE = 0.85, 0.95
 """Scores of a palm in the whole picture and of its hand from which no other look is needed."""
-FAINT_PALM, FAINT_HAND = 0.25, 0.25
-"""Scores from which palms and hands of the second search are looked at."""
+FAINT_HAND = 0.25
+"""Presence from which a palm's window is looked at a second time."""
 MOST_READINGS, MOST_FINE_READINGS = 12, 64
 """Palms of one step of the second search that are read; each costs two runs of the network."""
 NEAR_WRIST, SAME_PALM = 0.6, 0.5
@@ -58,8 +58,9 @@ WORK_PX = 1536
 class Evidence:
     """What must speak for a sighting.
 
-    presence: of the best look. support: mean over several looks. mean: least mean of these two and
-    the palm's score; it is not asked for where both are CERTAIN.
+    presence: of the best look, where more is asked for than `presence_threshold`. support: mean
+    over several looks. mean: least mean of these two and the palm's score; it is not asked for
+    where both are CERTAIN.
     """
 
     presence: float
@@ -76,10 +77,10 @@ class Evidence:
 
 
 CERTAIN = 0.95
-AT_WRIST = Evidence(0.4, 0.45)
-IN_PICTURE = Evidence(0.5, 0.5)
+AT_WRIST = Evidence(0.0, 0.45)
+IN_PICTURE = Evidence(0.0, 0.5)
 IN_TILE = Evidence(0.65, 0.7, 0.82)
-CLOSE_UP = Evidence(0.5, 0.22)
+CLOSE_UP = Evidence(0.0, 0.22)
 AGAINST_FACE = Evidence(CERTAIN, CERTAIN)
 """Chosen on real photographs, generated and drawn pictures with and without hands, see
 docs/detection.md. Nine of ten real hands have a support above 0.8. Of the things in 34 pictures
@@ -165,15 +166,14 @@ class HandSearch:
         """Look for small hands without a body; a tile's look alone is worth least."""
         height, width = self.image.shape[:2]
         tiles = plan_tiles(height, width, self.params.tiles)
-        palms = self.networks.find_palms(
-            self.image, tiles, self.params.detection_threshold, FAINT_PALM
-        )
+        threshold = self.params.detection_threshold
+        palms = self.networks.find_palms(self.image, tiles, threshold, threshold)
         seen = [self._read(self.image, palm) for palm in palms[:MOST_FINE_READINGS]]
         self.consider((s for s in seen if s is not None), IN_TILE)
 
     def sight(self, image: Image, views: Iterable[Box]) -> list[Sighting]:
         """Read the best palms of the views, best first."""
-        palms = self.networks.find_palms(image, views, FAINT_PALM, FAINT_PALM)
+        palms = self.networks.find_palms(image, views, self._faint_palm, self._faint_palm)
         return [s for palm in palms[:MOST_READINGS] if (s := self._read(image, palm)) is not None]
 
     def sight_smoothed(self, views: Sequence[Box]) -> list[Sighting]:
@@ -212,6 +212,11 @@ class HandSearch:
         turned = [Box(width - v.x1, v.y0, width - v.x0, v.y1) for v in views]
         seen = self.sight(mirrored, turned)
         return [replace(s, hand=mirror_hand(s.hand, self.image)) for s in seen]
+
+    @property
+    def _faint_palm(self) -> float:
+        """Least score of a palm in the second search: 0.25 where the first look asks for 0.5."""
+        return self.params.detection_threshold**2
 
     def _read(self, image: Image, palm: Palm) -> Sighting | None:
         hand = self.networks.read_closely(image, palm.roi, FAINT_HAND)
@@ -253,7 +258,10 @@ class HandSearch:
         return sighting.rank >= CLEAR_PALM and sighting.hand.score >= CLEAR_PRESENCE
 
     def _is_believed(self, sighting: Sighting, needed: Evidence) -> bool:
-        if sighting.hand.score < needed.presence:
+        presence = sighting.hand.score
+        if presence < needed.presence or presence <= self.params.presence_threshold:
+            return False
+        if sighting.rank < self._faint_palm:
             return False
         support = measure_support(self.networks, self.image, sighting.hand, needed.support)
         return needed.accepts(sighting, support)
