@@ -32,7 +32,7 @@ from handrefiner_ext.dataset.records import DRAFT, RENDERER, Sample
 from handrefiner_ext.dataset.repaint import repaint_with_draft
 from handrefiner_ext.dataset.scene import Lens, Scene, describe_hand, sample_scene
 from handrefiner_ext.dataset.seeing import Seen, see
-from handrefiner_ext.dataset.truth import SKETCH_PX, find_truth, make_maps
+from handrefiner_ext.dataset.truth import SKETCH_PX, count_seen, find_truth, make_maps
 from handrefiner_ext.pictures.picture import load_picture
 from handrefiner_ext.types import FloatArray, Image
 
@@ -43,7 +43,7 @@ SCENE, BUILD, LOOK, BACKGROUND, FAULT, FINISH, PAINTER = range(7)
 CHANGED = 0.05
 """Part of the hand's seen area that a fault must change: outline, or direction of the surface."""
 TURNED = np.cos(np.radians(30.0))
-TRIES = 8
+NAMES, TRIES = 4, 3
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class _Job:
         parts = build_parts(scene, {}, self.rng(BUILD), smooth=False)
         sketch = _sketch(scene, parts)
         good = find_truth(scene, sketch, parts)
-        surfaces, faults = self._choose_faults(scene, sketch) if malformed else ({}, {})
+        surfaces, faults = self._choose_faults(scene, sketch, parts) if malformed else ({}, {})
         image = self._paint(scene, look, surfaces, faults)
         painters = self.rng(PAINTER)
         painted_by = RENDERER
@@ -121,7 +121,9 @@ class _Job:
             scene.view,
         )
 
-    def _choose_faults(self, scene: Scene, good: Seen) -> tuple[dict[int, Surface], dict[int, str]]:
+    def _choose_faults(
+        self, scene: Scene, good: Seen, parts: list[Part]
+    ) -> tuple[dict[int, Surface], dict[int, str]]:
         """For one hand, or for both, a fault that can be seen."""
         rng = self.rng(FAULT)
         rng.uniform()
@@ -130,29 +132,31 @@ class _Job:
         surfaces: dict[int, Surface] = {}
         faults: dict[int, str] = {}
         for hand in (int(h) for h in wanted):
-            faults[hand] = self._choose_fault(scene, hand, rng, good, surfaces)
+            least = CHANGED * count_seen(hand, good, parts)
+            surface, faults[hand] = self._choose_fault(scene, hand, rng, (good, least))
+            if surface is not None:
+                surfaces[hand] = surface
         return surfaces, faults
 
     def _choose_fault(
-        self,
-        scene: Scene,
-        hand: int,
-        rng: np.random.Generator,
-        good: Seen,
-        surfaces: dict[int, Surface],
-    ) -> str:
-        """The fault's name; its surface is put into `surfaces`."""
+        self, scene: Scene, hand: int, rng: np.random.Generator, good: tuple[Seen, float]
+    ) -> tuple[Surface | None, str]:
+        """A fault's surface and name. good: the well-formed scene, and how many samples of it a
+        fault must change at least.
+
+        The name is drawn first and tried several times, so that subtle faults are not rare.
+        """
         meshes = [name for name in self.options.faults if name in FAULTS]
-        for _ in range(TRIES if meshes else 0):
+        for _ in range(NAMES if meshes else 0):
             name = str(rng.choice(self.options.faults))
             if name == SMEARED:
-                return SMEARED
-            surface = FAULTS[name](scene.hands[hand].bent, rng)
-            parts = build_parts(scene, {hand: surface}, self.rng(BUILD), smooth=False)
-            if _is_seen(good, _sketch(scene, parts)):
-                surfaces[hand] = surface
-                return name
-        return SMEARED
+                return None, SMEARED
+            for _ in range(TRIES):
+                surface = FAULTS[name](scene.hands[hand].bent, rng)
+                parts = build_parts(scene, {hand: surface}, self.rng(BUILD), smooth=False)
+                if _count_changed(good[0], _sketch(scene, parts)) >= max(good[1], 1.0):
+                    return surface, name
+        return None, SMEARED
 
     def _paint(
         self, scene: Scene, look: Look, surfaces: dict[int, Surface], faults: dict[int, str]
@@ -184,13 +188,12 @@ def _sketch(scene: Scene, parts: list[Part]) -> Seen:
     return see(join_parts(parts), lens, SKETCH_PX, 1)
 
 
-def _is_seen(good: Seen, faulty: Seen) -> bool:
-    """Whether what is drawn differs enough from the well-formed scene."""
+def _count_changed(good: Seen, faulty: Seen) -> int:
+    """Samples in which what is drawn differs from the well-formed scene."""
     one, two = _whole(good), _whole(faulty)
     covered, now = one[..., 3] > 0, two[..., 3] > 0
     alike = (one[..., :3] * two[..., :3]).sum(axis=2) > TURNED
-    changed = (covered != now) | (covered & ~alike)
-    return float(changed.sum()) >= CHANGED * max(float(covered.sum()), 1.0)
+    return int(((covered != now) | (covered & ~alike)).sum())
 
 
 def _whole(seen: Seen) -> FloatArray:

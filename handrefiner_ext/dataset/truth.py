@@ -112,9 +112,14 @@ def _visible(mesh: HandMesh, number: int, size: int, sketch: Seen, parts: Sequen
     box = bounding_box(np.clip(points[:, :2], low, high))
     depth, _ = z_buffer(points, mesh.faces, box)
     whole = int(np.isfinite(depth).sum())
+    return min(1.0, count_seen(number, sketch, parts) / max(whole, 1))
+
+
+def count_seen(number: int, sketch: Seen, parts: Sequence[Part]) -> int:
+    """Samples that show the hand itself, without its arm."""
     own = [k for k, part in enumerate(parts) if part.hand == number and part.material == "skin"]
     seen = np.isin(sketch.part, own) & (sketch.values[:, 1] < ARM_FROM)
-    return float(min(1.0, seen.sum() / max(whole, 1)))
+    return int(seen.sum())
 
 
 def make_maps(hands: Sequence[TrueHand], wrists: Sequence[float], size: int) -> ControlMaps:
