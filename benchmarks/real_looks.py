@@ -43,6 +43,7 @@ class Look:
     side, quality: of the hand nearest the middle. quality: None where none was found or measured.
     """
 
+    boxes: tuple[Box, ...]
     found: int
     false: int
     side: str | None = None
@@ -52,11 +53,15 @@ class Look:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether keep_best takes the second picture of a pair, with the mesh of either; None: no mesh
-    was found, so the first picture stays."""
+    """Whether keep_best takes the second picture of a pair, with the mesh of either, and why not.
 
-    mesh_before: bool | None
-    mesh_after: bool | None
+    Without a mesh the first picture stays.
+    """
+
+    mesh_before: bool
+    mesh_after: bool
+    why_before: str
+    why_after: str
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,14 @@ def look(label: Label, parameters: Parameters, rates: bool = False) -> Look:
     params, stages = prepare(parameters)
     image = read(label.path)
     seen = hints(image, params, stages)
-    found, false = count(label, [hand.box for hand in seen.detection.hands])
+    boxes = tuple(hand.box for hand in seen.detection.hands)
+    found, false = count(label, boxes)
     hand = find_meant(image, seen.detection.hands)
     if hand is None:
-        return Look(found, false)
+        return Look(boxes, found, false)
     fitted = next((mesh for mesh in seen.meshes if mesh.hand.number == hand.number), None)
-    result = Look(found, false, hand.handedness if fitted is None else fitted.handedness)
+    side = hand.handedness if fitted is None else fitted.handedness
+    result = Look(boxes, found, false, side)
     if not rates or fitted is None:
         return result
     same = replace(stages, inpainter=GivenPainter(image))
@@ -167,21 +174,19 @@ def decide(pair: Pair, parameters: Parameters) -> Verdict:
     if before.shape != after.shape:
         after = np.asarray(cv2.resize(after, before.shape[1::-1], interpolation=cv2.INTER_AREA))
     given = replace(stages, inpainter=GivenPainter(after))
-    return Verdict(
-        *(
-            _is_taken(before, hints(image, params, stages), params, given)
-            for image in (before, after)
-        )
-    )
+    seen = (hints(image, params, stages) for image in (before, after))
+    (first, why_first), (second, why_second) = (_ask(before, s, params, given) for s in seen)
+    return Verdict(first, second, why_first, why_second)
 
 
-def _is_taken(before: Image, seen: Hints, params: RefineParams, stages: Stages) -> bool | None:
+def _ask(before: Image, seen: Hints, params: RefineParams, stages: Stages) -> tuple[bool, str]:
+    """Whether the hand nearest the middle is replaced, and the reason that is given."""
     hand = find_meant(before, [mesh.hand for mesh in seen.meshes])
     if hand is None:
-        return None
+        return False, "No mesh was found."
     decisions = repaint(before, seen, params, stages).decisions
-    meant = [seen.meshes[d.number].hand.number == hand.number for d in decisions]
-    return any(d.refined for d, is_it in zip(decisions, meant, strict=True) if is_it)
+    meant = next((d for d in decisions if seen.meshes[d.number].hand is hand), None)
+    return (False, "Nothing was decided.") if meant is None else (meant.refined, meant.reason)
 
 
 def change(image: Image) -> Iterator[tuple[str, Image, float, int]]:
