@@ -182,7 +182,7 @@ def main() -> None:
     parser = make_parser()
     options = parser.parse_args()
     try:
-        real_looks.read_parameters(dict(options.set))
+        real_looks.read_parameters(tuple(options.set))
     except (HandRefinerError, TypeError) as error:
         parser.error(str(error))
     if options.out is not None:

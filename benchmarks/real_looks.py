@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image as PillowImage
 from real_labels import Label, Pair
 
-from handrefiner_ext.arguments import read_parameters
 from handrefiner_ext.geometry.boxes import intersection_over_union
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import load_picture
-from handrefiner_ext.pipeline import Stages, build_stages, hints, repaint
-from handrefiner_ext.types import Box, Hand, Hints, Image, Quality
+from handrefiner_ext.pipeline import check_values, hints, repaint
+from handrefiner_ext.stages import Stages, build_stages
+from handrefiner_ext.types import Box, Hand, Hints, Image, ModelHome, Quality
 
 Parameters = tuple[tuple[str, str], ...]
 """Names and values that differ from the defaults."""
@@ -97,11 +97,18 @@ class GivenPainter:
         return self.picture
 
 
+def read_parameters(parameters: Parameters) -> RefineParams:
+    """The defaults with other values for some, checked."""
+    params = RefineParams(**dict(parameters))  # type: ignore[arg-type]  # every value is coerced
+    check_values(params)
+    return params
+
+
 @lru_cache(maxsize=1)
 def prepare(parameters: Parameters) -> tuple[RefineParams, Stages]:
     """Parameters and backends of this process: networks are slow to load."""
-    params = read_parameters(dict(parameters))
-    return params, build_stages(params)
+    params = read_parameters(parameters)
+    return params, build_stages(params, ModelHome())
 
 
 def read(path: Path) -> Image:
