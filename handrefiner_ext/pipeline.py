@@ -97,7 +97,14 @@ def repaint(
         evaluates=evaluates,
     )
     outcome = carry_out(task)
-    return RefineResult(outcome.image, seen, outcome.decisions, outcome.notes, outcome.candidates)
+    return RefineResult(
+        outcome.image,
+        seen,
+        outcome.decisions,
+        outcome.notes,
+        outcome.candidates,
+        outcome.control_model,
+    )
 
 
 def _measure(

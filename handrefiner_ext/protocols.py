@@ -17,6 +17,7 @@ from handrefiner_ext.types import (
     HandLayer,
     HandMesh,
     Image,
+    Painting,
     Quality,
     Refusal,
     View,
@@ -97,12 +98,15 @@ class Inpainter(Protocol):
 
 @runtime_checkable
 class CandidatePainter(Inpainter, Protocol):
-    """An inpainter that is faster with several candidates at once; inherit to get `paint`."""
+    """An inpainter that reports on every region, and may be faster with several candidates at once.
+
+    Inherit to get `paint`.
+    """
 
     def paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
     ) -> Image:
-        return self.paint_candidates(image, meshes, maps, params, 1)[0]
+        return self.paint_candidates(image, meshes, maps, params, 1).pictures[0]
 
     def paint_candidates(
         self,
@@ -111,7 +115,7 @@ class CandidatePainter(Inpainter, Protocol):
         maps: ControlMaps,
         params: RefineParams,
         count: int,
-    ) -> tuple[Image, ...]:
+    ) -> Painting:
         """Paint with the seeds seed, seed + 1, …; at least one picture, fewer if interrupted."""
         ...
 

@@ -37,7 +37,7 @@ from handrefiner_ext.registry import (
     Registry,
 )
 from handrefiner_ext.repaint.task import paint_candidates
-from handrefiner_ext.types import ControlMaps, HandMesh, Image, ModelHome
+from handrefiner_ext.types import ControlMaps, HandMesh, Image, ModelHome, Painting
 
 Build = Callable[[Registry, str], Any]
 """Registry and name -> backend."""
@@ -140,7 +140,7 @@ class LazyInpainter:
         maps: ControlMaps,
         params: RefineParams,
         count: int,
-    ) -> tuple[Image, ...]:
+    ) -> Painting:
         return paint_candidates(self.backend, image, meshes, maps, params, count)
 
 

@@ -245,7 +245,8 @@ class Decision:
 
     strength: what adaptive strength found, None if it is off. candidate: number of the one that
     was judged the best, from 0; None if there was no choice. Qualities are None if they were not
-    measured.
+    measured. failed: it could not be painted, and `reason` says
+    why.
     """
 
     number: int
@@ -257,6 +258,36 @@ class Decision:
     candidate: int | None = None
     quality_before: Quality | None = None
     quality_after: Quality | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class RegionReport:
+    """The outcome for hands that are painted together; `numbers` count the meshes from 0.
+
+    problem: why they were left as they were (a sentence), None where they were repainted.
+    """
+
+    numbers: tuple[int, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What an inpainter made of a picture: one or more candidates of the whole picture.
+
+    regions: empty where the inpainter does not work region by region. control_model: the
+    ControlNet model that was used, None where there was none or its name is not known.
+    """
+
+    pictures: tuple[Image, ...]
+    regions: tuple[RegionReport, ...] = ()
+    control_model: str | None = None
+
+    @property
+    def problems(self) -> dict[int, str]:
+        """Number of the mesh -> why its hand could not be painted."""
+        return {n: r.problem for r in self.regions if r.problem for n in r.numbers}
 
 
 @dataclass(frozen=True)
@@ -274,7 +305,8 @@ class Hints:
 class RefineResult:
     """The picture kept, and why. `image` is the input object itself if nothing changed.
 
-    candidates: every picture that was painted to choose from; empty without a choice.
+    candidates: every picture that was painted to choose from; empty without a choice
+    control_model: as for `Painting`.
     """
 
     image: Image
@@ -282,6 +314,7 @@ class RefineResult:
     decisions: tuple[Decision, ...] = ()
     notes: tuple[str, ...] = field(default=())
     candidates: tuple[Image, ...] = ()
+    control_model: str | None = None
 
 
 @dataclass(frozen=True)

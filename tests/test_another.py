@@ -119,7 +119,7 @@ def test_another_reconstructor_steps_in_and_is_named(image, stages):
     assert seen.notes == (
         "Hand 1: open_hand stepped in for refuser, which refused it: It is too dark.",
     )
-    assert "open_hand stepped in" in describe(refine(image, PARAMS, asked), ()).words
+    assert "open_hand stepped in" in describe(refine(image, PARAMS, asked)).words
     without = hints(image, PARAMS, replace(asked, spares=Spares()))
     assert [refusal.number for refusal in without.refused] == [1]
 

@@ -128,7 +128,7 @@ def test_assumed_is_said_everywhere_and_the_agreement_before_is_unknown(stages, 
     hands = describe_hands(image, result.hints)["hands"]
     assert [hand["assumed"] for hand in hands] == [True]
     assert answer_hints(image, result.hints)["hands"][0]["assumed"] is True
-    assert describe(result, ()).words == "1 right assumed refined"
+    assert describe(result).words == "1 right assumed refined"
     said = list_decision_lines(hands, [describe_decision(decision, result.hints)])
     assert said[0].startswith("hand 1 (right, assumed) repainted")
     seen = hints(image, params, stages, mask)

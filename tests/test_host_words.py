@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hand_scenes import BOTH, make_stages, picture_with
+from hand_scenes import BOTH, FloodPainter, make_stages, picture_with
 from PIL import Image
 
 from handrefiner_ext.api.body import decode_picture
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host.drawn import read_drawn_mask
-from handrefiner_ext.host.reports import RegionReport, describe, fail
+from handrefiner_ext.host.reports import describe, fail
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
 from handrefiner_ext.repaint.regions import prompt_for
 from handrefiner_ext.report import NONE_FOUND
+from handrefiner_ext.types import Painting, RegionReport
 
 PICTURE = "a man <lora:detail:0.8>"
 
@@ -110,23 +112,39 @@ def test_what_is_no_picture_is_refused_and_never_fetched(wrong):
         read_drawn_mask(wrong, (40, 60))
 
 
-def result_of(hands):
-    return refine(picture_with(hands), RefineParams(keep_best=False), make_stages())
+@dataclass
+class LosesTheSecond(FloodPainter):
+    """Paints as any other, but reports that the second hand could not be painted."""
+
+    def paint_candidates(self, image, meshes, maps, params, count):
+        painted = self.paint(image, meshes, maps, params)
+        box, mask = maps.hand_masks[1]
+        painted[box.slices][mask] = image[box.slices][mask]
+        lost = RegionReport((1,), "The second pass failed: no memory.")
+        return Painting((painted,) * count, (RegionReport((0,)), lost), "a model")
+
+
+def result_of(hands, painter=None):
+    stages = make_stages(inpainter=painter or FloodPainter())
+    return refine(picture_with(hands), RefineParams(keep_best=False), stages)
 
 
 def test_the_words_name_every_hand_and_the_reason_that_only_the_painter_knows():
     result = result_of(BOTH)
-    assert describe(result, ()).words.count("refined") == 2
-    report = describe(result, (RegionReport((1,), "The second pass failed: no memory."),))
+    assert describe(result).words.count("refined") == 2
+    result = result_of(BOTH, LosesTheSecond())
+    report = describe(result)
     first, second = report.words.split("; ")
     assert first.endswith("refined")
     assert second.endswith("kept (The second pass failed: no memory)")
     assert report.refined == 1
     assert report.problems == ("The second pass failed: no memory.",)
+    assert [decision.failed for decision in result.decisions] == [False, True]
+    assert result.control_model == "a model"
 
 
 def test_no_hand_is_said():
-    assert describe(result_of(()), ()).words == NONE_FOUND
+    assert describe(result_of(())).words == NONE_FOUND
 
 
 def test_a_failure_keeps_the_reason_on_one_line():

@@ -12,7 +12,7 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
 from handrefiner_ext.protocols import CandidatePainter
 from handrefiner_ext.stages import LazyInpainter
-from handrefiner_ext.types import Agreement, ModelHome, Quality
+from handrefiner_ext.types import Agreement, ModelHome, Painting, Quality
 
 APART = {"height": 100, "width": 400}
 PARAMS = RefineParams(padding_bbox=0, keep_best=False)
@@ -60,9 +60,11 @@ class ManyAtOnce(SeedPainter):
 
     def paint_candidates(self, image, meshes, maps, params, count):
         self.counts.append(count)
-        return tuple(
-            self.paint(image, meshes, maps, replace(params, seed=params.seed + shift))
-            for shift in range(count - 1)
+        return Painting(
+            tuple(
+                self.paint(image, meshes, maps, replace(params, seed=params.seed + shift))
+                for shift in range(count - 1)
+            )
         )
 
 

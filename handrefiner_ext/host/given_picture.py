@@ -17,7 +17,15 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
 from handrefiner_ext.protocols import CandidatePainter
 from handrefiner_ext.stages import build_renderer, build_stages
-from handrefiner_ext.types import ControlMaps, Decision, HandMesh, Image, Mask, RefineResult
+from handrefiner_ext.types import (
+    ControlMaps,
+    HandMesh,
+    Image,
+    Mask,
+    Painting,
+    RefineResult,
+    RegionReport,
+)
 
 logger = logging.getLogger(__name__)
 STEPS, CFG_SCALE, SAMPLER, SCHEDULER = 20, 7.0, "DPM++ 2M", "Karras"
@@ -25,13 +33,12 @@ STEPS, CFG_SCALE, SAMPLER, SCHEDULER = 20, 7.0, "DPM++ 2M", "Karras"
 
 
 class CarefulPainter(CandidatePainter):
-    """The WebUI's inpainter; where it fails the picture stays as it is and `problem` says why."""
+    """The WebUI's inpainter; where it fails as a whole, every hand stays and is reported."""
 
     name = WebuiInpainter.name
 
     def __init__(self, painter: WebuiInpainter) -> None:
         self.painter = painter
-        self.problem: str | None = None
 
     def paint_candidates(
         self,
@@ -40,15 +47,15 @@ class CarefulPainter(CandidatePainter):
         maps: ControlMaps,
         params: RefineParams,
         count: int,
-    ) -> tuple[Image, ...]:
+    ) -> Painting:
         try:
             return self.painter.paint_candidates(image, meshes, maps, params, count)
         except HandRefinerError as reason:
-            self.problem = str(reason)
+            problem = str(reason)
         except Exception as fault:  # whatever fails, the picture comes back
             logger.exception("HandRefiner could not repaint this picture.")
-            self.problem = explain(fault)
-        return (image,)
+            problem = explain(fault)
+        return Painting((image,), (RegionReport(tuple(range(len(meshes))), problem),))
 
 
 def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) -> RefineResult:
@@ -70,22 +77,9 @@ def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) 
     finally:
         shared.state.end()
         shared.total_tqdm.clear()
-    return _explain(result, painter)
-
-
-def _explain(result: RefineResult, painter: CarefulPainter) -> RefineResult:
-    """With the reasons that only the painter knows, and the control model."""
-    regions, model = painter.painter.reports, painter.painter.model
-    problems = {number: r.problem for r in regions if r.problem for number in r.numbers}
-
-    def decide(decision: Decision) -> Decision:
-        problem = problems.get(decision.number, painter.problem)
-        if problem is None:
-            return decision
-        return replace(decision, refined=False, reason=problem, after=None)
-
-    notes = (*result.notes, *([f"control model: {model}"] if model else []))
-    return replace(result, decisions=tuple(map(decide, result.decisions)), notes=notes)
+    if result.control_model is None:
+        return result
+    return replace(result, notes=(*result.notes, f"control model: {result.control_model}"))
 
 
 def _make_run(params: RefineParams) -> Any:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from modules import devices
 
 from handrefiner_ext.errors import HandRefinerError
-from handrefiner_ext.geometry.regions import choose_crop, group_overlapping, lay_over
 from handrefiner_ext.host import checkpoint, controlnet
-from handrefiner_ext.host.nested import Pass, PassFailed, Stopped, run_pass
-from handrefiner_ext.host.reports import RegionReport
+from handrefiner_ext.host.nested import run_pass
 from handrefiner_ext.host.state import counted_job, undisturbed
 from handrefiner_ext.inpaint.control_models import NATIVE_SIDE
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import CandidatePainter, Renderer
-from handrefiner_ext.render.maps import render_region
-from handrefiner_ext.render.masks import unite
-from handrefiner_ext.report import number_meshes
-from handrefiner_ext.types import Box, ControlMaps, HandMesh, Image, Mask
+from handrefiner_ext.repaint.regions import RegionFailed, RegionTask, Scene, paint_regions
+from handrefiner_ext.types import (
+    ControlMaps,
+    HandMesh,
+    Image,
+    Mask,
+    Painting,
+)
 
 logger = logging.getLogger(__name__)
 
-OUTSIDE = "It lies outside the mask of the inpainting."
-
 
 class WebuiInpainter(CandidatePainter):
-    """Paints one picture of the run `p`; `reports` and `model` say what happened.
+    """Paints the picture in work of the run `p`.
 
     allowed: (H, W), where the user's own inpaint mask lets hands change; None = everywhere.
     """
@@ -39,9 +41,6 @@ class WebuiInpainter(CandidatePainter):
         self.p = p
         self.renderer = renderer
         self.allowed = allowed
-        self.reports: list[RegionReport] = []
-        self.model: str | None = None
-        self.reason: str | None = None
 
     def paint_candidates(
         self,
@@ -50,137 +49,84 @@ class WebuiInpainter(CandidatePainter):
         maps: ControlMaps,
         params: RefineParams,
         count: int,
-    ) -> tuple[Image, ...]:
-        """`count` pictures with every region that could be repainted; PassFailed where none can.
+    ) -> Painting:
+        """Return `count` pictures with every region that could be repainted.
 
-        Each region's are one batch of the WebUI, where memory allows.
+        The candidates of a region are one batch of the WebUI, where memory allows. RegionFailed
+        where none can be painted at all.
         """
-        self.reports = []  # of the last time, where a search paints several times
-        numbers = [n for n in range(len(meshes)) if self._may_change(n, maps)]
-        groups = group_overlapping([maps.hand_masks[n] for n in numbers])
-        regions = [tuple(numbers[i] for i in group) for group in groups]
-        if not regions:
-            return (image,)
+        seed = int(self.p.seeds[self.p.batch_index])
+        scene = Scene(meshes, maps, self.renderer, seed, allowed=self.allowed)
+        if not scene.regions:
+            return Painting((image,), tuple(scene.outside))
         if controlnet.find_script(self.p.scripts) is None:
-            raise PassFailed(controlnet.MISSING)
+            raise RegionFailed(controlnet.MISSING)
         with undisturbed(self.p, checkpoint.restore), checkpoint.chosen(params):
-            self.model = self._choose_model(params)
-            return self._paint_regions((image,) * count, meshes, maps, params, regions)
+            model = _choose_model(params)
+            painting = paint_regions((image,) * count, scene, _Batches(self.p, model), params)
+        return replace(painting, control_model=model)
 
-    def _may_change(self, number: int, maps: ControlMaps) -> bool:
-        if not maps.hand_masks[number][1].any():
-            return False  # it is to be left alone
-        if self.allowed is None:
-            return True
-        layer = maps.layers[number]
-        if (np.isfinite(layer.depth) & self.allowed[layer.box.slices]).any():
-            return True
-        self.reports.append(RegionReport((number,), OUTSIDE))
-        return False
 
-    def _choose_model(self, params: RefineParams) -> str:
-        family = controlnet.checkpoint_family()
-        choice = controlnet.choose_model(controlnet.list_models(), family, params.control_model)
-        if choice.name is None:
-            names = controlnet.refresh_models()
-            choice = controlnet.choose_model(names, family, params.control_model)
-        if choice.name is None:
-            raise PassFailed(choice.reason)
-        return choice.name
+@dataclass(frozen=True)
+class _Batches:
+    """Paints the candidates of a region as one batch, as the run `p` would paint them."""
 
-    def _paint_regions(
-        self,
-        images: tuple[Image, ...],
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        regions: list[tuple[int, ...]],
-    ) -> tuple[Image, ...]:
-        stopped: str | None = None
-        for count, numbers in enumerate(regions):
-            problem = stopped
-            if stopped is None:
-                try:
-                    with counted_job(count + 1, len(regions)):
-                        region = count, numbers
-                        images = self._paint_region(images, meshes, maps, params, region)
-                except Stopped as reason:
-                    problem = stopped = str(reason)
-                except HandRefinerError as reason:
-                    problem = str(reason)
-                except Exception as fault:  # one region's failure costs no other its hands
-                    logger.exception("A region could not be repainted.")
-                    problem = explain(fault)
-                    devices.torch_gc()
-            self.reports.append(RegionReport(numbers, problem))
-        return images
+    p: Any
+    model: str
 
-    def _paint_region(
-        self,
-        images: tuple[Image, ...],
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        region: tuple[int, tuple[int, ...]],
-    ) -> tuple[Image, ...]:
-        count, numbers = region
-        mask = self._mask_of(numbers, maps, images[0].shape[:2])
-        crop = choose_crop(_box_of(numbers, maps), mask.shape, native_side(params))
-        seen = render_region(
-            crop, images[0], [meshes[n] for n in numbers], mask, self.renderer, params
-        )
-        assert self.model is not None
-        work = Pass(
-            tuple(crop.take(image) for image in images),
-            seen.control,
-            seen.mask | crop.take_mask(mask),
-            tuple(number_meshes(meshes)[n] for n in numbers),
-            count * params.seed_step,
-            self.model,
-        )
-        painted = [crop.give_back(candidate) for candidate in self._run(work, params)]
-        return tuple(
-            lay_over(image, candidate, crop.box, mask, params.mask_blur)
-            for image, candidate in zip(images, painted, strict=True)
-        )
+    def native_side(self, params: RefineParams) -> int:
+        return NATIVE_SIDE[controlnet.checkpoint_family()]
 
-    def _run(self, work: Pass, params: RefineParams) -> tuple[Image, ...]:
-        """The candidates as one batch; one after the other where there is too little memory."""
+    def paint_region(self, tasks: Sequence[RegionTask], params: RefineParams) -> tuple[Image, ...]:
+        """One after the other where there is too little memory for all at once."""
         try:
-            return run_pass(self.p, work, params)
+            return run_pass(self.p, tasks, self.model, params)
         except Exception as fault:
-            if len(work.images) == 1 or not is_out_of_memory(fault):
+            if len(tasks) == 1 or not is_out_of_memory(fault):
                 raise
-            logger.warning("Too little memory for %d candidates at once.", len(work.images))
+            logger.warning("Too little memory for %d candidates at once.", len(tasks))
+        # Outside the handler: its traceback would keep the batch's tensors alive.
         devices.torch_gc()
-        return tuple(run_pass(self.p, single, params)[0] for single in work.alone())
+        return tuple(run_pass(self.p, [task], self.model, params)[0] for task in tasks)
 
-    def _mask_of(self, numbers: tuple[int, ...], maps: ControlMaps, size: tuple[int, int]) -> Mask:
-        """(H, W): what may change because of these hands."""
-        mask = np.zeros(size, dtype=bool)
-        for number in numbers:
-            box, inside = maps.hand_masks[number]
-            mask[box.slices] |= inside
-        return mask if self.allowed is None else mask & self.allowed
+    @contextmanager
+    def work_on(self, place: int, total: int) -> Iterator[None]:
+        """Count the region as a job of the WebUI; whatever fails costs this region alone."""
+        try:
+            with counted_job(place + 1, total):
+                yield
+        except RegionFailed:
+            raise
+        except HandRefinerError as reason:
+            raise RegionFailed(str(reason)) from reason
+        except Exception as fault:
+            logger.exception("A region could not be repainted.")
+            devices.torch_gc()
+            raise RegionFailed(explain(fault)) from fault
 
 
-def native_side(params: RefineParams) -> int:
-    """Long side of a region, pixels: what was asked for, or what the checkpoint paints best."""
-    return params.region_size or NATIVE_SIDE[controlnet.checkpoint_family()]
+def _choose_model(params: RefineParams) -> str:
+    """Return the control model for the loaded checkpoint; RegionFailed where there is none."""
+    family = controlnet.checkpoint_family()
+    choice = controlnet.choose_model(controlnet.list_models(), family, params.control_model)
+    if choice.name is None:
+        # A file may have been added since ControlNet last looked.
+        names = controlnet.refresh_models()
+        choice = controlnet.choose_model(names, family, params.control_model)
+    if choice.name is None:
+        raise RegionFailed(choice.reason)
+    return choice.name
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
+    """Whether a smaller picture might have worked; torch has several classes for this error."""
     return "out of memory" in str(fault).lower() or isinstance(fault, MemoryError)
 
 
 def explain(fault: BaseException) -> str:
-    """An exception of the host as a sentence."""
+    """Return an exception of the host as a sentence."""
     text = " ".join(str(fault).split()) or "no further words"
     if is_out_of_memory(fault):
         return "There was not enough memory; choose a smaller region size or close other programs."
     kind = type(fault).__name__
     return f"It failed with {kind}: {text[:300]}"
-
-
-def _box_of(numbers: tuple[int, ...], maps: ControlMaps) -> Box:
-    return unite([maps.hand_masks[n] for n in numbers])[0]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from modules import processing, scripts, sd_models, sd_samplers, shared
+from modules import processing, scripts, sd_samplers, shared
 from PIL import Image as PillowImage
 
-from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import controlnet
 from handrefiner_ext.host.state import attribute
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.repaint.regions import prompt_for
-from handrefiner_ext.types import Image, Mask
+from handrefiner_ext.repaint.regions import RegionFailed, RegionTask, Stopped, prompt_for
+from handrefiner_ext.types import Image
 
 logger = logging.getLogger(__name__)
 
@@ -31,40 +30,8 @@ COPIED = (
 """What the second pass takes from the outer run without asking."""
 
 
-class PassFailed(HandRefinerError):
-    """A region could not be repainted; the message says why."""
-
-
-class Stopped(PassFailed):
-    """The user interrupted or skipped; no further region is to be tried."""
-
-
 class ControlMissing(BaseException):
     """Ends a nested run before it samples; the host swallows every ordinary exception here."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What one region is painted from.
-
-    images: what each candidate starts from, (H, W, 3). control: (H, W) uint8, mask: (H, W), all at
-    the region's size. numbers: its hands as users count them, from 1. seed_offset: added to the
-    picture's seed; every further candidate has the next one.
-    """
-
-    images: tuple[Image, ...]
-    control: np.ndarray
-    mask: Mask
-    numbers: tuple[int, ...]
-    seed_offset: int
-    model: str
-
-    def alone(self) -> tuple[Pass, ...]:
-        """Each candidate as a run of its own, with the same seeds."""
-        return tuple(
-            replace(self, images=(image,), seed_offset=self.seed_offset + number)
-            for number, image in enumerate(self.images)
-        )
 
 
 class Probe(scripts.Script):
@@ -92,55 +59,61 @@ class Probe(scripts.Script):
             raise ControlMissing
 
 
-def run_pass(p: Any, work: Pass, params: RefineParams) -> tuple[Image, ...]:
-    """The region's candidates, (H, W, 3). PassFailed where it was not painted under control."""
+def run_pass(
+    p: Any, tasks: Sequence[RegionTask], model: str, params: RefineParams
+) -> tuple[Image, ...]:
+    """Return the candidates of a region, (h, w, 3) each; RegionFailed where ControlNet had no hold.
+
+    tasks: candidates of one region, with one seed after the other. model: as ControlNet lists it.
+    """
     _raise_if_stopped()
     script = controlnet.find_script(p.scripts)
     if script is None:
-        raise PassFailed(controlnet.MISSING)
-    inner = _make_processing(p, work, params)
+        raise RegionFailed(controlnet.MISSING)
+    inner = _make_processing(p, tasks, params)
     faults: list[Exception] = []
     with ExitStack() as stack:
         stack.callback(inner.close)
         stack.callback(_unhook, script, inner)
         stack.enter_context(attribute(script, "process", _remember_faults(script, faults)))
-        _give_runner(inner, p, script, controlnet.make_unit(work.model, _rgb(work.control), params))
+        unit = controlnet.make_unit(model, _as_rgb(tasks[0].control), params)
+        _give_runner(inner, p, script, unit)
         try:
             processed = processing.process_images(inner)
         except ControlMissing as error:
             reason = f": {faults[0]}" if faults else ""
-            raise PassFailed(f"ControlNet was not applied{reason}.") from error
+            raise RegionFailed(f"ControlNet was not applied{reason}.") from error
     _raise_if_stopped()
-    return _take_pictures(processed, work)
+    return _take_pictures(processed, tasks)
 
 
-def _make_processing(p: Any, work: Pass, params: RefineParams) -> Any:
-    index = p.batch_index
-    height, width = work.mask.shape
+def _make_processing(p: Any, tasks: Sequence[RegionTask], params: RefineParams) -> Any:
+    index, first = p.batch_index, tasks[0]
+    height, width = first.mask.shape
     negative = params.negative_prompt
     inner = processing.StableDiffusionProcessingImg2Img(
         sd_model=p.sd_model,
         outpath_samples=p.outpath_samples,
         outpath_grids=p.outpath_grids,
-        prompt=prompt_for(params.prompt, p.prompts[index], work.numbers),
-        negative_prompt=prompt_for(negative, p.negative_prompts[index], work.numbers),
+        prompt=prompt_for(params.prompt, p.prompts[index], first.numbers),
+        negative_prompt=prompt_for(negative, p.negative_prompts[index], first.numbers),
         styles=[],
-        seed=int(p.seeds[index]) + work.seed_offset,
-        subseed=int(p.subseeds[index]) + work.seed_offset,
+        seed=first.seed,
+        subseed=int(p.subseeds[index]) + first.seed - int(p.seeds[index]),
         sampler_name=_find_sampler(params.sampler) or p.sampler_name,
         scheduler=params.scheduler or getattr(p, "scheduler", None),
         steps=params.steps or p.steps,
         cfg_scale=params.cfg_scale or p.cfg_scale,
         width=width,
         height=height,
-        batch_size=len(work.images),
+        batch_size=len(tasks),
         n_iter=1,
         restore_faces=False,
         do_not_save_samples=True,
         do_not_save_grid=True,
         do_not_reload_embeddings=True,
-        init_images=[PillowImage.fromarray(image) for image in work.images],
-        mask=PillowImage.fromarray(work.mask.astype(np.uint8) * 255),
+        init_images=[PillowImage.fromarray(task.start) for task in tasks],
+        mask=PillowImage.fromarray(first.mask.astype(np.uint8) * 255),
         mask_blur=0,
         inpainting_fill=1,
         inpaint_full_res=False,
@@ -162,7 +135,9 @@ def _find_sampler(name: str) -> str | None:
         return None
     known = {sampler.name.lower(): sampler.name for sampler in sd_samplers.all_samplers}
     if name.lower() not in known:
-        raise PassFailed(f"The sampler {name} does not exist; choose {', '.join(known.values())}.")
+        raise RegionFailed(
+            f"The sampler {name} does not exist; choose {', '.join(known.values())}."
+        )
     return known[name.lower()]
 
 
@@ -209,28 +184,22 @@ def _raise_if_stopped() -> None:
         raise Stopped("The generation was interrupted or skipped before this hand was repainted.")
 
 
-def _take_pictures(processed: Any, work: Pass) -> tuple[Image, ...]:
-    images = (getattr(processed, "images", None) or [])[: len(work.images)]
-    if len(images) < len(work.images):
-        raise PassFailed("The second pass gave no picture.")
-    return tuple(_check(np.asarray(image.convert("RGB")), work) for image in images)
+def _take_pictures(processed: Any, tasks: Sequence[RegionTask]) -> tuple[Image, ...]:
+    # ControlNet's own pictures follow after the results.
+    images = (getattr(processed, "images", None) or [])[: len(tasks)]
+    if len(images) < len(tasks):
+        raise RegionFailed("The second pass gave no picture.")
+    return tuple(_check(np.asarray(image.convert("RGB")), tasks[0]) for image in images)
 
 
-def _check(picture: Image, work: Pass) -> Image:
-    if picture.shape != work.images[0].shape:
-        raise PassFailed(f"The second pass gave a picture of {picture.shape} pixels.")
-    if picture[work.mask].max() == picture[work.mask].min():
-        raise PassFailed("The second pass gave one flat colour; the model's numbers broke down.")
+def _check(picture: Image, task: RegionTask) -> Image:
+    if picture.shape != task.image.shape:
+        raise RegionFailed(f"The second pass gave a picture of {picture.shape} pixels.")
+    inside = picture[task.mask]
+    if inside.max() == inside.min():
+        raise RegionFailed("The second pass gave one flat colour; the model's numbers broke down.")
     return picture
 
 
-def _rgb(control: np.ndarray) -> Image:
+def _as_rgb(control: np.ndarray) -> Image:
     return np.repeat(control[..., None], 3, axis=2)
-
-
-def select_checkpoint(name: str) -> Any:
-    """The checkpoint that `name` means; PassFailed where there is none."""
-    info = sd_models.get_closet_checkpoint_match(name)
-    if info is None:
-        raise PassFailed(f"The checkpoint {name} does not exist; choose one that is installed.")
-    return info

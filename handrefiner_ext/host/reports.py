@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from handrefiner_ext.report import say_result, shorten
 from handrefiner_ext.types import Image, RefineResult
-
-
-@dataclass(frozen=True)
-class RegionReport:
-    """What became of hands that were painted together; numbers count the meshes from 0.
-
-    problem: why they were left as they were (a sentence), None where they were repainted.
-    """
-
-    numbers: tuple[int, ...]
-    problem: str | None = None
 
 
 @dataclass
@@ -29,18 +18,11 @@ class PictureReport:
     extras: tuple[tuple[str, Image], ...] = field(default=())
 
 
-def describe(result: RefineResult, regions: tuple[RegionReport, ...]) -> PictureReport:
-    """Return the report of a picture, with the reasons that only the inpainter knows."""
-    problems = {n: r.problem for r in regions if r.problem for n in r.numbers}
-    decisions = tuple(
-        replace(decision, refined=False, reason=problems[decision.number])
-        if decision.number in problems
-        else decision
-        for decision in result.decisions
-    )
-    words = say_result(replace(result, decisions=decisions))
-    refined = sum(decision.refined for decision in decisions)
-    return PictureReport(words, refined, tuple(dict.fromkeys(problems.values())))
+def describe(result: RefineResult) -> PictureReport:
+    """Return the report of a picture; hands that could not be painted are its problems."""
+    problems = [decision.reason for decision in result.decisions if decision.failed]
+    refined = sum(decision.refined for decision in result.decisions)
+    return PictureReport(say_result(result), refined, tuple(dict.fromkeys(problems)))
 
 
 def fail(reason: str) -> PictureReport:

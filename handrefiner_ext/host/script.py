@@ -132,13 +132,11 @@ class HandRefinerScript:
         size = before.shape[0], before.shape[1]
         home = read_model_home()
         painter = WebuiInpainter(p, build_renderer(params, home), user_mask(p, size))
-        try:
-            stages = build_stages(params, home, painter)
-            result = refine(before, params, stages, _drawn(arguments, size))
-        finally:
-            if painter.model is not None:
-                p.extra_generation_params[MODEL_KEY] = painter.model
-        report = describe(result, tuple(painter.reports))
+        stages = build_stages(params, home, painter)
+        result = refine(before, params, stages, _drawn(arguments, size))
+        if result.control_model is not None:
+            p.extra_generation_params[MODEL_KEY] = result.control_model
+        report = describe(result)
         if result.image is not before:
             pp.image = PillowImage.fromarray(np.ascontiguousarray(result.image))
         extras.collect(p, report, result, before, params)

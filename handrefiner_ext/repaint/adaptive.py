@@ -15,7 +15,7 @@ import numpy as np
 from handrefiner_ext.geometry.regions import group_overlapping
 from handrefiner_ext.repaint.once import Chosen, settle
 from handrefiner_ext.repaint.task import Outcome, Task
-from handrefiner_ext.types import Agreement, Image
+from handrefiner_ext.types import Agreement, Image, Painting, RegionReport
 
 REFERENCE = 1.0
 STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -59,22 +59,32 @@ def paint_adaptively(task: Task) -> Outcome:
     trials = _Trials(task)
     chosen = task.image.copy()
     strengths: dict[int, float] = {}
+    regions: list[RegionReport] = []
+    control_model: str | None = None
     for numbers in group_overlapping(list(task.hints.maps.hand_masks)):
         strength = search(partial(trials.error_at, numbers))
-        picture = trials.at(strength).picture
+        trial = trials.at(strength)
+        control_model = trial.painting.control_model
+        problems = trial.painting.problems
         for number in numbers:
+            regions.append(RegionReport((number,), problems.get(number)))
             strengths[number] = strength
             box, mask = task.hints.maps.hand_masks[number]
-            chosen[box.slices][mask] = picture[box.slices][mask]
-    return settle(task, Chosen(chosen, strengths))
+            chosen[box.slices][mask] = trial.picture[box.slices][mask]
+    painting = Painting((chosen,), tuple(regions), control_model)
+    return settle(task, Chosen(painting, strengths))
 
 
 @dataclass(frozen=True)
 class _Trial:
     """The picture painted at one strength, and how it agrees with the meshes."""
 
-    picture: Image
+    painting: Painting
     agreements: tuple[Agreement, ...]
+
+    @property
+    def picture(self) -> Image:
+        return self.painting.pictures[0]
 
 
 @dataclass
@@ -86,8 +96,9 @@ class _Trials:
 
     def at(self, strength: float) -> _Trial:
         if strength not in self.made:
-            picture = self.task.paint(replace(self.task.params, strength=strength))
-            self.made[strength] = _Trial(picture, self.task.measure(picture))
+            painting = self.task.paint(replace(self.task.params, strength=strength))
+            agreements = self.task.measure(painting.pictures[0])
+            self.made[strength] = _Trial(painting, agreements)
         return self.made[strength]
 
     def error_at(self, numbers: tuple[int, ...], strength: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from handrefiner_ext.geometry.regions import group_overlapping
 from handrefiner_ext.repaint.keep_best import is_lost
 from handrefiner_ext.repaint.once import Chosen, assess, settle
@@ -16,7 +18,8 @@ of distance."""
 
 def paint_candidates(task: Task) -> Outcome:
     """Paint `candidates` pictures, take for each region the one whose worst hand is the best."""
-    pictures = task.paint_candidates(task.params, task.params.candidates)
+    painting = task.paint(task.params, task.params.candidates)
+    pictures = painting.pictures
     assessed = [assess(task, picture) for picture in pictures]
     chosen, numbers = task.image.copy(), {}
     for group in group_overlapping(list(task.hints.maps.hand_masks)):
@@ -26,7 +29,9 @@ def paint_candidates(task: Task) -> Outcome:
             numbers[number] = best
             box, mask = task.hints.maps.hand_masks[number]
             chosen[box.slices][mask] = pictures[best][box.slices][mask]
-    return settle(task, Chosen(chosen, candidates=numbers, tried=pictures))
+    return settle(
+        task, Chosen(replace(painting, pictures=(chosen,)), candidates=numbers, tried=pictures)
+    )
 
 
 def rank(hand: Assessment) -> float:

@@ -12,7 +12,13 @@ from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.protocols import Advising, Inpainter
 from handrefiner_ext.repaint import keep_best as guard
 from handrefiner_ext.repaint.task import WITHOUT_CHANCE, Outcome, Task
-from handrefiner_ext.types import Assessment, Decision, Hints, Image
+from handrefiner_ext.types import (
+    Assessment,
+    Decision,
+    Hints,
+    Image,
+    Painting,
+)
 
 NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
 PAINTED_THE_SAME = "The backend painted the same pixels again."
@@ -20,9 +26,9 @@ PAINTED_THE_SAME = "The backend painted the same pixels again."
 
 @dataclass(frozen=True)
 class Chosen:
-    """A painted picture and how each hand in it was come by: number of the hand -> value."""
+    """A painting of one picture, and how each hand in it was chosen: number -> value."""
 
-    image: Image
+    painting: Painting
     strengths: Mapping[int, float] = field(default_factory=dict)
     candidates: Mapping[int, int] = field(default_factory=dict)
     tried: tuple[Image, ...] = ()
@@ -36,15 +42,21 @@ def paint_once(task: Task) -> Outcome:
 def settle(task: Task, chosen: Chosen) -> Outcome:
     """What becomes of a painted picture, hand by hand."""
     image, hints = task.image, task.hints
-    painted = image if np.array_equal(chosen.image, image) else chosen.image
+    [painted] = chosen.painting.pictures
+    if np.array_equal(painted, image):
+        painted = image
+    problems = chosen.painting.problems
     before = assess(task, image)
     after = before if painted is image else assess(task, painted)
     decisions = tuple(
-        _credit(_decide(number, task, painted, (before[number], after[number])), chosen)
+        _credit(
+            _decide(number, task, painted, (before[number], after[number]), problems.get(number)),
+            chosen,
+        )
         for number in range(len(hints.meshes))
     )
     notes = _notes(task.params, task.inpainter)
-    outcome = Outcome(painted, decisions, notes, chosen.tried)
+    outcome = Outcome(painted, decisions, notes, chosen.tried, chosen.painting.control_model)
     if not task.params.keep_best or painted is image:
         return outcome
     return _hold_back(outcome, image, hints, task.params.keep_margin)
@@ -92,16 +104,21 @@ def _hold_back(outcome: Outcome, image: Image, hints: Hints, margin: float) -> O
 
 
 def _decide(
-    number: int, task: Task, painted: Image, assessed: tuple[Assessment, Assessment]
+    number: int,
+    task: Task,
+    painted: Image,
+    assessed: tuple[Assessment, Assessment],
+    problem: str | None,
 ) -> Decision:
     before, after = assessed
     box, mask = task.hints.maps.hand_masks[number]
     changed = (painted[box.slices] != task.image[box.slices]).any(axis=2) & mask
-    refined = bool(changed.any())
+    # Pixels of a hand that failed may still change: another region's mask can reach into its own.
+    refined = problem is None and bool(changed.any())
     reason = "Painted anew and kept."
     if not refined:
         empty = NOTHING_TO_PAINT if not mask.any() else PAINTED_THE_SAME
-        reason = task.left_alone.get(number, empty)
+        reason = task.left_alone.get(number, problem or empty)
     return Decision(
         number,
         refined,
@@ -110,6 +127,7 @@ def _decide(
         after.agreement if refined else None,
         quality_before=before.quality,
         quality_after=after.quality if refined else None,
+        failed=problem is not None and number not in task.left_alone,
     )
 
 

@@ -1,4 +1,4 @@
-"""Repainting region by region: what every diffusion backend needs around its model.
+"""Repaint region by region: what every diffusion backend does around its model.
 
 Hands whose masks overlap are one region. Each is cropped with context, enlarged to the resolution
 at which the model paints best, given depth and mask rendered at that resolution, painted, scaled
@@ -8,26 +8,189 @@ back and laid over the picture with a feather. Pixels outside the mask stay bit-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.geometry.regions import choose_crop, group_overlapping, lay_over
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.params import DRAFT, PAPER, SEEDS, RefineParams
-from handrefiner_ext.protocols import Renderer
+from handrefiner_ext.protocols import CandidatePainter, Renderer
 from handrefiner_ext.registry import RENDERERS
 from handrefiner_ext.render.maps import render_region
 from handrefiner_ext.render.masks import unite
 from handrefiner_ext.report import number_meshes
-from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask, ModelHome
+from handrefiner_ext.types import (
+    ControlMaps,
+    HandMesh,
+    Image,
+    Mask,
+    ModelHome,
+    Painting,
+    RegionReport,
+)
+
+if TYPE_CHECKING:
+    from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
 
 PICTURE, SEPARATOR = "[PROMPT]", "[SEP]"
+OUTSIDE = "It lies outside the mask of the inpainting."
+
+
+class RegionFailed(HandRefinerError):
+    """A region could not be repainted, and the message says why; the other regions still can."""
+
+
+class Stopped(RegionFailed):
+    """The user interrupted or skipped: no further region is tried."""
+
+
+@dataclass(frozen=True)
+class RegionTask:
+    """One candidate of one region, at the model's resolution.
+
+    image: (h, w, 3). control: (h, w) uint8, near is bright. mask: (h, w) bool, what may change.
+    draft: (h, w, 3), the image with a draft of the new hand, None where there is none. numbers: the
+    region's hands as users count them, from 1.
+    """
+
+    image: Image
+    control: Image
+    mask: Mask
+    seed: int
+    draft: Image | None = None
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def start(self) -> Image:
+        """(h, w, 3): what denoising starts from."""
+        return self.image if self.draft is None else self.draft
+
+
+class RegionBatchPainter(Protocol):
+    """A model that paints the candidates of one region together."""
+
+    def native_side(self, params: RefineParams) -> int:
+        """Return the long side that the model paints best, pixels."""
+        ...
+
+    def paint_region(self, tasks: Sequence[RegionTask], params: RefineParams) -> Sequence[Image]:
+        """Return one (h, w, 3) for each task; what differs outside its mask is not used.
+
+        tasks: candidates of the same region, which differ in image, draft and seed alone.
+        """
+        ...
+
+    def work_on(self, place: int, total: int) -> AbstractContextManager[None]:
+        """Surround all work on region `place` (from 0) of `total`.
+
+        RegionFailed raised inside costs this region alone, any other error the whole picture.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that painting the regions of a picture needs besides the picture and the model.
+
+    seed: of the first candidate's first region. draft: (H, W, 3), the picture with drafts of the
+    new hands, None where painting starts from the picture itself. allowed: (H, W), where the user
+    lets hands change; None = everywhere.
+    """
+
+    meshes: tuple[HandMesh, ...]
+    maps: ControlMaps
+    renderer: Renderer
+    seed: int
+    draft: Image | None = None
+    allowed: Mask | None = None
+
+    @cached_property
+    def regions(self) -> list[tuple[int, ...]]:
+        """The hands that share each region, by the numbers of their meshes."""
+        masks = self.maps.hand_masks
+        numbers = [n for n, (_, mask) in enumerate(masks) if mask.any() and self._is_allowed(n)]
+        groups = group_overlapping([masks[n] for n in numbers])
+        return [tuple(numbers[i] for i in group) for group in groups]
+
+    @property
+    def outside(self) -> list[RegionReport]:
+        """A report on each hand that the user's own mask keeps as it is."""
+        masks = self.maps.hand_masks
+        numbers = [n for n, (_, mask) in enumerate(masks) if mask.any()]
+        return [RegionReport((n,), OUTSIDE) for n in numbers if not self._is_allowed(n)]
+
+    def _is_allowed(self, number: int) -> bool:
+        """Whether a pixel of the mesh itself may change; to reach its padding is not enough."""
+        if self.allowed is None:
+            return True
+        layer = self.maps.layers[number]
+        return bool((np.isfinite(layer.depth) & self.allowed[layer.box.slices]).any())
+
+
+def paint_regions(
+    images: tuple[Image, ...], scene: Scene, painter: RegionBatchPainter, params: RefineParams
+) -> Painting:
+    """Return `images`, the candidates of one picture, with every region that could be repainted."""
+    reports = list(scene.outside)
+    stopped: str | None = None
+    for place, numbers in enumerate(scene.regions):
+        problem = stopped
+        if stopped is None:
+            try:
+                with painter.work_on(place, len(scene.regions)):
+                    images = _paint_one(images, scene, painter, params, (place, numbers))
+            except RegionFailed as failure:
+                problem = str(failure)
+                stopped = problem if isinstance(failure, Stopped) else None
+        reports.append(RegionReport(numbers, problem))
+    return Painting(images, tuple(reports))
+
+
+def _paint_one(
+    images: tuple[Image, ...],
+    scene: Scene,
+    painter: RegionBatchPainter,
+    params: RefineParams,
+    region: tuple[int, tuple[int, ...]],
+) -> tuple[Image, ...]:
+    place, numbers = region
+    box, inside = unite([scene.maps.hand_masks[number] for number in numbers])
+    height, width = images[0].shape[:2]
+    mask = np.zeros((height, width), dtype=bool)
+    mask[box.slices] = inside
+    if scene.allowed is not None:
+        mask &= scene.allowed
+    side = params.region_size or painter.native_side(params)
+    crop = choose_crop(box, (height, width), side)
+    meshes = [scene.meshes[number] for number in numbers]
+    seen = render_region(crop, images[0], meshes, mask, scene.renderer, params)
+    counted = number_meshes(scene.meshes)
+    first = RegionTask(
+        crop.take(images[0]),
+        seen.control,
+        seen.mask | crop.take_mask(mask),
+        scene.seed + place * params.seed_step,
+        None if scene.draft is None else crop.take(scene.draft),
+        tuple(counted[number] for number in numbers),
+    )
+    tasks = [
+        replace(first, image=crop.take(image), seed=first.seed + candidate)
+        for candidate, image in enumerate(images)
+    ]
+    painted = map(crop.give_back, painter.paint_region(tasks, params))
+    return tuple(
+        lay_over(image, part, crop.box, mask, params.mask_blur)
+        for image, part in zip(images, painted, strict=True)
+    )
 
 
 def prompt_for(template: str, picture_prompt: str, numbers: Sequence[int]) -> str:
-    """The prompt for the hands `numbers` (as users count them, from 1), which share a region.
+    """Return the prompt for the hands `numbers` (as users count them, from 1) of one region.
 
     Each hand has its part of the template; where there are fewer parts, the last goes on. An empty
     part is the picture's own prompt.
@@ -37,53 +200,49 @@ def prompt_for(template: str, picture_prompt: str, numbers: Sequence[int]) -> st
     return ", ".join(dict.fromkeys(chosen)).replace(PICTURE, picture_prompt)
 
 
-if TYPE_CHECKING:
-    from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
-
-
-@dataclass(frozen=True)
-class RegionTask:
-    """One region at the model's resolution.
-
-    image: (h, w, 3). control: (h, w) uint8, near is bright. mask: (h, w) bool, what may change.
-    draft: (h, w, 3), the image with a draft of the new hand, None where there is none.
-    """
-
-    image: Image
-    control: Image
-    mask: Mask
-    seed: int
-    draft: Image | None = None
-
-    @property
-    def start(self) -> Image:
-        """(h, w, 3): what denoising starts from."""
-        return self.image if self.draft is None else self.draft
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """The picture as it stands, its draft, and all of its hands."""
-
-    image: Image
-    draft: Image | None
-    meshes: tuple[HandMesh, ...]
-    maps: ControlMaps
+def _with_prompts(params: RefineParams, numbers: Sequence[int]) -> RefineParams:
+    """Return `params` with the prompts of these hands; no picture's prompt is known here."""
+    return replace(
+        params,
+        prompt=prompt_for(params.prompt, "", numbers),
+        negative_prompt=prompt_for(params.negative_prompt, "", numbers),
+    )
 
 
 class RegionPainter(Protocol):
-    """A model that paints one region; `native_side` is the long side it paints best, pixels."""
+    """A model that paints one region once; `native_side` is the long side that suits it, pixels."""
 
     name: str
 
     def native_side(self, params: RefineParams) -> int: ...
 
     def paint_region(self, task: RegionTask, params: RefineParams) -> Image:
-        """(h, w, 3); outside the mask it may differ, that is not used."""
+        """Return (h, w, 3); what differs outside the mask is not used."""
         ...
 
 
-class RegionwiseInpainter:
+@dataclass(frozen=True)
+class _OneByOne:
+    """Paints one candidate after the other, each hand with its part of the prompts."""
+
+    painter: RegionPainter
+
+    def native_side(self, params: RefineParams) -> int:
+        return self.painter.native_side(params)
+
+    def paint_region(self, tasks: Sequence[RegionTask], params: RefineParams) -> list[Image]:
+        return [
+            self.painter.paint_region(
+                replace(task, seed=task.seed % SEEDS), _with_prompts(params, task.numbers)
+            )
+            for task in tasks
+        ]
+
+    def work_on(self, place: int, total: int) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class RegionwiseInpainter(CandidatePainter):
     """An inpainting backend made of a painter of regions."""
 
     def __init__(
@@ -95,48 +254,28 @@ class RegionwiseInpainter:
         self.name = painter.name
         self.build_renderer = build_renderer
 
-    def paint(
+    def paint_candidates(
+        self,
+        image: Image,
+        meshes: tuple[HandMesh, ...],
+        maps: ControlMaps,
+        params: RefineParams,
+        count: int,
+    ) -> Painting:
+        paintings = [
+            self._paint(image, meshes, maps, replace(params, seed=(params.seed + number) % SEEDS))
+            for number in range(count)
+        ]
+        return replace(paintings[0], pictures=tuple(p.pictures[0] for p in paintings))
+
+    def _paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
-        draft = self._draw_draft(image, meshes, maps, params)
-        for count, numbers in enumerate(group_overlapping(maps.hand_masks)):
-            seed = (params.seed + count * params.seed_step) % SEEDS
-            whole = _Whole(image, draft, meshes, maps)
-            image = self._paint_one(whole, replace(params, seed=seed), numbers)
-        return image
-
-    def _draw_draft(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image | None:
-        if params.start != DRAFT:
-            return None
-        return DraftInpainter().paint(image, meshes, maps, params)
-
-    def _paint_one(self, whole: _Whole, params: RefineParams, numbers: tuple[int, ...]) -> Image:
-        image, meshes, maps = whole.image, whole.meshes, whole.maps
-        box, inside = unite([maps.hand_masks[number] for number in numbers])
-        height, width = image.shape[:2]
-        mask = np.zeros((height, width), dtype=bool)
-        mask[box.slices] = inside
-        side = params.region_size or self.painter.native_side(params)
-        crop = choose_crop(box, (height, width), side)
-        renderer = self.build_renderer(params.renderer)
-        seen = render_region(crop, image, [meshes[n] for n in numbers], mask, renderer, params)
-        allowed = seen.mask | crop.take_mask(mask)
-        draft = None if whole.draft is None else crop.take(whole.draft)
-        task = RegionTask(crop.take(image), seen.control, allowed, params.seed, draft)
-        local = _with_prompts(params, [number_meshes(meshes)[n] for n in numbers])
-        painted = crop.give_back(self.painter.paint_region(task, local))
-        return lay_over(image, painted, crop.box, mask, params.mask_blur)
-
-
-def _with_prompts(params: RefineParams, numbers: Sequence[int]) -> RefineParams:
-    """With the prompts of these hands; no picture's prompt is known here."""
-    return replace(
-        params,
-        prompt=prompt_for(params.prompt, "", numbers),
-        negative_prompt=prompt_for(params.negative_prompt, "", numbers),
-    )
+    ) -> Painting:
+        draft = None
+        if params.start == DRAFT:
+            draft = DraftInpainter().paint(image, meshes, maps, params)
+        scene = Scene(meshes, maps, self.build_renderer(params.renderer), params.seed, draft)
+        return paint_regions((image,), scene, _OneByOne(self.painter), params)
 
 
 class DiffusersInpainter(RegionwiseInpainter):
@@ -149,20 +288,21 @@ class DiffusersInpainter(RegionwiseInpainter):
         self.painter.prepare(params)
 
     def advise(self, params: RefineParams) -> tuple[str, ...]:
-        """What is worth knowing about `params` and the models."""
+        """Return what is worth knowing about `params` and the models."""
         return self.painter.advise(params)
 
-    def paint(
+    def _paint(
         self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
+    ) -> Painting:
         if params.sampling != PAPER:
-            return super().paint(image, meshes, maps, params)
+            return super()._paint(image, meshes, maps, params)
         task = RegionTask(image, maps.control, maps.mask, params.seed)
-        return self.painter.paint_as_paper(task, _with_prompts(params, number_meshes(meshes)))
+        prompted = _with_prompts(params, number_meshes(meshes))
+        return Painting((self.painter.paint_as_paper(task, prompted),))
 
 
 def build_diffusers(home: ModelHome | None = None) -> DiffusersInpainter:
-    """The backend `diffusers`."""
+    """Build the backend `diffusers`."""
     from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
 
     return DiffusersInpainter(DiffusersPainter(home))

@@ -9,7 +9,16 @@ import numpy as np
 
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.protocols import CandidatePainter, Inpainter
-from handrefiner_ext.types import Agreement, ControlMaps, Decision, HandMesh, Hints, Image, Quality
+from handrefiner_ext.types import (
+    Agreement,
+    ControlMaps,
+    Decision,
+    HandMesh,
+    Hints,
+    Image,
+    Painting,
+    Quality,
+)
 
 Measure = Callable[[Image], tuple[Agreement, ...]]
 """Agreement of every mesh with a picture."""
@@ -28,6 +37,7 @@ class Outcome:
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...]
     candidates: tuple[Image, ...] = ()
+    control_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,21 +57,20 @@ class Task:
     left_alone: Mapping[int, str] = field(default_factory=dict)
     evaluates: bool = False
 
-    def paint(self, params: RefineParams) -> Image:
-        """All hands painted once; whatever a backend does, pixels outside the mask stay."""
-        return self.paint_candidates(params, 1)[0]
+    def paint(self, params: RefineParams, count: int = 1) -> Painting:
+        """Paint all hands `count` times, each time with the next seed; at least one picture.
 
-    def paint_candidates(self, params: RefineParams, count: int) -> tuple[Image, ...]:
-        """All hands painted `count` times, each time with the next seed; at least one picture."""
+        Pixels outside the mask stay, whatever the backend does.
+        """
         maps = self.hints.maps
         if not maps.mask.any():
-            return (self.image,)
-        work = self.image, self.hints.meshes, maps, params
-        if count == 1:
-            painted: tuple[Image, ...] = (self.inpainter.paint(*work),)
-        else:
-            painted = paint_candidates(self.inpainter, *work, count)
-        return tuple(np.where(maps.mask[..., None], picture, self.image) for picture in painted)
+            return Painting((self.image,))
+        painting = paint_candidates(
+            self.inpainter, self.image, self.hints.meshes, maps, params, count
+        )
+        inside = maps.mask[..., None]
+        kept = tuple(np.where(inside, picture, self.image) for picture in painting.pictures)
+        return replace(painting, pictures=kept)
 
     def without(self, reasons: Mapping[int, str]) -> Task:
         """The task with these hands left alone: their masks are empty."""
@@ -84,9 +93,11 @@ def paint_candidates(
     maps: ControlMaps,
     params: RefineParams,
     count: int,
-) -> tuple[Image, ...]:
+) -> Painting:
     """Pictures of the seeds seed, seed + 1, …, together where the inpainter can."""
     if isinstance(inpainter, CandidatePainter):
         return inpainter.paint_candidates(image, meshes, maps, params, count)
     seeds = [(params.seed + shift) % SEEDS for shift in range(count)]
-    return tuple(inpainter.paint(image, meshes, maps, replace(params, seed=s)) for s in seeds)
+    return Painting(
+        tuple(inpainter.paint(image, meshes, maps, replace(params, seed=s)) for s in seeds)
+    )

@@ -7,9 +7,10 @@ import torch
 from modules import processing, scripts, shared
 from PIL import Image
 
-from handrefiner_ext.host import backends, controlnet, inpainter
+from handrefiner_ext.host import backends, controlnet
 from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
+from handrefiner_ext.repaint import regions
 from handrefiner_ext.types import ModelHome
 
 IMG2IMG = processing.StableDiffusionProcessingImg2Img
@@ -100,7 +101,7 @@ FAULTS = {
     "mesh gone": lambda p: lose(RECONSTRUCTORS),
     "detector breaks": lambda p: break_backend(DETECTORS, "detect", RuntimeError("no luck")),
     "mesh breaks": lambda p: break_backend(RECONSTRUCTORS, "reconstruct", ValueError("no fit")),
-    "renderer breaks": lambda p: mock.patch.object(inpainter, "render_region", fail(OSError("GL"))),
+    "renderer breaks": lambda p: mock.patch.object(regions, "render_region", fail(OSError("GL"))),
     "controlnet gone": lambda p: rename(find_controlnet(p)),
     "controlnet raises": lambda p: break_controlnet(p, fail(RuntimeError("corrupt unit"))),
     "controlnet idle": lambda p: break_controlnet(p, lambda: None),
@@ -112,7 +113,7 @@ FAULTS = {
     "no picture": lambda p: give_images([]),
     "other size": lambda p: give_images([Image.new("RGB", (64, 64))]),
     "other family": lambda p: take_family("sd2"),
-    "compositing breaks": lambda p: mock.patch.object(inpainter, "lay_over", fail(KeyError("x"))),
+    "compositing breaks": lambda p: mock.patch.object(regions, "lay_over", fail(KeyError("x"))),
 }
 
 
