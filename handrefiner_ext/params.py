@@ -16,8 +16,10 @@ SEEDS = 2**32
 """Number of seeds; past the last one they start again at 0."""
 REGIONS, PAPER, PICTURE, DRAFT = "regions", "paper", "picture", "draft"
 
-CLI, WEBUI = "cli", "webui"
-"""Surfaces: the command line, and everything inside the WebUI (panel, API, infotext, XYZ)."""
+CLI, WEBUI, URL, DIFFUSERS = "cli", "webui", "url", "diffusers"
+"""Surfaces: the command line, everything inside the WebUI (panel, API, infotext, XYZ), and what the
+command line has only with --url or --backend diffusers."""
+PAINTING = (WEBUI, URL, DIFFUSERS)
 
 
 @dataclass(frozen=True)
@@ -180,13 +182,13 @@ class RefineParams:
         "auto",
         "Control model",
         "The ControlNet model; auto takes the best one installed for the checkpoint.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
     )
     guidance_start: float = knob(
         0.0,
         "Guidance start",
         "Fraction of the steps at which control begins.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
         ge=0.0,
         le=1.0,
         step=0.01,
@@ -195,7 +197,7 @@ class RefineParams:
         1.0,
         "Guidance end",
         "Fraction of the steps at which control ends.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
         ge=0.0,
         le=1.0,
         step=0.01,
@@ -204,14 +206,14 @@ class RefineParams:
         "balanced",
         "Control mode",
         "Whether the prompt or the ControlNet is more important.",
-        surfaces=(WEBUI,),
+        surfaces=(WEBUI, URL),
         choices=("balanced", "prompt", "controlnet"),
     )
     denoising_strength: float = knob(
         0.75,
         "Denoising strength",
         "How much of the old hand is replaced: 0 keeps it, 1 forgets it.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
         ge=0.0,
         le=1.0,
         step=0.01,
@@ -221,34 +223,34 @@ class RefineParams:
         "Prompt",
         "Prompt for the hands; empty = the picture's, [PROMPT] stands for it, [SEP] parts the "
         "hands.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
     )
     negative_prompt: str = knob(
         "",
         "Negative prompt",
         "Negative prompt for the hands; empty = the picture's.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
     )
     steps: int = knob(
-        0, "Steps", "Sampling steps; 0 = the picture's.", surfaces=(WEBUI,), ge=0, le=150, step=1
+        0, "Steps", "Sampling steps; 0 = the picture's.", surfaces=PAINTING, ge=0, le=150, step=1
     )
-    sampler: str = knob("", "Sampler", "Empty = the picture's.", surfaces=(WEBUI,))
-    scheduler: str = knob("", "Scheduler", "Empty = the picture's.", surfaces=(WEBUI,))
+    sampler: str = knob("", "Sampler", "Empty = the picture's.", surfaces=PAINTING)
+    scheduler: str = knob("", "Scheduler", "Empty = the picture's.", surfaces=(WEBUI, URL))
     cfg_scale: float = knob(
-        0.0, "CFG scale", "0 = the picture's.", surfaces=(WEBUI,), ge=0.0, le=30.0, step=0.5
+        0.0, "CFG scale", "0 = the picture's.", surfaces=PAINTING, ge=0.0, le=30.0, step=0.5
     )
     checkpoint: str = knob(
         "",
         "Checkpoint",
         "Checkpoint for the hands, such as an SD1.5 inpainting one; empty = the picture's.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
     )
-    vae: str = knob("", "VAE", "VAE for the hands; empty = the picture's.", surfaces=(WEBUI,))
+    vae: str = knob("", "VAE", "VAE for the hands; empty = the picture's.", surfaces=(WEBUI, URL))
     region_size: int = knob(
         0,
         "Region size",
         "Long side, in pixels, at which a region is repainted; 0 = the checkpoint's own.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
         ge=0,
         le=2048,
         step=8,
@@ -257,7 +259,7 @@ class RefineParams:
         1,
         "Seed step",
         "Added to the picture's seed for each further region.",
-        surfaces=(WEBUI,),
+        surfaces=PAINTING,
         ge=0,
         le=1000,
         step=1,
@@ -346,7 +348,7 @@ def coerce(f: Field[Any], value: object) -> bool | int | float | str:
     """
     knob_, kind = f.metadata["knob"], type(f.default)
     try:
-        result = _parse_bool(value) if kind is bool else _parse_number_or_text(kind, value)
+        result = parse_bool(value) if kind is bool else _parse_number_or_text(kind, value)
     except (TypeError, ValueError, OverflowError):
         result = None
     if result is None or not _is_allowed(knob_, result):
@@ -356,15 +358,8 @@ def coerce(f: Field[Any], value: object) -> bool | int | float | str:
     return result
 
 
-def parse_switch(name: str, value: object) -> bool:
-    """A switch that is no parameter, as text or already typed; InvalidParameter names it."""
-    result = _parse_bool(value)
-    if result is None:
-        raise InvalidParameter(f"{name} = {value!r} is not possible; it must be true or false.")
-    return result
-
-
-def _parse_bool(value: object) -> bool | None:
+def parse_bool(value: object) -> bool | None:
+    """Read a switch, as text or already typed; None where it is neither true nor false."""
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()

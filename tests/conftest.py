@@ -8,7 +8,7 @@ from hypothesis import settings
 from PIL import Image
 
 from handrefiner_ext import stages
-from handrefiner_ext.files import parallel
+from handrefiner_ext.files import run
 
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("handrefiner", deadline=None)
@@ -24,7 +24,7 @@ def tiny_stages(monkeypatch):
         return make_stages(**held)
 
     monkeypatch.setattr(stages, "build_stages", build)
-    monkeypatch.setattr(parallel, "build_stages", build)
+    monkeypatch.setattr(run, "build_stages", build)
     return held
 
 

@@ -18,7 +18,7 @@ from handrefiner_ext import pipeline
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE
 from handrefiner_ext.errors import PictureError, UsageError
 from handrefiner_ext.files.naming import Job, plan, read_mark
-from handrefiner_ext.files.run import RefineFolders
+from handrefiner_ext.files.run import Recipe
 from handrefiner_ext.params import RefineParams
 
 pytestmark = pytest.mark.usefixtures("tiny_stages")
@@ -41,9 +41,9 @@ def test_without_ray_a_sentence_says_how_to_get_it(pictures, tmp_path, monkeypat
     ("options", "said"),
     [
         (("--address", "auto"), "--address is for --engine ray"),
-        (("--jobs", "two"), "--jobs = 'two' is not possible"),
-        (("--engine", "ray", "--jobs", "0"), "--jobs = '0' is not possible"),
-        (("--engine", "ray", "--jobs", "two"), "--jobs = 'two' is not possible"),
+        (("--jobs", "two"), "--jobs: 'two' is not possible"),
+        (("--engine", "ray", "--jobs", "0"), "--jobs: '0' is not possible"),
+        (("--engine", "ray", "--jobs", "two"), "--jobs: 'two' is not possible"),
         (("--engine", "ray", "--url", "http://127.0.0.1:1"), "leave out it or --engine ray"),
         (("--depth_dir", "s3://bucket/d"), "--depth_dir takes an address with :// only with"),
     ],
@@ -84,12 +84,12 @@ class BatchOfPlates(PlateReconstructor):
 @pytest.mark.parametrize("refused", ["", "left"])
 @pytest.mark.parametrize("chosen", ["all", "right"])
 def test_what_was_seen_elsewhere_gives_the_same_result(reconstructor, refused, chosen):
-    from handrefiner_ext.cluster.memory import recall, see
+    from handrefiner_ext.cluster.memory import find_hands, recall
 
     params = replace(PARAMS, hands=chosen)
     stages = make_stages(reconstructor=reconstructor(refuses=refused))
     images = [picture_with(hands) for hands in (BOTH, (), ("left half",))]
-    seen = pickle.loads(pickle.dumps(see(images, params, stages)))
+    seen = pickle.loads(pickle.dumps(find_hands(images, params, stages)))
     if reconstructor is BatchOfPlates:
         assert stages.reconstructor.asked == 1
     for image, remembered in zip(images, seen, strict=True):
@@ -103,11 +103,11 @@ def test_what_was_seen_elsewhere_gives_the_same_result(reconstructor, refused, c
 
 
 def test_what_was_seen_of_another_picture_is_not_used():
-    from handrefiner_ext.cluster.memory import recall, see
+    from handrefiner_ext.cluster.memory import find_hands, recall
 
     stages = make_stages()
     both, one = picture_with(BOTH), picture_with(("left half",))
-    (seen,) = see([one], PARAMS, stages)
+    (seen,) = find_hands([one], PARAMS, stages)
     stages = replace(recall(seen, stages), detector=stages.detector)
     alone = pipeline.refine(both, PARAMS, make_stages())
     there = pipeline.refine(both, PARAMS, stages)
@@ -120,14 +120,14 @@ def test_what_was_seen_of_another_picture_is_not_used():
 def test_a_drawn_mask_that_only_the_painter_reads_forces_its_hand_as_elsewhere(
     reconstructor, hands
 ):
-    from handrefiner_ext.cluster.memory import recall, see
+    from handrefiner_ext.cluster.memory import find_hands, recall
 
     image = picture_with(("right half",), 200, 400)
     drawn = np.zeros((200, 400), bool)
     drawn[20:180, 50:130] = True
     params = RefineParams(mask="drawn", hands=hands)
     stages = make_stages(reconstructor=reconstructor())
-    (seen,) = pickle.loads(pickle.dumps(see([image], params, stages)))
+    (seen,) = pickle.loads(pickle.dumps(find_hands([image], params, stages)))
     alone = pipeline.hints(image, params, stages, drawn)
     there = pipeline.hints(image, params, recall(seen, stages), drawn)
     assert [(m.hand.number, m.hand.assumed) for m in there.meshes] == [
@@ -150,38 +150,39 @@ def workers(monkeypatch):
     return workers
 
 
-def make_run(pictures, out, urls=(), **folders):
-    from handrefiner_ext.cluster.run import Cluster, Run, list_pictures, make_order
+def make_run(pictures, out, urls=(), count=1, **folders):
+    from handrefiner_ext.cluster.run import Cluster, FolderRun, list_pictures, make_assignment
+    from handrefiner_ext.cluster.store import locate_folders
     from handrefiner_ext.files.naming import list_pictures as list_local
 
     urls = dict(urls)
-    local = RefineFolders(out, **folders)
+    places = locate_folders({"out": out, **folders}, urls, count)
     if "source" in urls:
         sources = list_pictures(urls["source"])
     else:
         sources = [path for path in list_local(pictures) if read_mark(path) is None]
-    order = make_order(PARAMS, local, urls)
-    place = urls.get("source", str(pictures))
-    return Run(plan(sources, local.targets()), order, place, Cluster())
+    jobs = plan(sources, places.local.kinds())
+    assignment = make_assignment(Recipe(PARAMS), places)
+    return FolderRun(jobs, assignment, urls.get("source", str(pictures)), Cluster())
 
 
-def settle(workers, a_run, seers=False):
+def settle(workers, a_run, finders=False):
     """All that is left of the run, by the workers' own code; the reports."""
     left = a_run.begin()
     block = workers.pack(job=list(left.values()))
-    if seers:
-        block = workers.Seer(a_run.order)(block)
-    return workers.unpack(workers.Refiner(a_run.order)(block), "report")
+    if finders:
+        block = workers.Finder(a_run.assignment)(block)
+    return workers.unpack(workers.Refiner(a_run.assignment)(block), "report")
 
 
-@pytest.mark.parametrize("seers", [False, True])
-def test_the_outputs_are_those_of_the_local_engine(pictures, tmp_path, workers, seers):
+@pytest.mark.parametrize("finders", [False, True])
+def test_the_outputs_are_those_of_the_local_engine(pictures, tmp_path, workers, finders):
     (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
     out, alone = tmp_path / "out", tmp_path / "alone"
     maps = {"depth": tmp_path / "depth", "mask": tmp_path / "mask"}
     for folder in (out, *maps.values()):
         folder.mkdir()
-    reports = settle(workers, make_run(pictures, out, **maps), seers)
+    reports = settle(workers, make_run(pictures, out, **maps), finders)
     more = ("--depth_dir", tmp_path / "depth1", "--mask_dir", tmp_path / "mask1")
     assert refine_folder(pictures, alone, *more) == FAILED
     for mine, theirs in ((out, alone), *((maps[m], tmp_path / f"{m}1") for m in maps)):
@@ -270,9 +271,9 @@ def test_a_block_that_comes_twice_is_done_once(pictures, tmp_path, workers):
     out.mkdir()
     a_run = make_run(pictures, out)
     block = workers.pack(job=list(a_run.begin().values()))
-    first = workers.unpack(workers.Refiner(a_run.order)(block), "report")
+    first = workers.unpack(workers.Refiner(a_run.assignment)(block), "report")
     stamps = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
-    second = workers.unpack(workers.Refiner(a_run.order)(block), "report")
+    second = workers.unpack(workers.Refiner(a_run.assignment)(block), "report")
     assert second == first
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")} == stamps
 
@@ -288,11 +289,11 @@ def test_a_picture_that_kills_its_workers_is_left_alone_after_three(
     out.mkdir()
     deaths = []
 
-    def die_over_one(job, request, folders):
+    def die_over_one(job, recipe, repainter, folders):
         if job.source.name == "one.jpg":
             deaths.append(job)
             raise Death
-        return refine(job, request, folders)
+        return refine(job, recipe, repainter, folders)
 
     refine = workers.refine_picture
     monkeypatch.setattr(workers, "refine_picture", die_over_one)
@@ -300,8 +301,8 @@ def test_a_picture_that_kills_its_workers_is_left_alone_after_three(
     block = workers.pack(job=list(a_run.begin().values()))
     for _ in range(workers.MOST_TRIES):
         with pytest.raises(Death):
-            workers.Refiner(a_run.order)(block)
-    *others, left_alone = workers.unpack(workers.Refiner(a_run.order)(block), "report")
+            workers.Refiner(a_run.assignment)(block)
+    *others, left_alone = workers.unpack(workers.Refiner(a_run.assignment)(block), "report")
     assert len(deaths) == workers.MOST_TRIES == 3
     assert [report.error for report in others] == [None, None]
     assert left_alone.error.startswith("one.jpg was left alone: 3 workers have died over it")
@@ -309,7 +310,7 @@ def test_a_picture_that_kills_its_workers_is_left_alone_after_three(
     assert next_run.source.name == "one.jpg"
 
 
-def test_a_picture_that_kills_those_who_see_is_left_to_the_painter(
+def test_a_picture_that_kills_its_finders_is_left_to_the_painter(
     pictures, tmp_path, workers, monkeypatch
 ):
     def die(images, params, stages):
@@ -318,21 +319,21 @@ def test_a_picture_that_kills_those_who_see_is_left_to_the_painter(
         return []
 
     (tmp_path / "out").mkdir()
-    monkeypatch.setattr(workers, "see", die)
+    monkeypatch.setattr(workers, "find_hands", die)
     a_run = make_run(pictures, tmp_path / "out")
     block = workers.pack(job=list(a_run.begin().values()))
     for _ in range(workers.MOST_TRIES):
         with pytest.raises(Death):
-            workers.Seer(a_run.order)(block)
-    passed_on = workers.Seer(a_run.order)(block)
-    assert workers.unpack(passed_on, "seen") == [None] * 3
-    reports = workers.unpack(workers.Refiner(a_run.order)(passed_on), "report")
+            workers.Finder(a_run.assignment)(block)
+    passed_on = workers.Finder(a_run.assignment)(block)
+    assert workers.unpack(passed_on, "handover") == [None] * 3
+    reports = workers.unpack(workers.Refiner(a_run.assignment)(passed_on), "report")
     assert [(r.hands, r.error) for r in reports] == [(2, None), (0, None), (1, None)]
 
 
 def test_another_run_counts_its_own_tries(pictures, tmp_path, workers):
     (tmp_path / "out").mkdir()
-    one, other = (make_run(pictures, tmp_path / "out").order.journal for _ in range(2))
+    one, other = (make_run(pictures, tmp_path / "out").assignment.journal for _ in range(2))
     one.begin({})
     assert [one.count_try("a"), one.count_try("a"), one.count_try("b")] == [1, 2, 1]
     assert other.count_try("a") == 1
@@ -342,7 +343,8 @@ def test_an_unfinished_run_is_finished_with_its_own_settings_only(pictures, tmp_
     (tmp_path / "out").mkdir()
     a_run = make_run(pictures, tmp_path / "out")
     a_run.begin()
-    other = replace(a_run, order=replace(a_run.order, params=replace(PARAMS, padding_bbox=7)))
+    recipe = Recipe(replace(PARAMS, padding_bbox=7))
+    other = replace(a_run, assignment=replace(a_run.assignment, recipe=recipe))
     with pytest.raises(UsageError, match="with padding_bbox 30 and not 7; finish it with that"):
         other.begin()
     assert len(a_run.begin()) == 3
@@ -378,14 +380,14 @@ def test_blocks_are_small_enough_to_keep_every_worker_busy(workers):
 # --- folders anywhere
 
 
-@pytest.mark.parametrize("seers", [False, True])
-def test_pictures_come_from_and_go_to_addresses(pictures, tmp_path, workers, seers):
+@pytest.mark.parametrize("finders", [False, True])
+def test_pictures_come_from_and_go_to_addresses(pictures, tmp_path, workers, finders):
     (pictures / "broken.png").write_bytes(b"GIF89a")
     out, depth = tmp_path / "out", tmp_path / "depth"
     urls = {"source": f"file://{pictures}", "out": f"file://{out}", "depth": f"file://{depth}"}
     nowhere = Path("nowhere")
     a_run = make_run(None, nowhere / "out", urls, depth=nowhere / "depth", mask=tmp_path)
-    reports = settle(workers, a_run, seers)
+    reports = settle(workers, a_run, finders)
     alone = tmp_path / "alone"
     refine_folder(pictures, alone, "--depth_dir", tmp_path / "d", "--mask_dir", tmp_path / "m")
     for mine, theirs in ((out, alone), (depth, tmp_path / "d"), (tmp_path, tmp_path / "m")):
@@ -432,7 +434,7 @@ def test_a_journal_can_lie_in_an_object_store(workers):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("nonsense://bucket", "nonsense://bucket is no address of a folder"),
+        ("nonsense://bucket", "nonsense://bucket is not the address of a folder"),
         ("file:///nowhere/at/all", "holds no files, or does not exist"),
     ],
 )

@@ -1,4 +1,4 @@
-"""With Ray itself: a worker and the driver are killed, and painters apart from those who see."""
+"""With Ray itself: a worker and the driver are killed, and finders work apart from painters."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ def test_a_killed_worker_and_a_killed_driver_cost_nothing_that_was_done(tmp_path
 WITH_PAINTERS = """
 import sys
 from pathlib import Path
-from handrefiner_ext.files.run import RefineFolders
-from handrefiner_ext.cluster.run import NOWHERE, Cluster, Run, list_pictures, make_order
+from handrefiner_ext.cluster.run import Cluster, FolderRun, list_pictures, make_assignment
+from handrefiner_ext.cluster.store import locate_folders
 from handrefiner_ext.files.naming import plan
+from handrefiner_ext.files.run import Recipe
 from handrefiner_ext.params import RefineParams
 
 source, out = sys.argv[1:]
-folders = RefineFolders(NOWHERE / "out")
-order = make_order(RefineParams(), folders, {"source": source, "out": out})
-jobs = plan(list_pictures(source), folders.targets())
-run = Run(jobs, order, source, Cluster(jobs=1, painters=1, gpus_each=0.0))
+folders = locate_folders({}, {"source": source, "out": out})
+assignment = make_assignment(Recipe(RefineParams()), folders)
+jobs = plan(list_pictures(source), folders.local.kinds())
+run = FolderRun(jobs, assignment, source, Cluster(jobs=1, painters=1, gpus_each=0.0))
 for report in run.work_through(run.begin()):
     print(report.source, report.hands, report.refined, report.error)
 """
 
 
-def test_painters_apart_from_seers_paint_the_same(tmp_path):
+def test_painters_apart_from_finders_paint_the_same(tmp_path):
     pictures, alone = tmp_path / "in", tmp_path / "alone"
     pictures.mkdir()
     shutil.copy(EXAMPLE, pictures / "a.png")

@@ -114,7 +114,7 @@ def test_backgrounds_come_from_a_folder_of_ones_own(tmp_path):
         (["--count", "2", "--styles", "oil"], "'oil' is not one of"),
         (["--count", "2", "--twins", "--malformed", "0.5"], "leave out --malformed"),
         (["--count", "2", "--size", "5000"], "at most 2048"),
-        (["--count", "2", "--jobs", "none"], "--jobs = 'none'"),
+        (["--count", "2", "--jobs", "none"], "--jobs: 'none' is not possible"),
     ],
 )
 def test_wrong_usage_is_answered_with_a_sentence(tmp_path, capsys, arguments, words):

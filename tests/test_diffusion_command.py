@@ -20,7 +20,7 @@ from tiny_sdxl import TINY_XL  # noqa: E402
 
 from handrefiner_ext import pipeline, stages  # noqa: E402
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE  # noqa: E402
-from handrefiner_ext.files import parallel  # noqa: E402
+from handrefiner_ext.files import run as file_run  # noqa: E402
 from handrefiner_ext.inpaint.diffusion import loading  # noqa: E402
 from handrefiner_ext.inpaint.draft import DraftInpainter  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
@@ -58,7 +58,7 @@ def tiny_world(monkeypatch):
         return make_stages(inpainter=kept["inpainter"])
 
     monkeypatch.setattr(stages, "build_stages", build)
-    monkeypatch.setattr(parallel, "build_stages", build)
+    monkeypatch.setattr(file_run, "build_stages", build)
     return kept
 
 

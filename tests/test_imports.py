@@ -45,7 +45,7 @@ EVERYWHERE = {"numpy", "cv2", *sys.stdlib_module_names}
 ONLY_IN = {
     "PIL": ("pictures", "api", "host"),
     "tqdm": ("cli",),
-    "requests": ("weights",),
+    "requests": ("weights", "files.remote"),
     "mediapipe": ("detect",),
     "ai_edge_litert": ("detect",),
     "pyrender": ("render",),

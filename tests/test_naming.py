@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handrefiner_ext.files.naming import Target, fold, list_pictures, make_mark, plan, read_mark
+from handrefiner_ext.files.naming import OutputKind, fold, list_pictures, make_mark, plan, read_mark
 from handrefiner_ext.pictures import encode_png
 
 BLACK = encode_png(np.zeros((2, 2), dtype=np.uint8))
@@ -21,7 +21,9 @@ def write(folder, *names, data=BLACK):
 
 
 def stems(sources, folder, *endings):
-    return [job.stem for job in plan(sources, [Target(folder, e) for e in endings or (REFINED,)])]
+    return [
+        job.stem for job in plan(sources, [OutputKind(folder, e) for e in endings or (REFINED,)])
+    ]
 
 
 def test_a_lone_picture_keeps_its_name(tmp_path):
@@ -60,7 +62,7 @@ def test_a_picture_of_the_users_beside_its_source_is_no_output(tmp_path):
 def test_a_second_run_takes_the_names_of_the_first(tmp_path):
     sources = write(tmp_path, "a.jpg", "a.png")
     for _ in range(2):
-        jobs = plan(sources, [Target(tmp_path, REFINED)])
+        jobs = plan(sources, [OutputKind(tmp_path, REFINED)])
         assert [job.stem for job in jobs] == ["a", "a_png"]
         for job in jobs:
             marked = encode_png(np.zeros((2, 2), dtype=np.uint8), (make_mark(job.source),))
@@ -123,7 +125,7 @@ def test_no_two_outputs_meet_and_none_is_an_input(tmp_path_factory, names, in_pl
     folder = tmp_path_factory.getbasetemp() / "in"
     out = folder if in_place else folder / "out"
     sources = [folder / name for name in names]
-    jobs = plan(sources, [Target(out, "_0.png"), Target(out, "_depth.png")])
+    jobs = plan(sources, [OutputKind(out, "_0.png"), OutputKind(out, "_depth.png")])
     assert [job.source for job in jobs] == sources
     written = [fold(str(out / (job.stem + e))) for job in jobs for e in ("_0.png", "_depth.png")]
     assert len(set(written)) == len(written)

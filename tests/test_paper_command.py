@@ -19,6 +19,11 @@ PAPERS_OPTIONS = (
     *("finetuned", "weights", "num_samples", "prompt_file", "prompt", "n_iter"),
     *("adaptive_control", "padding_bbox", "seed"),
 )
+PAPERS_NUMBERS = {
+    **{"eval": True, "finetuned": True, "adaptive_control": True, "seed": -1, "strength": 0.5},
+    **{"num_samples": 1, "n_iter": 1, "padding_bbox": 1},
+}
+"""Options whose text is read as something else."""
 EXAMPLE = Path(__file__).parents[1] / "examples" / "badly_drawn_hand.png"
 
 
@@ -56,9 +61,11 @@ def test_every_option_of_the_paper_is_known():
     text = build_parser().parse_args(["refine", "--out_dir", "o", "--input_img", "a"])
     assert text.input_img == "a"
     for name in PAPERS_OPTIONS:
-        value = {"eval": "True", "seed": "-1", "strength": "0.5"}.get(name, "1")
-        parsed = build_parser().parse_args(["refine", "--out_dir", "o", f"--{name}", value])
+        text = {"eval": "True", "seed": "-1", "strength": "0.5"}.get(name, "1")
+        value = PAPERS_NUMBERS.get(name, text)
+        parsed = build_parser().parse_args(["refine", "--out_dir", "o", f"--{name}", text])
         assert getattr(parsed, name) == value
+        assert type(getattr(parsed, name)) is type(value)
 
 
 @pytest.mark.parametrize("words", [["--eval"], ["--eval", "True"], ["--eval", "1"]])
@@ -259,19 +266,19 @@ def test_a_prompt_file_in_another_encoding_is_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (("--n_iter", "0"), "--n_iter = '0' is not possible"),
-        (("--num_samples", "two"), "--num_samples = 'two' is not possible"),
+        (("--n_iter", "0"), "--n_iter: '0' is not possible"),
+        (("--num_samples", "two"), "--num_samples: 'two' is not possible"),
         (("--n_iter", "101", "--num_samples", "100"), "at most 10000"),
-        (("--eval", "maybe"), "--eval = 'maybe' is not possible; it must be true or false."),
-        (("--finetuned", "2"), "--finetuned = '2'"),
+        (("--eval", "maybe"), "--eval: 'maybe' is not possible; it must be true or false."),
+        (("--finetuned", "2"), "--finetuned: '2'"),
         (("--adaptive_control", "--adaptive_strength", "fast"), "--adaptive_strength fast"),
         (("--weights", "w", "--backend", "draft"), "--weights means --backend diffusers"),
         (("--weights", "w", "--checkpoint", "x"), "--checkpoint x was given, too"),
         (("--weights", "w", "--url", "u"), "the WebUI behind --url has its own files"),
         (("--finetuned", "False", "--url", "u"), "--finetuned False is for painting here"),
         (("--prompt_file", "p", "--prompt", "a"), "exclude each other"),
-        (("--jobs", "0"), "--jobs = '0' is not possible"),
-        (("--device", "gpu"), "--device = 'gpu' is not possible"),
+        (("--jobs", "0"), "--jobs: '0' is not possible"),
+        (("--device", "gpu"), "--device: 'gpu' is not possible"),
     ],
 )
 def test_options_that_contradict_are_exit_code_2(pictures, tmp_path, capsys, more, sentence):

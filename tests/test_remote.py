@@ -98,7 +98,6 @@ def test_the_picture_is_the_one_that_the_pipeline_gives_there(address):
     assert result.hands == len(expected.hints.meshes) == 2
     assert np.array_equal(result.image, expected.image)
     assert [said["refined"] for said in result.decisions] == [True, True]
-    assert result.maps is None
 
 
 def test_depth_and_mask_come_when_asked_for_and_the_drawn_mask_counts(monkeypatch):
@@ -108,10 +107,11 @@ def test_depth_and_mask_come_when_asked_for_and_the_drawn_mask_counts(monkeypatc
     drawn[10:60, 10:60] = True
     values = {"mask": "drawn"}
     with serving(build_app()) as url:
-        result = Server(url).refine(image, values, drawn, with_maps=True)
+        server = Server(url)
+        maps, result = server.find_maps(image, values, drawn), server.refine(image, values, drawn)
     expected = refine(image, RefineParams(**values), drawn)
-    assert np.array_equal(result.maps.mask, expected.hints.maps.mask)
-    assert np.array_equal(result.maps.control, expected.hints.maps.control)
+    assert np.array_equal(maps.mask, expected.hints.maps.mask)
+    assert np.array_equal(maps.control, expected.hints.maps.control)
     assert np.array_equal(result.image, expected.image)
 
 
@@ -249,8 +249,8 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
 @pytest.mark.parametrize(
     ("status", "body", "headers", "said"),
     [
-        (200, b"<html>", (), "no WebUI with HandRefiner"),
-        (200, b"[]", (), "no WebUI with HandRefiner"),
+        (200, b"<html>", (), "is not a WebUI with HandRefiner"),
+        (200, b"[]", (), "is not a WebUI with HandRefiner"),
         (302, b"", (("Location", "https://else.where/"),), "https://else.where/"),
         (500, b"oops", (), "failed \\(500\\)"),
     ],
@@ -262,5 +262,5 @@ def test_strange_answers_become_sentences(status, body, headers, said):
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "http://", "http://x:99999", "http://x:ab"])
 def test_what_is_no_address_is_refused(url):
-    with pytest.raises(UsageError, match=r"no address of a WebUI|http://127"):
+    with pytest.raises(UsageError, match=r"not the address of a WebUI|http://127"):
         Server(url)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handrefiner_ext.cluster.options import LOCAL, RAY, read_jobs
+from handrefiner_ext.cli.options import LOCAL, RAY, read_count
 from handrefiner_ext.errors import PictureError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def add_dataset(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="N",
         help="write N WebDataset archives instead of single files with metadata.jsonl",
     )
-    dataset.add_argument("--jobs", metavar="N", help="processes, or cores of Ray (all cores)")
+    dataset.add_argument(
+        "--jobs", type=read_count, metavar="N", help="processes, or cores of Ray (all cores)"
+    )
     dataset.add_argument(
         "--engine",
         choices=(LOCAL, RAY),
@@ -75,14 +77,13 @@ def _run_dataset(options: argparse.Namespace) -> int:
         raise UsageError(f"--shards {shards} is more than --count {count}; give fewer shards.")
     if options.address is not None and options.engine != RAY:
         raise UsageError("--address is for --engine ray; add that, or leave it out.")
-    jobs = read_jobs(options)
     wanted = _read_options(options)
     from handrefiner_ext.cli.sources import open_folder
     from handrefiner_ext.dataset.writing import Work, check_empty, write_folder, write_shards
 
     folder = open_folder(options.out_dir)
     check_empty(folder)
-    made = _make(options, Work(seed, wanted), count, jobs)
+    made = _make(options, Work(seed, wanted), count, options.jobs)
     written = write_folder(folder, made)
     if shards is not None:
         written = write_shards(folder, made, shards, count)

@@ -1,51 +1,105 @@
-"""The options of `handrefiner refine` that are no parameters of the schema.
+"""The options of `handrefiner hints` and `refine`, as argparse knows them.
 
-They are those of the paper's command line, under their own names and with their own way of giving
-values (`--eval True` as well as bare `--eval`), and what a long run over a folder needs.
+Beside the parameters of the schema there are the options of the paper's command line, under their
+own names and with their own way of giving values (`--eval True` as well as bare `--eval`), and what
+a long run over a folder needs. `cli.reading` says what they ask for.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import os
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import Field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from handrefiner_ext.errors import PictureError, UsageError
-from handrefiner_ext.files.prompts import Prompted, read_prompts
-from handrefiner_ext.params import CLI, Knob, fields_of, parse_switch
+from handrefiner_ext.params import CLI, URL, Knob, coerce, fields_of, parse_bool
 from handrefiner_ext.weights.manifest import PLAIN_DEPTH
 
-
-def options_table() -> str:
-    """The command line's options as a Markdown table, for the README."""
-    rows = ["| option | default | allowed | what it does |", "|---|---|---|---|"]
-    for f in fields_of(CLI):
-        k: Knob = f.metadata["knob"]
-        default = str(f.default).lower() if isinstance(f.default, bool) else f.default
-        allowed = k.describe_allowed(type(f.default))
-        rows.append(
-            f"| `--{f.name}` | {default if default != '' else 'empty'} | {allowed} | "
-            f"{k.help_on(CLI)} |"
-        )
-    return "\n".join(rows) + "\n"
-
-
+# What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
-    from handrefiner_ext.types import ModelHome
+    pass
 
-DIFFUSERS = "diffusers"
-MOST_DRAWN_SEED = 65535
+LOCAL, RAY = "local", "ray"
+RANDOM_SEED = -1
+MOST_RANDOM_SEED = 65535
+"""The paper's command line draws its seeds from as many."""
 MOST_OUTPUTS = 10_000
 DTYPES = ("float32", "float16", "bfloat16")
 DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
-SWITCHES = ("eval", "finetuned", "adaptive_control", "resume")
 
 
-def add_paper_options(refine: argparse.ArgumentParser) -> None:
-    """What the paper's command line has beside the parameters of the schema."""
+def add_hints_options(hints: argparse.ArgumentParser) -> None:
+    hints.add_argument("images", nargs="+", metavar="IMAGE", help="a picture, or a folder of them")
+    hints.add_argument("--out_dir", required=True, metavar="D", help="folder to write to")
+    hints.add_argument("--mesh_dir", metavar="D", help="write meshes too: name_hand1.glb and so on")
+    _add_common_options(hints, coerce)
+
+
+def add_refine_options(refine: argparse.ArgumentParser) -> None:
+    refine.add_argument("--input_img", metavar="F", help="a picture")
+    refine.add_argument("--input_dir", metavar="D", help="a folder of pictures")
+    refine.add_argument("--out_dir", required=True, metavar="D", help="folder to write to")
+    refine.add_argument("--depth_dir", metavar="D", help="write name_depth.png to this folder")
+    refine.add_argument("--mask_dir", metavar="D", help="write name_mask.png to this folder")
+    refine.add_argument(
+        "--candidates_dir",
+        metavar="D",
+        help="write every candidate to this folder: name_0_candidate1.png and so on",
+    )
+    refine.add_argument(
+        "--url",
+        metavar="U",
+        help="let a running WebUI with HandRefiner do the work, such as http://127.0.0.1:7860",
+    )
+    refine.add_argument(
+        "--login",
+        metavar="USER:PASSWORD",
+        default=os.environ.get("HANDREFINER_LOGIN", ""),
+        help="login of that WebUI; safer in the environment variable HANDREFINER_LOGIN",
+    )
+    _add_engine_options(refine)
+    _add_paper_options(refine)
+    _add_switch(
+        refine.add_argument_group("long runs"),
+        "resume",
+        "skip what an interrupted run with the same settings has already written (false)",
+    )
+    _add_common_options(refine, _coerce_or_random)
+    group = refine.add_argument_group(
+        "parameters of Stable Diffusion, for --url and (all but a few) --backend diffusers"
+    )
+    for f in fields_of(URL):
+        _add_parameter(group, f, coerce)
+
+
+def _add_engine_options(refine: argparse.ArgumentParser) -> None:
+    group = refine.add_argument_group("several pictures at a time (docs/clusters.md)")
+    group.add_argument(
+        "--engine",
+        choices=(LOCAL, RAY),
+        default=LOCAL,
+        help="ray streams the folder through workers, survives the death of any of them, and "
+        'continues an interrupted folder; it needs pip install "handrefiner[cluster]" (local)',
+    )
+    group.add_argument(
+        "--address",
+        metavar="A",
+        help="a running Ray cluster: auto for the one that this machine is part of, or host:port; "
+        "without it, --engine ray works on this machine alone",
+    )
+    group.add_argument(
+        "--jobs",
+        metavar="N",
+        type=read_count,
+        help="pictures to work on at a time, each in a process with models of its own; with "
+        "--engine ray one processor core each (1, with --engine ray all cores)",
+    )
+
+
+def _add_paper_options(refine: argparse.ArgumentParser) -> None:
     group = refine.add_argument_group("options of the paper's command line")
     group.add_argument(
         "--prompt_file",
@@ -66,39 +120,46 @@ def add_paper_options(refine: argparse.ArgumentParser) -> None:
         f"{PLAIN_DEPTH.name}, which implies --backend diffusers (true)",
     )
     group.add_argument(
-        "--num_samples", metavar="N", default="1", help="outputs of each iteration (1)"
+        "--num_samples",
+        metavar="N",
+        type=read_count,
+        default=1,
+        help="outputs of each iteration (1)",
     )
     group.add_argument(
         "--n_iter",
         metavar="N",
-        default="1",
+        type=read_count,
+        default=1,
         help="iterations; each picture gives n_iter x num_samples outputs, name_0.png, name_1.png "
         "and so on; the seed of output k is --seed + k (1)",
     )
     _add_switch(group, "adaptive_control", "the same as --adaptive_strength paper (false)")
-    _add_switch(group, "eval", "say the MPJPE of every output, in pixels (false)")
+    _add_switch(group, "eval", "print the MPJPE of every output, in pixels (false)")
     group.add_argument(
         "--log_json", metavar="F", help="write a JSON line with strength and MPJPE for every output"
     )
 
 
-def add_run_options(refine: argparse.ArgumentParser) -> None:
-    """What a long run over a folder needs."""
-    group = refine.add_argument_group("long runs")
-    _add_switch(
-        group,
-        "resume",
-        "leave alone what an interrupted run with the same settings has written (false)",
+def _add_common_options(
+    parser: argparse.ArgumentParser, read: Callable[[Field[Any], object], object]
+) -> None:
+    """Add what both commands have: the drawn mask, where models compute, the schema's parameters.
+
+    read: turns the text of a parameter into its value.
+    """
+    parser.add_argument(
+        "--drawn_mask",
+        metavar="F",
+        help="the mask drawn by hand (white may change), or a folder with one mask per picture, "
+        "of the same name; for --mask drawn or union",
     )
-
-
-def add_home_options(parser: argparse.ArgumentParser) -> None:
-    """Where files lie and what computes; for hints too."""
     group = parser.add_argument_group("models and where they compute")
     group.add_argument("--models_dir", metavar="D", help="folder to look for weights in first")
     group.add_argument(
         "--device",
         metavar="V",
+        type=_device,
         help="as torch names it: cpu, cuda, cuda:1, mps (the best there is)",
     )
     group.add_argument(
@@ -108,116 +169,79 @@ def add_home_options(parser: argparse.ArgumentParser) -> None:
         help=f"of Stable Diffusion's weights, one of {', '.join(DTYPES)} (float16 on cuda, else "
         "float32)",
     )
+    group = parser.add_argument_group("parameters")
+    for f in fields_of(CLI):
+        _add_parameter(group, f, read)
 
 
-def read_home(options: argparse.Namespace) -> ModelHome:
-    """Those options as a record."""
-    from handrefiner_ext.types import ModelHome
-
-    folder = Path(options.models_dir).expanduser() if options.models_dir else None
-    if folder is not None and not folder.is_dir():
-        raise PictureError(f"--models_dir {folder} is no folder.")
-    device = options.device or None
-    if device is not None and not DEVICE.fullmatch(device):
-        raise UsageError(f"--device = {device!r} is not possible; write cpu, cuda, cuda:1 or mps.")
-    return ModelHome(folder, device, keep_on_device=True, dtype=options.dtype or None)
-
-
-def _add_switch(group: argparse._ArgumentGroup, name: str, text: str) -> None:
-    group.add_argument(f"--{name}", nargs="?", const="true", metavar="V", help=text)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What those options say. count: outputs of each picture. prompts: None without a file."""
-
-    count: int = 1
-    evaluates: bool = False
-    resumes: bool = False
-    workers: int = 1
-    log_json: Path | None = None
-    prompts: tuple[Prompted, ...] | None = None
-
-
-def read_run_options(options: argparse.Namespace) -> RunOptions:
-    """The options as a record; those that are other names of parameters become these in `options`.
-
-    Raises UsageError for what contradicts itself, before anything is opened but the prompt file.
-    """
-    switches = {name: _read_switch(options, name) for name in SWITCHES}
-    _translate_weights(options, switches["finetuned"])
-    if switches["adaptive_control"]:
-        _set(options, "adaptive_strength", "paper", "--adaptive_control")
-    _draw_seed(options)
-    count = _read_count(options, "n_iter") * _read_count(options, "num_samples")
-    if count > MOST_OUTPUTS:
-        raise UsageError(f"--n_iter x --num_samples is {count}; at most {MOST_OUTPUTS} are made.")
-    return RunOptions(
-        count=count,
-        evaluates=bool(switches["eval"]),
-        resumes=bool(switches["resume"]),
-        workers=1 if options.jobs is None else _read_count(options, "jobs"),
-        log_json=Path(options.log_json) if options.log_json else None,
-        prompts=_read_prompt_file(options),
+def _add_parameter(
+    group: argparse._ArgumentGroup,
+    f: Field[Any],
+    read: Callable[[Field[Any], object], object],
+) -> None:
+    """Add a parameter of the schema; it is absent from the namespace if it is not given."""
+    is_switch = {"nargs": "?", "const": True} if isinstance(f.default, bool) else {}
+    shown = f"{f.metadata['knob'].help_on(CLI)} ({_allowed(f)}; {_shown_default(f)})"
+    group.add_argument(
+        f"--{f.name}",
+        default=argparse.SUPPRESS,
+        metavar="V",
+        type=partial(read, f),
+        help=shown.replace("%", "%%"),
+        **is_switch,  # type: ignore[arg-type]
     )
 
 
-def _read_switch(options: argparse.Namespace, name: str) -> bool | None:
-    """None where it was not given."""
-    text = getattr(options, name)
-    return None if text is None else parse_switch(f"--{name}", text)
+def options_table() -> str:
+    """Return the parameters of the command line as a Markdown table, for the README."""
+    rows = ["| option | default | allowed | what it does |", "|---|---|---|---|"]
+    rows += [
+        f"| `--{f.name}` | {_shown_default(f)} | {_allowed(f)} | "
+        f"{f.metadata['knob'].help_on(CLI)} |"
+        for f in fields_of(CLI)
+    ]
+    return "\n".join(rows) + "\n"
 
 
-def _translate_weights(options: argparse.Namespace, finetuned: bool | None) -> None:
-    """--weights and --finetuned in the words of the schema."""
-    if options.weights:
-        _need_no_url(options, "--weights")
-        _set(options, "checkpoint", options.weights, "--weights")
-    if finetuned is False:
-        _need_no_url(options, "--finetuned False")
-        _set(options, "control_model", PLAIN_DEPTH.name, "--finetuned False")
-    if options.weights or finetuned is False:
-        _set(options, "backend", DIFFUSERS, "--weights" if options.weights else "--finetuned False")
+def _allowed(f: Field[Any]) -> str:
+    knob: Knob = f.metadata["knob"]
+    return knob.describe_allowed(type(f.default))
 
 
-def _need_no_url(options: argparse.Namespace, name: str) -> None:
-    if options.url:
-        raise UsageError(
-            f"{name} is for painting here; the WebUI behind --url has its own files. Leave out one "
-            "of them."
+def _shown_default(f: Field[Any]) -> str:
+    default = str(f.default).lower() if isinstance(f.default, bool) else str(f.default)
+    return default or "empty"
+
+
+def _add_switch(group: argparse._ArgumentGroup, name: str, text: str) -> None:
+    group.add_argument(f"--{name}", nargs="?", const=True, type=_switch, metavar="V", help=text)
+
+
+def _coerce_or_random(f: Field[Any], value: object) -> object:
+    """Read a parameter of refine, where --seed -1 picks a random seed, as in the paper."""
+    if f.name == "seed" and str(value).strip() == str(RANDOM_SEED):
+        return RANDOM_SEED
+    return coerce(f, value)
+
+
+def _switch(text: str) -> bool:
+    value = parse_bool(text)
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not possible; it must be true or false")
+    return value
+
+
+def read_count(text: str) -> int:
+    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not possible; it must be a whole number from 1"
         )
-
-
-def _set(options: argparse.Namespace, name: str, value: str, why: str) -> None:
-    """A parameter that another option implies; it must not be given with another value."""
-    given = getattr(options, name, None)
-    if given not in (None, value):
-        raise UsageError(f"{why} means --{name} {value}, but --{name} {given} was given, too.")
-    setattr(options, name, value)
-
-
-def _draw_seed(options: argparse.Namespace) -> None:
-    """-1 asks for a seed drawn by lot, as in the paper; it is kept for the whole run."""
-    if str(getattr(options, "seed", "")).strip() == "-1":
-        options.seed = str(random.SystemRandom().randint(0, MOST_DRAWN_SEED))
-        options.drawn_seed = options.seed
-
-
-def _read_count(options: argparse.Namespace, name: str) -> int:
-    text: Any = getattr(options, name)
-    if not str(text).strip().isascii() or not str(text).strip().isdigit() or int(text) < 1:
-        raise UsageError(f"--{name} = {text!r} is not possible; it must be a whole number from 1.")
     return int(text)
 
 
-def _read_prompt_file(options: argparse.Namespace) -> tuple[Prompted, ...] | None:
-    if not options.prompt_file:
-        return None
-    if getattr(options, "prompt", None):
-        raise UsageError("--prompt and --prompt_file exclude each other; give one of them.")
-    if not options.input_dir:
-        raise UsageError(
-            "--prompt_file names pictures of a folder; give --input_dir, or --prompt for a single "
-            "picture."
+def _device(text: str) -> str | None:
+    if text and not DEVICE.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not possible; write cpu, cuda, cuda:1 or mps"
         )
-    return tuple(read_prompts(Path(options.prompt_file), Path(options.input_dir)))
+    return text or None

@@ -1,4 +1,4 @@
-"""What the workers that find hands hand over to those that paint them.
+"""What the workers that find hands give to those that paint them.
 
 Detections and meshes travel, a hundred kilobytes for a picture, not its pixels: the painter reads
 the file again and renders depth and mask itself. It runs the same pipeline as everywhere else,
@@ -21,10 +21,10 @@ from handrefiner_ext.types import Detection, Hand, HandMesh, Image, Refusal
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The hands of one picture, those that were chosen, and their meshes or why there are none.
+class Handover:
+    """All hands of one picture, those that were chosen, and their meshes or why there are none.
 
-    boxes: the parameter with which the picture was searched.
+    boxes: the parameter `boxes` with which the picture was searched.
     """
 
     detection: Detection
@@ -33,8 +33,8 @@ class Seen:
     meshes: Meshes
 
 
-def see(images: Sequence[Image], params: RefineParams, stages: Stages) -> list[Seen]:
-    """Detect and reconstruct; the hands of all pictures at once where the backend can."""
+def find_hands(images: Sequence[Image], params: RefineParams, stages: Stages) -> list[Handover]:
+    """Detect and reconstruct the hands of pictures, of all at once where the backend can."""
     detections = [stages.detector.detect(image, params) for image in images]
     chosen = [
         choose_hands(detection, params.hands, image.shape[0]).hands
@@ -42,7 +42,7 @@ def see(images: Sequence[Image], params: RefineParams, stages: Stages) -> list[S
     ]
     given = _ask_for_all(images, chosen, params, stages)
     return [
-        Seen(
+        Handover(
             detection, params.boxes, hands, find_meshes(image, hands, stages.backends, params, some)
         )
         for image, detection, hands, some in zip(images, detections, chosen, given, strict=True)
@@ -55,7 +55,7 @@ def _ask_for_all(
     params: RefineParams,
     stages: Stages,
 ) -> list[list[HandMesh | Refusal] | None]:
-    """What a reconstructor says that takes the hands of many pictures; None where there is none."""
+    """Return the meshes of each picture from a batch reconstructor, else None for each picture."""
     if not isinstance(stages.reconstructor, BatchReconstructor):
         return [None] * len(images)
     pairs = [(image, hand) for image, some in zip(images, chosen, strict=True) for hand in some]
@@ -63,36 +63,36 @@ def _ask_for_all(
     return [[next(answers) for _ in some] for some in chosen]
 
 
-def recall(seen: Seen, stages: Stages) -> Stages:
-    """`stages` that answer for one picture from memory what was seen, and judge anew."""
-    detector = RecallingDetector(stages.detector, stages.detector.name, seen)
-    return replace(stages, detector=detector, mesher=RecallingMesher(seen))
+def recall(handover: Handover, stages: Stages) -> Stages:
+    """Return stages that take one picture's hands from memory; they still judge for themselves."""
+    detector = RecallingDetector(stages.detector, stages.detector.name, handover)
+    return replace(stages, detector=detector, mesher=RecallingMesher(handover))
 
 
 @dataclass
 class RecallingDetector(DetectorWrapper):
-    """Remembers a picture's detection; for what else is asked it looks at the picture."""
+    """Remembers a picture's detection; anything else it looks up in the picture."""
 
-    seen: Seen
+    handover: Handover
 
     def detect(self, image: Image, params: RefineParams) -> Detection:
-        if params.boxes != self.seen.boxes:
+        if params.boxes != self.handover.boxes:
             return super().detect(image, params)
-        return self.seen.detection
+        return self.handover.detection
 
 
 @dataclass(frozen=True)
 class RecallingMesher:
-    """Remembers the meshes of a picture's hands; a hand that a drawn mask adds gets its own."""
+    """Remembers the meshes of a picture's hands; a hand that a drawn mask adds is fitted here."""
 
-    seen: Seen
+    handover: Handover
 
     def __call__(
         self, image: Image, hands: tuple[Hand, ...], backends: Backends, params: RefineParams
     ) -> Meshes:
-        then = {hand.landmarks.tobytes(): hand.number for hand in self.seen.hands}
-        known = {mesh.hand.number: mesh for mesh in self.seen.meshes.found}
-        refused = {refusal.number: refusal for refusal in self.seen.meshes.refused}
+        then = {hand.landmarks.tobytes(): hand.number for hand in self.handover.hands}
+        known = {mesh.hand.number: mesh for mesh in self.handover.meshes.found}
+        refused = {refusal.number: refusal for refusal in self.handover.meshes.refused}
         new = tuple(hand for hand in hands if hand.landmarks.tobytes() not in then)
         added = find_meshes(image, new, backends, params)
         meshes, refusals = list(added.found), list(added.refused)
@@ -106,5 +106,5 @@ class RecallingMesher:
         return Meshes(
             tuple(sorted(meshes, key=lambda mesh: mesh.hand.number)),
             tuple(sorted(refusals, key=lambda refusal: refusal.number)),
-            (*self.seen.meshes.notes, *added.notes),
+            (*self.handover.meshes.notes, *added.notes),
         )

@@ -5,39 +5,34 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.cluster.desk import Desk
 from handrefiner_ext.cluster.journal import Journal, key_of
-from handrefiner_ext.cluster.options import is_url
 from handrefiner_ext.cluster.session import open_session
-from handrefiner_ext.cluster.store import Store, store_of
-from handrefiner_ext.cluster.workers import Order, Refiner, Seer, make_row, pack, unpack
+from handrefiner_ext.cluster.store import NOWHERE, Store, WorkFolders, store_of
+from handrefiner_ext.cluster.workers import Assignment, Finder, Refiner, make_row, pack, unpack
 from handrefiner_ext.errors import ClusterError, PictureError
 from handrefiner_ext.files.naming import EXTENSIONS, Job
-from handrefiner_ext.files.outputs import RefineFolders
 from handrefiner_ext.files.prompts import Prompted
-from handrefiner_ext.files.run import Report
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.files.run import Recipe, Report
 
-NOWHERE = Path(os.devnull, "elsewhere")
-"""Stands for a folder that is no local path, where outputs are named."""
 AT_A_TIME = 4
-"""Pictures to a block where a GPU paints: so many are seen, and travel, together."""
+"""Pictures to a block where a GPU paints: so many are searched, and travel, together."""
 LARGEST_BLOCK, BLOCKS_EACH = 16, 64
-"""Pictures to a block where nobody paints for others, and how many blocks each worker gets."""
+"""At most so many pictures to a block where each worker paints what it finds, and at least so many
+blocks for each worker."""
 WITHOUT_GPU = ("draft",)
-"""Backends that paint on the processor, and so where the hands were found."""
+"""Backends that paint on the processor, so that whoever finds a hand may as well paint it."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Who works. address: of a running cluster, None = this machine. jobs: None = every core.
+    """The workers. address: of a running cluster, None = this machine. jobs: None = every core.
 
-    painters: workers with a GPU each that paint what others have seen; None = as many as there
-    are GPUs, if the backend uses them; 0 = whoever finds a hand paints it.
+    painters: workers with a GPU each that paint the hands others have found; None = as many as
+    there are GPUs, if the backend uses them; 0 = each worker paints what it finds.
     """
 
     address: str | None = None
@@ -47,7 +42,7 @@ class Cluster:
 
 
 def list_pictures(url: str) -> list[Path]:
-    """The pictures in a folder that is no local path, by name."""
+    """Return the pictures in a folder that is not a local path, by name."""
     names = (Path(name) for name in Store(url).names())
     found = [NOWHERE / name for name in names if name.suffix.lower() in EXTENSIONS]
     if not found and not Store(url).names():
@@ -56,57 +51,48 @@ def list_pictures(url: str) -> list[Path]:
 
 
 def list_sources(url: str, prompts: Sequence[Prompted] | None) -> list[Prompted]:
-    """The pictures of that folder, or those that a prompt file names."""
+    """Return the pictures of that folder, or those that a prompt file names."""
     if prompts is None:
         return [Prompted(path) for path in list_pictures(url)]
     return [replace(each, source=NOWHERE / each.source.name) for each in prompts]
 
 
-def make_order(
-    params: RefineParams,
-    folders: RefineFolders,
-    urls: Mapping[str, str],
-    drawn_mask: Path | None = None,
-) -> Order:
-    """What the workers are told. urls: see `Desk`; `folders` has anything in their places."""
-    local: dict[str, Any] = {
-        name: Path(os.path.abspath(path))
-        for name, path in (("out", folders.out), ("depth", folders.depth), ("mask", folders.mask))
-        if path is not None
-    }
-    journal = Journal(store_of(urls.get("out") or folders.out), uuid.uuid4().hex)
-    mask = None if drawn_mask is None else Path(os.path.abspath(drawn_mask))
-    return Order(params, Desk(replace(folders, **local), urls), journal, mask)
+def make_assignment(recipe: Recipe, folders: WorkFolders) -> Assignment:
+    """Return what the workers of a new run are told."""
+    journal = Journal(store_of(folders.urls.get("out") or folders.local.out), uuid.uuid4().hex)
+    if recipe.drawn_mask is not None:  # workers have a working directory of their own
+        recipe = replace(recipe, drawn_mask=Path(os.path.abspath(recipe.drawn_mask)))
+    return Assignment(recipe, folders, journal)
 
 
 @dataclass(frozen=True)
-class Run:
+class FolderRun:
     """One command over one folder.
 
     jobs: every picture of the folder. place: that folder, as it was given.
     """
 
     jobs: Sequence[Job]
-    order: Order
+    assignment: Assignment
     place: str
     cluster: Cluster
 
     def begin(self) -> dict[str, Job]:
-        """What is left to do, by key; UsageError where other settings were left unfinished."""
-        for what, url in self.order.desk.urls.items():
+        """Return what is left to do, by key; UsageError if a run with other settings is open."""
+        for what, url in self.assignment.folders.urls.items():
             if what != "source":
                 Store(url).make()
-        self.order.journal.begin(describe_settings(self.order, self.place))
-        finished = self.order.journal.finished()
+        self.assignment.journal.begin(describe_settings(self.assignment, self.place))
+        finished = self.assignment.journal.finished()
         jobs = {key_of(job): job for job in self.jobs}
         return {key: job for key, job in jobs.items() if key not in finished}
 
     def work_through(self, left: Mapping[str, Job]) -> Iterator[Report]:
-        """The report of every picture of `left`, as they are done; then the manifest is written."""
+        """Yield the report of every picture of `left` as it is done, then write the manifest."""
         reported: set[str] = set()
         if left:
             with open_session(self.cluster.address, self.cluster.jobs) as ray:
-                for alone in (False, True):  # what Ray Data has dropped comes once more
+                for alone in (False, True):  # a second time for what Ray Data has dropped
                     jobs = [job for key, job in left.items() if key not in reported]
                     for key, report in self._stream(ray, jobs, alone):
                         reported.add(key)
@@ -114,12 +100,12 @@ class Run:
         for key, job in left.items():
             if key not in reported:
                 yield self._give_up(key, job)
-        self.order.journal.close([key_of(job) for job in self.jobs])
+        self.assignment.journal.close([key_of(job) for job in self.jobs])
 
     def _stream(self, ray: Any, jobs: list[Job], alone: bool) -> Iterator[tuple[str, Report]]:
-        """Keys and reports of the jobs as Ray Data brings them, in any order.
+        """Yield keys and reports of the jobs as Ray Data brings them, in any order.
 
-        It drops blocks over which a worker's code has broken. alone: each job is a block.
+        It drops blocks whose worker raised an exception. alone: each job is a block of its own.
         """
         if not jobs:
             return
@@ -129,12 +115,12 @@ class Run:
                 yield from zip(unpack(block, "key"), unpack(block, "report"), strict=True)
         except ray.exceptions.RayError as error:
             raise ClusterError(
-                f"Ray broke off ({type(error).__name__}); run the same command again, and it goes "
-                "on where it was stopped."
+                f"Ray broke off ({type(error).__name__}); run the same command again, and it "
+                "continues where it stopped."
             ) from error
 
     def _arrange(self, ray: Any, jobs: list[Job], alone: bool) -> Any:
-        """The stream of blocks, through those who see and those who paint."""
+        """Return the stream of blocks through the workers."""
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.max_errored_blocks = -1
@@ -146,61 +132,68 @@ class Run:
         blocks = [pack(job=absolute[at : at + size]) for at in range(0, len(jobs), size)]
         stream, workers = ray.data.from_arrow(blocks), min(workers, len(blocks))
         if not painters:
-            return _map(ray, stream, (Refiner, self.order), workers, {"num_cpus": 1})
-        stream = _map(ray, stream, (Seer, self.order), workers, {"num_cpus": 1})
+            return _map(ray, stream, Refiner, self.assignment, workers, {"num_cpus": 1})
+        stream = _map(ray, stream, Finder, self.assignment, workers, {"num_cpus": 1})
         share = {"num_cpus": 0, "num_gpus": self.cluster.gpus_each, "batch_size": size}
-        return _map(ray, stream, (Refiner, self.order), painters, share)
+        return _map(ray, stream, Refiner, self.assignment, painters, share)
 
     def _count_painters(self, ray: Any) -> int:
         if self.cluster.painters is not None:
             return self.cluster.painters
-        if self.order.params.backend in WITHOUT_GPU:
+        if self.assignment.recipe.params.backend in WITHOUT_GPU:
             return 0
         return int(ray.cluster_resources().get("GPU", 0) / self.cluster.gpus_each)
 
     def _give_up(self, key: str, job: Job) -> Report:
-        """What Ray Data dropped: the worker's own code broke over it."""
+        """Record a picture that Ray Data dropped twice: the worker's own code broke over it."""
         report = Report(
             _shown(job),
-            error=f"{job.source.name} broke the worker that was at it; what happened stands in "
-            "Ray's logs. Please report it.",
+            error=f"{job.source.name} broke the worker that had it; Ray's logs say what happened. "
+            "Please report it.",
         )
-        self.order.journal.write(key, make_row(report, 0.0))
+        self.assignment.journal.write(key, make_row(report, 0.0))
         return report
 
 
 def choose_block(count: int, workers: int) -> int:
-    """How many of `count` pictures a worker gets at once: few, lest one be busy when others rest.
+    """Return how many of `count` pictures a worker gets at once.
 
-    A block that is begun again costs nothing: what is recorded of it is passed over.
+    Few, so that no worker is still busy when the others are done. A block that is started again
+    costs nothing: what is recorded of it is skipped.
     """
     return max(1, min(count // (workers * BLOCKS_EACH), LARGEST_BLOCK))
 
 
-def describe_settings(order: Order, place: str) -> dict[str, str]:
-    """What must be the same for a run that goes on with another."""
-    params = {f.name: str(getattr(order.params, f.name)) for f in fields(order.params)}
-    folders = {f"{name}_dir": url for name, url in order.desk.urls.items() if name != "source"}
+def describe_settings(assignment: Assignment, place: str) -> dict[str, str]:
+    """Return what must be the same in a run that continues another."""
+    urls, local, recipe = assignment.folders.urls, assignment.folders.local, assignment.recipe
+    params = {name: str(value) for name, value in asdict(recipe.params).items()}
+    folders = {f"{name}_dir": url for name, url in urls.items() if name != "source"}
     for name in ("depth", "mask"):
-        folders.setdefault(f"{name}_dir", str(getattr(order.desk.folders, name)))
+        folders.setdefault(f"{name}_dir", str(getattr(local, name)))
     return {
         **params,
         **folders,
-        "input_dir": store_of(place if is_url(place) else Path(place)).url,
-        "drawn_mask": str(order.drawn_mask),
-        "outputs": str(order.desk.folders.count),
+        "input_dir": store_of(urls.get("source") or Path(place)).url,
+        "drawn_mask": str(recipe.drawn_mask),
+        "outputs": str(local.count),
     }
 
 
 def _map(
-    ray: Any, stream: Any, worker: tuple[type, Order], count: int, share: Mapping[str, float]
+    ray: Any,
+    stream: Any,
+    worker: type,
+    assignment: Assignment,
+    count: int,
+    share: Mapping[str, float],
 ) -> Any:
-    """`stream` through `count` workers of a class; each has the next block waiting, no more."""
+    """Send `stream` through `count` workers of a class; each has one block waiting, no more."""
     pool = ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=2)
     options = {"batch_size": None, **share}
     return stream.map_batches(
-        worker[0],
-        fn_constructor_args=(worker[1],),
+        worker,
+        fn_constructor_args=(assignment,),
         batch_format="pyarrow",
         compute=pool,
         **options,
@@ -208,5 +201,5 @@ def _map(
 
 
 def _shown(job: Job) -> Path:
-    """The picture as the user knows it."""
+    """Return the picture's path as the user knows it."""
     return Path(job.source.name) if job.source.parent == NOWHERE else job.source

@@ -1,31 +1,37 @@
-"""A folder anywhere: a local path, or an address that the package fsspec knows, such as s3://."""
+"""Folders anywhere: local paths, or addresses that the package fsspec knows, such as s3://."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from handrefiner_ext.errors import PictureError
+from handrefiner_ext.files.naming import Job
+from handrefiner_ext.files.outputs import RefineFolders
 from handrefiner_ext.pictures import write_atomically
+
+NOWHERE = Path(os.devnull, "elsewhere")
+"""Stands in names for a folder that is not a local path."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """The files directly in one folder. What cannot be done is said in a PictureError."""
+    """The files directly in one folder. PictureError says what cannot be done."""
 
     url: str
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        """The file system and the folder's path in it."""
+        """Return the file system and the folder's path in it."""
         try:
             filesystem, path = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
@@ -34,25 +40,25 @@ class Store:
                 f"{error}."
             ) from error
         except ValueError as error:
-            raise PictureError(f"{self.url} is no address of a folder: {error}.") from error
+            raise PictureError(f"{self.url} is not the address of a folder: {error}.") from error
         return filesystem, str(path)
 
     @property
     def filesystem(self) -> Any:
-        """As fsspec and pyarrow take it."""
+        """Return the file system, as fsspec and pyarrow take it."""
         return self._opened[0]
 
     def path(self, name: str = "") -> str:
-        """Of a file in the folder (or of the folder itself), within the file system."""
+        """Return the path of a file in the folder (or of the folder itself) in its file system."""
         folder = self._opened[1]
         return f"{folder.rstrip('/')}/{name}" if name else folder
 
     def inside(self, name: str) -> Store:
-        """A folder in the folder."""
+        """Return a folder in the folder."""
         return Store(f"{self.url.rstrip('/')}/{name}")
 
     def names(self) -> list[str]:
-        """The files in the folder, sorted; none where there is no such folder."""
+        """Return the names of the files in the folder, sorted; none if there is no such folder."""
         with self._troubles_told("listed"):
             self.filesystem.invalidate_cache(self.path())
             if not self.filesystem.exists(self.path()):
@@ -62,7 +68,7 @@ class Store:
         return sorted(name.rstrip("/").rpartition("/")[2] for name in files)
 
     def make(self) -> None:
-        """The folder, where its file system knows folders."""
+        """Make the folder, where its file system knows folders."""
         with self._troubles_told("made"):
             self.filesystem.makedirs(self.path(), exist_ok=True)
 
@@ -76,7 +82,7 @@ class Store:
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """A whole file or nothing, as object stores do by themselves."""
+        """Write a whole file or nothing, as object stores do by themselves."""
         if isinstance(self.filesystem, LocalFileSystem):
             write_atomically(Path(self.path(name)), data)
             return
@@ -84,14 +90,14 @@ class Store:
             self.filesystem.pipe_file(self.path(name), data)
 
     def remove(self) -> None:
-        """The folder with all that is in it."""
+        """Remove the folder with all that is in it."""
         with self._troubles_told("removed"):
             if self.filesystem.exists(self.path()):
                 self.filesystem.rm(self.path(), recursive=True)
 
     @contextmanager
     def _troubles_told(self, done: str, name: str = "") -> Iterator[None]:
-        """What fails becomes a sentence."""
+        """Turn what fails into a sentence."""
         try:
             yield
         except OSError as error:
@@ -101,5 +107,68 @@ class Store:
 
 
 def store_of(folder: Path | str) -> Store:
-    """A local folder by its absolute path, or an address as it is."""
+    """Return the store of a local folder, by its absolute path, or of an address as it is."""
     return Store(folder) if isinstance(folder, str) else Store(os.path.abspath(folder))
+
+
+@dataclass(frozen=True)
+class WorkFolders:
+    """The folders of a run, as a worker uses them.
+
+    local: the output folders; anything stands in the place of those that are addresses.
+    urls: "source", "out", "depth" or "mask" -> address, for folders that are not local. Pictures
+    are copied from there into a temporary folder, and outputs from a temporary folder to there.
+    """
+
+    local: RefineFolders
+    urls: Mapping[str, str]
+
+    @contextmanager
+    def fetch(self, job: Job) -> Iterator[Job]:
+        """Yield the job with its picture on this machine."""
+        if "source" not in self.urls:
+            yield job
+            return
+        with TemporaryDirectory(prefix="handrefiner-") as folder:
+            copy = Path(folder, job.source.name)
+            copy.write_bytes(Store(self.urls["source"]).read(copy.name))
+            yield replace(job, source=copy)
+
+    @contextmanager
+    def open_outputs(self) -> Iterator[RefineFolders]:
+        """Yield folders to write to; their files are delivered unless the block raises."""
+        names = [name for name in ("depth", "mask", "out") if name in self.urls]
+        if not names:
+            yield self.local
+            return
+        with TemporaryDirectory(prefix="handrefiner-") as folder:
+            opened: dict[str, Any] = {name: Path(folder, name) for name in names}
+            for path in opened.values():
+                path.mkdir()
+            yield replace(self.local, **opened)
+            for name, path in opened.items():
+                store = Store(self.urls[name])
+                for file in sorted(path.iterdir()):
+                    store.write(file.name, file.read_bytes())
+
+    def describe_output(self, output: str) -> str:
+        """Return the addresses of outputs that were written to a temporary folder."""
+        if "out" not in self.urls or not output:
+            return output
+        names = (path.replace("\\", "/").rpartition("/")[2] for path in output.split(", "))
+        return ", ".join(f"{self.urls['out']}/{name}" for name in names)
+
+
+def locate_folders(
+    local: Mapping[str, Path], urls: Mapping[str, str], count: int = 1
+) -> WorkFolders:
+    """Return the folders of a run, by paths that are the same for every process of this machine.
+
+    Arguments:
+        local: "out", "depth" or "mask" -> path.
+        urls: as in `WorkFolders`.
+        count: outputs of each picture.
+    """
+    paths = {what: Path(os.path.abspath(path)) for what, path in local.items()}
+    paths |= {what: NOWHERE / what for what in urls if what != "source"}
+    return WorkFolders(RefineFolders(**paths, count=count), urls)  # type: ignore[arg-type]

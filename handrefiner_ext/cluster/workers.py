@@ -1,7 +1,7 @@
 """What runs on the workers: one picture after the other, each recorded when it is done.
 
-Ray Data hands blocks of pictures to these classes, starts a dead worker again and hands it the
-block that it was at.
+Ray Data passes blocks of pictures to these classes. When a worker dies, Ray Data starts it again
+with the block that it was working on.
 """
 
 from __future__ import annotations
@@ -11,129 +11,122 @@ import os
 import pickle
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import cv2
 import pyarrow as pa
 
-from handrefiner_ext.cluster.desk import Desk
 from handrefiner_ext.cluster.journal import Journal, Row, key_of
-from handrefiner_ext.cluster.memory import Seen, recall, see
+from handrefiner_ext.cluster.memory import Handover, find_hands, recall
+from handrefiner_ext.cluster.store import WorkFolders
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.naming import Job, plain_name
-from handrefiner_ext.files.run import Report, Request, refine_picture, work_through
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.files.run import LocalRepainter, Recipe, Report, refine_picture, work_on
 from handrefiner_ext.pictures import load_picture
 from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Image, ModelHome
 
 MOST_TRIES = 3
-"""A picture at which so many workers have died is left alone."""
+"""A picture that has killed so many workers is skipped."""
 
 
 @dataclass(frozen=True)
-class Order:
+class Assignment:
     """What every worker is told; each builds its stages itself, once."""
 
-    params: RefineParams
-    desk: Desk
+    recipe: Recipe
+    folders: WorkFolders
     journal: Journal
-    drawn_mask: Path | None = None
-    home: ModelHome | None = None
-    evaluates: bool = False
 
     def build_stages(self) -> Stages:
-        return build_stages(self.params, self.home or ModelHome())
+        return build_stages(self.recipe.params, self.recipe.home or ModelHome())
 
 
-class Seer:
-    """Finds the hands of the pictures in a block, and their meshes."""
+class Finder:
+    """Finds the hands of the pictures in a block, and their meshes, for those who paint."""
 
-    def __init__(self, order: Order) -> None:
-        cv2.setNumThreads(1)  # others work beside this one
-        self.order = order
+    def __init__(self, assignment: Assignment) -> None:
+        cv2.setNumThreads(1)  # the other cores have workers of their own
+        self.assignment = assignment
 
     @cached_property
     def stages(self) -> Stages:
-        return self.order.build_stages()
+        return self.assignment.build_stages()
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Jobs -> the same, each with what was seen; nothing where that failed.
+        """Return the block's jobs, each with its handover, or None where that failed.
 
-        Why it failed is said by the painter, which then looks for itself and fails in the same way.
+        Why it failed is left to the painter to say: it searches again and fails in the same way.
         """
         jobs = unpack(block, "job")
         images: dict[str, Image] = {}
         for job in jobs:
-            _try(job, lambda job: self._load(job, images))
-        seen: dict[str, Seen] = {}
-        _try(jobs[0], lambda job: self._see(job, images, seen))
-        return pack(job=jobs, seen=[seen.get(key_of(job)) for job in jobs])
+            work_on(job, lambda job: self._load(job, images))
+        found: dict[str, Handover] = {}
+        work_on(jobs[0], lambda job: self._find(job, images, found))
+        return pack(job=jobs, handover=[found.get(key_of(job)) for job in jobs])
 
     def _load(self, job: Job, images: dict[str, Image]) -> Report:
         key = key_of(job)
-        if self.order.journal.count_try(f"{key}-seen") <= MOST_TRIES:
-            with self.order.desk.fetch(job) as local:
+        if self.assignment.journal.count_try(f"{key}-seen") <= MOST_TRIES:
+            with self.assignment.folders.fetch(job) as local:
                 images[key] = load_picture(local.source).image
         return Report(job.source)
 
-    def _see(self, job: Job, images: dict[str, Image], seen: dict[str, Seen]) -> Report:
-        found = see(list(images.values()), self.order.params, self.stages)
-        seen.update(zip(images, found, strict=True))
+    def _find(self, job: Job, images: dict[str, Image], found: dict[str, Handover]) -> Report:
+        handovers = find_hands(list(images.values()), self.assignment.recipe.params, self.stages)
+        found.update(zip(images, handovers, strict=True))
         return Report(job.source)
 
 
 class Refiner:
-    """Refines the pictures of a block, writes their outputs and records what became of them."""
+    """Refines the pictures of a block, writes their outputs and records how each went."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, assignment: Assignment) -> None:
         cv2.setNumThreads(1)
-        self.order = order
+        self.assignment = assignment
 
     @cached_property
     def stages(self) -> Stages:
-        return self.order.build_stages()
+        return self.assignment.build_stages()
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Jobs, and what was seen where others looked -> keys and reports."""
+        """Return keys and reports of the block's jobs; handovers are used where they came along."""
         jobs = unpack(block, "job")
-        several = "seen" in block.column_names
-        seen = unpack(block, "seen") if several else [None] * len(jobs)
-        reports = [self.settle(*both) for both in zip(jobs, seen, strict=True)]
+        has_handovers = "handover" in block.column_names
+        handovers = unpack(block, "handover") if has_handovers else [None] * len(jobs)
+        reports = [self.settle(*both) for both in zip(jobs, handovers, strict=True)]
         return pack(key=[key_of(job) for job in jobs], report=reports)
 
-    def settle(self, job: Job, seen: Seen | None) -> Report:
-        """One picture's report; one that is recorded as done is not worked on again."""
-        journal, key = self.order.journal, key_of(job)
+    def settle(self, job: Job, handover: Handover | None) -> Report:
+        """Return one picture's report; a picture recorded as done is not worked on again."""
+        journal, key = self.assignment.journal, key_of(job)
         if (row := journal.find(key)) and row["error"] is None:
             return read_row(job, row)
         start = time.perf_counter()
-        report = _try(job, lambda job: self._refine(job, seen))
+        report = work_on(job, lambda job: self._refine(job, handover))
         journal.write(key, make_row(report, time.perf_counter() - start))
         return report
 
-    def _refine(self, job: Job, seen: Seen | None) -> Report:
-        if self.order.journal.count_try(key_of(job)) > MOST_TRIES:
+    def _refine(self, job: Job, handover: Handover | None) -> Report:
+        if self.assignment.journal.count_try(key_of(job)) > MOST_TRIES:
             raise PictureError(
-                f"{job.source.name} was left alone: {MOST_TRIES} workers have died over it, for "
-                "want of memory perhaps; scale it down, or have fewer workers."
+                f"{job.source.name} was left alone: {MOST_TRIES} workers have died over it, "
+                "perhaps for lack of memory; scale it down, or use fewer workers."
             )
-        desk = self.order.desk
-        with desk.fetch(job) as local, desk.lay_out() as folders:
-            stages = self.stages if seen is None else recall(seen, self.stages)
-            order = self.order
-            request = Request(order.params, stages, order.drawn_mask, order.evaluates)
-            report = refine_picture(local, request, folders)
-        return replace(report, source=job.source, output=desk.describe_output(report.output))
+        folders, recipe = self.assignment.folders, self.assignment.recipe
+        with folders.fetch(job) as local, folders.open_outputs() as outputs:
+            stages = self.stages if handover is None else recall(handover, self.stages)
+            report = refine_picture(local, recipe, LocalRepainter(stages), outputs)
+        return replace(report, source=job.source, output=folders.describe_output(report.output))
 
 
 def make_row(report: Report, seconds: float) -> Row:
-    """What the journal keeps of a report."""
+    """Return what the journal keeps of a report."""
     return {
         "picture": plain_name(report.source),
         "output": report.output,
@@ -149,7 +142,7 @@ def make_row(report: Report, seconds: float) -> Row:
 
 
 def read_row(job: Job, row: Row) -> Report:
-    """The report that was recorded."""
+    """Return the report that was recorded."""
     return Report(
         job.source,
         row["output"],
@@ -162,7 +155,7 @@ def read_row(job: Job, row: Row) -> Report:
 
 
 def pack(**columns: Sequence[Any]) -> pa.Table:
-    """Objects of any kind as a block of Ray Data."""
+    """Return objects of any kind as a block of Ray Data."""
     packed = {
         name: pa.array([pickle.dumps(value) for value in values], pa.large_binary())
         for name, values in columns.items()
@@ -171,11 +164,5 @@ def pack(**columns: Sequence[Any]) -> pa.Table:
 
 
 def unpack(block: pa.Table, name: str) -> list[Any]:
-    """What `pack` put into a column."""
+    """Return what `pack` has put into a column."""
     return [pickle.loads(value) for value in block.column(name).to_pylist()]
-
-
-def _try(job: Job, work: Callable[[Job], Report]) -> Report:
-    """What `work` reports, also where it fails."""
-    (report,) = work_through([job], work)
-    return report

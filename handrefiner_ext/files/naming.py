@@ -47,8 +47,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A folder that is written to, and how a file's name ends there."""
+class OutputKind:
+    """One kind of output: the folder it goes to, and how the names of its files end."""
 
     folder: Path
     ending: str
@@ -99,15 +99,15 @@ def list_pictures(folder: Path) -> list[Path]:
     return sorted((path for path in found if path.is_file()), key=lambda path: path.name)
 
 
-def plan(sources: Sequence[Path], targets: Sequence[Target]) -> list[Job]:
+def plan(sources: Sequence[Path], kinds: Sequence[OutputKind]) -> list[Job]:
     """A stem for each picture such that no output overwrites what it must not."""
     taken = {_key(source) for source in sources}
     stems: dict[Path, str] = {}
     # Plain names first: a_png.jpg keeps its own although a.png may have to fall back on it.
     firsts = list({fold(source.stem): source for source in reversed(sources)}.values())
     for source in sorted(sources, key=lambda source: source not in firsts):
-        stem = next(s for s in _candidates(source) if _is_free(s, source, targets, taken))
-        taken |= {_key(target.folder / (stem + target.ending)) for target in targets}
+        stem = next(s for s in _candidates(source) if _is_free(s, source, kinds, taken))
+        taken |= {_key(kind.folder / (stem + kind.ending)) for kind in kinds}
         stems[source] = stem
     return [Job(source, stems[source]) for source in sources]
 
@@ -133,10 +133,10 @@ def _shorten(stem: str) -> str:
     return f"{raw[: LONGEST_STEM - 9].decode('utf-8', 'ignore')}_{zlib.crc32(raw):08x}"
 
 
-def _is_free(stem: str, source: Path, targets: Sequence[Target], taken: set[str]) -> bool:
+def _is_free(stem: str, source: Path, kinds: Sequence[OutputKind], taken: set[str]) -> bool:
     return all(
         _key(path) not in taken and not _belongs_to_another(path, source)
-        for path in (target.folder / (stem + target.ending) for target in targets)
+        for path in (kind.folder / (stem + kind.ending) for kind in kinds)
     )
 
 

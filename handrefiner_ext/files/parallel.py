@@ -7,58 +7,43 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.outputs import RefineFolders
-from handrefiner_ext.files.run import Report, Request, refine_picture, work_on
-from handrefiner_ext.params import RefineParams
-from handrefiner_ext.protocols import Preparing
-from handrefiner_ext.stages import build_stages
-from handrefiner_ext.types import ModelHome
+from handrefiner_ext.files.run import (
+    Recipe,
+    Report,
+    prepare_repainter,
+    refine_picture,
+    work_on,
+)
 
 Work = Callable[[Job], Report]
-
-
-@dataclass(frozen=True)
-class Order:
-    """What every process is told; each builds its stages itself, once."""
-
-    params: RefineParams
-    home: ModelHome
-    drawn_mask: Path | None = None
-    evaluates: bool = False
 
 
 class NotReady(Exception):
     """No picture can be worked on; `args[0]` is why."""
 
 
-def prepare(order: Order) -> Request:
-    """The stages, with all that they need loaded; what is wrong with that is raised at once."""
-    stages = build_stages(order.params, order.home)
-    if isinstance(stages.inpainter, Preparing):
-        stages.inpainter.prepare(order.params)
-    return Request(order.params, stages, order.drawn_mask, order.evaluates)
-
-
-def refine_by_order(job: Job, order: Order, folders: RefineFolders) -> Report:
-    """`refine_picture` in a process of its own."""
+def refine_in_process(job: Job, recipe: Recipe, folders: RefineFolders) -> Report:
+    """Call `refine_picture` in a worker process, whose models are loaded for its first picture."""
     try:
-        request = prepare(order)
+        repainter = prepare_repainter(recipe)
     except HandRefinerError as error:
         raise NotReady(error) from error
-    return refine_picture(job, request, folders)
+    return refine_picture(job, recipe, repainter, folders)
 
 
 def work_in_parallel(jobs: Sequence[Job], work: Work, workers: int) -> Iterator[Report]:
-    """Every picture's report, as they are done. work: something that can be pickled.
+    """Yield the report of every picture, in the order in which they are done.
 
-    A process that dies (of too little memory, say) costs the pictures that were not done by then.
+    A process that dies (for lack of memory, say) costs the pictures that were not done by then.
+
+    Arguments:
+        work: something that can be pickled, so no lambda and no local function.
     """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_settle_in)
@@ -71,7 +56,10 @@ def work_in_parallel(jobs: Sequence[Job], work: Work, workers: int) -> Iterator[
 
 
 def _settle_in() -> None:
-    """In a new process: one thread, since others work beside it; the parent hears Ctrl-C."""
+    """Set up a new process: OpenCV gets one thread, because its siblings use the other cores.
+
+    Ctrl-C is left to the parent, which then writes what was finished and ends the others.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
 
@@ -84,6 +72,6 @@ def _read(done: Future[Report], job: Job) -> Report:
     except BrokenProcessPool:
         return Report(
             job.source,
-            error=f"{job.source.name} was not done: a process ended, for want of memory perhaps. "
+            error=f"{job.source.name} was not done: its process died, perhaps for lack of memory. "
             "Run the same command again with --resume and fewer --jobs.",
         )

@@ -1,14 +1,13 @@
-"""A running WebUI as the worker: the whole refine happens there, through our routes."""
+"""A running WebUI that does the work: it finds and repaints the hands, through our routes there."""
 
 from __future__ import annotations
 
-import json
+import ssl
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -16,8 +15,15 @@ import numpy as np
 from handrefiner_ext.api import PREFIX
 from handrefiner_ext.api.body import DRAWN_MASK, IMAGE, Problem, decode_picture, to_text
 from handrefiner_ext.errors import RemoteError, UsageError
+from handrefiner_ext.files.outputs import Maps, settings_code
+from handrefiner_ext.files.run import Output, Recipe
 from handrefiner_ext.pictures import encode_png
+from handrefiner_ext.report import list_decision_lines, list_note_lines, list_refusal_lines
 from handrefiner_ext.types import Image, Mask
+
+# requests takes 0.1 s to import; only a command with --url pays for it.
+if TYPE_CHECKING:
+    from requests import Response
 
 SECONDS_TO_CONNECT = 10.0
 SECONDS_TO_ANSWER = 1800.0
@@ -26,19 +32,10 @@ HTTP_OK = 200
 
 
 @dataclass(frozen=True)
-class RemoteMaps:
-    """control: (H, W) uint8 control image. mask: (H, W), where pixels may change."""
-
-    control: Image
-    mask: Mask
-
-
-@dataclass(frozen=True)
 class RemoteResult:
     """What the WebUI did to one picture; `image` is the one sent where no pixel changed.
 
-    found, decisions, skipped: as in the routes' answers (docs/api.md). maps: None where they were
-    not asked for.
+    found, decisions, skipped: as in the routes' answers (docs/api.md).
     """
 
     image: Image
@@ -46,11 +43,10 @@ class RemoteResult:
     decisions: tuple[Mapping[str, Any], ...]
     skipped: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
-    maps: RemoteMaps | None = None
 
     @property
     def hands(self) -> int:
-        """How many were found."""
+        """Return how many were found."""
         return len(self.found)
 
 
@@ -70,38 +66,40 @@ class Server:
             wrong = True
         if wrong:
             raise UsageError(
-                f"{self.url!r} is no address of a WebUI; write it like http://127.0.0.1:7860."
+                f"{self.url!r} is not the address of a WebUI; write it like http://127.0.0.1:7860."
             )
         inside = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         object.__setattr__(self, "url", parts._replace(netloc=parts.netloc.split("@")[-1]).geturl())
         object.__setattr__(self, "login", self.login or (inside if inside != ":" else ""))
 
     def check(self) -> str:
-        """The WebUI's version of HandRefiner; RemoteError where it cannot refine for us."""
+        """Return the WebUI's version of HandRefiner; RemoteError if it cannot work for us."""
         said = self._ask("GET", "/version")
         if not said.get("computes"):
             raise RemoteError(
-                f"The WebUI at {self.url} does not work for others; start it with --api."
+                f"The WebUI at {self.url} does not accept work over its API; start it with --api."
             )
         return str(said.get("version"))
 
-    def refine(
-        self,
-        image: Image,
-        values: Mapping[str, object],
-        drawn_mask: Mask | None = None,
-        with_maps: bool = False,
-    ) -> RemoteResult:
-        """The picture with the hands repainted by the WebUI.
+    def find_maps(
+        self, image: Image, values: Mapping[str, object], drawn_mask: Mask | None = None
+    ) -> Maps:
+        """Return depth and mask of the hands that the WebUI finds."""
+        said = self._ask("POST", "/hints", _build_body(image, values, drawn_mask))
+        depth, mask = (self._picture(said, name, image.shape[:2]) for name in ("depth", "mask"))
+        return Maps(depth[..., 0], mask[..., 0] > 0)
 
-        values: parameters by name; what is missing has the WebUI's default. with_maps: also ask
-        for depth and mask, which costs a second detection.
+    def refine(
+        self, image: Image, values: Mapping[str, object], drawn_mask: Mask | None = None
+    ) -> RemoteResult:
+        """Have the WebUI repaint the hands of a picture.
+
+        Arguments:
+            image: (H, W, 3) uint8 RGB.
+            values: parameters by name; for the others, the WebUI has its own defaults.
+            drawn_mask: (H, W) bool.
         """
-        body = {**values, IMAGE: to_text(encode_png(image))}
-        if drawn_mask is not None:
-            body[DRAWN_MASK] = to_text(encode_png(np.where(drawn_mask, 255, 0).astype(np.uint8)))
-        maps = self._ask("POST", "/hints", body) if with_maps else None
-        said = self._ask("POST", "/refine", body)
+        said = self._ask("POST", "/refine", _build_body(image, values, drawn_mask))
         painted = self._picture(said, IMAGE, image.shape[:2])
         return RemoteResult(
             image=image if np.array_equal(painted, image) else painted,
@@ -109,12 +107,7 @@ class Server:
             decisions=tuple(said["decisions"]),
             skipped=tuple(said["skipped"]),
             notes=tuple(said["notes"]),
-            maps=None if maps is None else self._maps(maps, image.shape[:2]),
         )
-
-    def _maps(self, said: Mapping[str, Any], size: tuple[int, ...]) -> RemoteMaps:
-        depth, mask = (self._picture(said, name, size)[..., 0] for name in ("depth", "mask"))
-        return RemoteMaps(depth, mask > 0)
 
     def _picture(self, said: Mapping[str, Any], name: str, size: tuple[int, ...]) -> Image:
         try:
@@ -128,77 +121,129 @@ class Server:
             )
         return image
 
-    def _ask(
-        self, method: str, path: str, body: Mapping[str, object] | None = None
-    ) -> dict[str, Any]:
-        """The route's JSON answer; RemoteError with the WebUI's own sentence where it refuses."""
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return a route's JSON answer; RemoteError with the WebUI's own sentence if it refuses."""
+        import requests
+
         parts = urlsplit(self.url)
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.login:
+        url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}{PREFIX}{path}"
+        headers = {}
+        if self.login:  # requests itself would encode the login as Latin-1
             headers["Authorization"] = "Basic " + b64encode(self.login.encode()).decode("ascii")
-        data = None if body is None else json.dumps(body).encode()
-        with self._troubles_told(), _connect(parts.scheme, parts.netloc) as connection:
-            connection.request(method, parts.path.rstrip("/") + PREFIX + path, data, headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        if answer.status != HTTP_OK:
-            raise RemoteError(self._explain(answer, text))
-        said = _parse(text)
+        with requests.Session() as session, self._troubles_told():
+            # No proxy and no login from the environment: a WebUI mostly runs on this machine.
+            session.trust_env = False
+            # The system's certificates, as its browsers use, rather than those of certifi.
+            session.verify = ssl.get_default_verify_paths().cafile or True
+            answer = session.request(
+                method,
+                url,
+                json=body,
+                headers=headers,
+                timeout=(SECONDS_TO_CONNECT, SECONDS_TO_ANSWER),
+                allow_redirects=False,
+            )
+        said = _parse(answer)
+        if answer.status_code != HTTP_OK:
+            raise RemoteError(self._explain(answer, said or {}))
         if said is None:
-            raise RemoteError(f"What answers at {self.url} is no WebUI with HandRefiner.")
+            raise RemoteError(f"What answers at {self.url} is not a WebUI with HandRefiner.")
         return said
 
     @contextmanager
     def _troubles_told(self) -> Iterator[None]:
-        """What fails on the way becomes a sentence."""
+        """Turn what fails on the way into a sentence."""
+        import requests
+
         try:
             yield
-        except TimeoutError as error:
-            raise RemoteError(f"The WebUI at {self.url} did not answer in time.") from error
-        except ConnectionRefusedError as error:
-            raise RemoteError(
-                f"Nothing answers at {self.url}; is the WebUI running, and is this its port?"
-            ) from error
-        except (OSError, HTTPException) as error:
-            what = str(error) or type(error).__name__
-            raise RemoteError(f"The WebUI at {self.url} cannot be reached: {what}.") from error
+        except requests.RequestException as error:
+            cause = _find_cause(error)
+            said = f"The WebUI at {self.url} cannot be reached: {cause or type(cause).__name__}."
+            if isinstance(cause, TimeoutError):
+                said = f"The WebUI at {self.url} did not answer in time."
+            elif isinstance(cause, ConnectionRefusedError):
+                said = f"Nothing answers at {self.url}; is the WebUI running, and is this its port?"
+            raise RemoteError(said) from error
 
-    def _explain(self, answer: HTTPResponse, text: bytes) -> str:
-        said = _parse(text) or {}
-        if answer.status == 401:
+    def _explain(self, answer: Response, said: Mapping[str, Any]) -> str:
+        """Return the sentence for an answer that is not HTTP 200."""
+        status = answer.status_code
+        if status == 401:
             return (
                 f"The WebUI at {self.url} wants a login; give --login USER:PASSWORD, or set "
                 "HANDREFINER_LOGIN."
             )
-        if answer.status in (404, 405) and said.get("detail") in ("Not Found", None):
+        if status in (404, 405) and said.get("detail") in ("Not Found", None):
             return (
                 f"The WebUI at {self.url} has no HandRefiner; install the extension there and "
                 "start it with --api."
             )
-        if 300 <= answer.status < 400:
+        if 300 <= status < 400:
             return (
-                f"{self.url} answers from another address, {answer.getheader('Location')}; give "
+                f"{self.url} answers from another address, {answer.headers.get('Location')}; give "
                 "that one."
             )
-        return str(said.get("detail") or f"The WebUI at {self.url} failed ({answer.status}).")
+        return str(said.get("detail") or f"The WebUI at {self.url} failed ({status}).")
 
 
-@contextmanager
-def _connect(scheme: str, place: str) -> Iterator[HTTPConnection]:
-    """An open connection, quick to give up before it stands and patient afterwards."""
-    kind = HTTPSConnection if scheme == "https" else HTTPConnection
-    connection = kind(place, timeout=SECONDS_TO_CONNECT)
+@dataclass(frozen=True)
+class FoundThere:
+    """A picture whose hands a running WebUI repaints; it finds them again for every output."""
+
+    image: Image
+    drawn_mask: Mask | None
+    maps: Maps | None
+    server: Server
+
+    def repaint(self, recipe: Recipe) -> Output:
+        result = self.server.refine(self.image, recipe.given_values, self.drawn_mask)
+        lines = [
+            *list_decision_lines(result.found, result.decisions),
+            *list_refusal_lines(result.skipped),
+            *list_note_lines(result.notes),
+        ]
+        return Output(result.image, result.found, result.decisions, lines)
+
+
+@dataclass(frozen=True)
+class RemoteRepainter:
+    """Has a running WebUI do the work."""
+
+    server: Server
+
+    def describe_settings(self, recipe: Recipe) -> str:
+        return settings_code(recipe.given_values)
+
+    def find(
+        self, image: Image, recipe: Recipe, drawn_mask: Mask | None, wants_maps: bool
+    ) -> FoundThere:
+        values = recipe.given_values
+        maps = self.server.find_maps(image, values, drawn_mask) if wants_maps else None
+        return FoundThere(image, drawn_mask, maps, self.server)
+
+
+def _build_body(
+    image: Image, values: Mapping[str, object], drawn_mask: Mask | None
+) -> dict[str, object]:
+    """Return what the routes take: parameters by name, pictures as base64."""
+    body = {**values, IMAGE: to_text(encode_png(image))}
+    if drawn_mask is not None:
+        body[DRAWN_MASK] = to_text(encode_png(np.where(drawn_mask, 255, 0).astype(np.uint8)))
+    return body
+
+
+def _find_cause(error: BaseException) -> BaseException:
+    """Return the error at the bottom: requests and urllib3 wrap what the socket says."""
+    while under := error.__cause__ or error.__context__:
+        error = under
+    return error
+
+
+def _parse(answer: Response) -> dict[str, Any] | None:
+    """Return the JSON object of an answer, or None if it holds anything else."""
     try:
-        connection.connect()
-        connection.sock.settimeout(SECONDS_TO_ANSWER)
-        yield connection
-    finally:
-        connection.close()
-
-
-def _parse(text: bytes) -> dict[str, Any] | None:
-    try:
-        said = json.loads(text)
+        said = answer.json()
     except ValueError:
         return None
     return said if isinstance(said, dict) else None
