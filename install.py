@@ -4,6 +4,8 @@ The detector needs mediapipe or ai-edge-litert. Where neither works, mediapipe 0
 it is the last one that suits the WebUI's numpy, protobuf and controlnet_aux alike, and with it
 present sd-webui-controlnet does not pull in the newest one, whose numpy 2 and OpenCV 5 end the
 WebUI. ADetailer may raise it, to 0.10.15 at most, which works as well.
+ai-edge-litert is put beside it where no other package has to change: with it people and faces are
+seen too, and hands are searched better and in less time (docs/detection.md). That is tried once.
 Its OpenCV is left out where there is one already. Where it cannot be had, ai-edge-litert is taken.
 Every installed package is held at its version; a failure costs no more than a sentence.
 """
@@ -47,6 +49,8 @@ MEDIAPIPE_NEEDS = {
     "sounddevice": "sounddevice>=0.4.4",
 }
 LITERT = "ai-edge-litert>=1.4"
+TRIED = Path(__file__).resolve().parent / ".ai-edge-litert-unavailable"
+"""Written where it cannot be had, so that no later start waits for it; delete it to try again."""
 PIP_OPTIONS = ("--prefer-binary", "--disable-pip-version-check", "--retries=1", "--timeout=20")
 LONGEST_S = 900
 
@@ -55,18 +59,35 @@ def main() -> int:
     """Install what is missing; 0 whatever happens, so that the WebUI starts."""
     missing = [need for module, need in BASICS.items() if not is_present(module)]
     detector = needs_detector()
-    if not missing and not detector:
-        return 0
-    wanted = [*missing, *(["a hand detector"] if detector else [])]
-    if is_offline():
-        say(f"{', '.join(wanted)}: missing, and nothing is installed offline.")
-        return 0
-    say(f"installing {', '.join(wanted)}")
-    if missing:
-        install(*missing)
-    if detector:
-        install_detector()
+    if missing or detector:
+        wanted = [*missing, *(["a hand detector"] if detector else [])]
+        if is_offline():
+            say(f"{', '.join(wanted)}: missing, and nothing is installed offline.")
+            return 0
+        say(f"installing {', '.join(wanted)}")
+        if missing:
+            install(*missing)
+        if detector:
+            install_detector()
+    if lacks_litert() and not is_offline():
+        install_litert_beside()
     return 0
+
+
+def lacks_litert() -> bool:
+    """Whether the better detector is missing and has not been tried in vain."""
+    return not is_present("ai_edge_litert") and not TRIED.exists()
+
+
+def install_litert_beside() -> None:
+    """ai-edge-litert beside a mediapipe that works; a failure is remembered."""
+    say("installing ai-edge-litert, which finds more hands in less time")
+    if install(LITERT):
+        return
+    try:
+        TRIED.write_text("Delete this file to have ai-edge-litert tried again.\n", "utf-8")
+    except OSError:
+        say("the failure cannot be remembered, so that each start will try it again.")
 
 
 def needs_detector() -> bool:

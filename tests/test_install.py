@@ -29,17 +29,20 @@ def load(name):
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def machine(monkeypatch, tmp_path):
     """install.py on a pretended machine; `commands` holds what it ran."""
     monkeypatch.delenv("COMMANDLINE_ARGS", raising=False)
     monkeypatch.delenv("HANDREFINER_OFFLINE", raising=False)
     module = load("install")
     module.commands, module.absent, module.broken = [], set(), set()
     module.mediapipe = "0.10.14"
+    monkeypatch.setattr(module, "TRIED", tmp_path / "tried")
 
     def run(command):
         module.commands.append([part for part in command if part not in module.PIP_OPTIONS][4:])
         failed = module.broken & set(command)
+        if not failed and module.LITERT in command:
+            module.absent.discard("ai_edge_litert")
         return not failed, "ERROR: No matching distribution found."
 
     monkeypatch.setattr(module, "run", run)
@@ -59,9 +62,25 @@ def installed(machine):
 
 
 @pytest.mark.parametrize("mediapipe", ["0.10.9", "0.10.14", "0.10.35", "1.2.2"])
-def test_any_mediapipe_that_works_is_accepted(machine, capsys, mediapipe):
+def test_a_mediapipe_that_works_is_kept_and_litert_put_beside_it(machine, mediapipe):
     machine.absent = {"ai_edge_litert"}
     machine.mediapipe = mediapipe
+    assert machine.main() == 0
+    assert installed(machine) == [["ai-edge-litert>=1.4"]]
+
+
+def test_where_litert_cannot_be_had_beside_mediapipe_it_is_tried_once(machine, capsys):
+    machine.absent, machine.broken = {"ai_edge_litert"}, {"ai-edge-litert>=1.4"}
+    assert machine.main() == 0
+    assert "could not be installed" in capsys.readouterr().out
+    machine.commands.clear()
+    assert machine.main() == 0
+    assert (machine.commands, capsys.readouterr().out) == ([], "")
+
+
+def test_offline_litert_is_not_tried(machine, monkeypatch, capsys):
+    machine.absent = {"ai_edge_litert"}
+    monkeypatch.setenv("HANDREFINER_OFFLINE", "1")
     assert machine.main() == 0
     assert (machine.commands, capsys.readouterr().out) == ([], "")
 
@@ -78,6 +97,7 @@ def test_without_a_detector_the_mediapipe_that_suits_the_host_is_installed(machi
     assert installed(machine) == [
         ["mediapipe==0.10.9", "--no-deps"],
         ["absl-py", "sounddevice>=0.4.4"],
+        ["ai-edge-litert>=1.4"],
     ]
     assert "installing a hand detector" in capsys.readouterr().out
 
