@@ -11,14 +11,26 @@ from handrefiner_ext.detect.caching import CachingDetector
 from handrefiner_ext.detect.flow import parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
+from handrefiner_ext.hands.meshing import Meshes
 from handrefiner_ext.hands.painted import force_hands
 from handrefiner_ext.judge.agreement import NOT_FOUND
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
+from handrefiner_ext.render.sparing import spare
 from handrefiner_ext.repaint.policies import carry_out
 from handrefiner_ext.repaint.task import Task
+from handrefiner_ext.report import number_meshes
 from handrefiner_ext.stages import Stages
-from handrefiner_ext.types import Agreement, HandMesh, Hints, Image, Mask, RefineResult
+from handrefiner_ext.types import (
+    Agreement,
+    ControlMaps,
+    Detection,
+    HandMesh,
+    Hints,
+    Image,
+    Mask,
+    RefineResult,
+)
 
 
 def check_values(params: RefineParams) -> None:
@@ -58,7 +70,26 @@ def hints(
     maps = build_maps(
         meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image
     )
-    return Hints(detection, meshes.found, meshes.refused, maps, meshes.notes)
+    notes = meshes.notes
+    if not params.uses_drawing:  # what is drawn is the user's word
+        maps, notes = _spare(maps, meshes, everything, detection)
+    return Hints(detection, meshes.found, meshes.refused, maps, notes)
+
+
+def _spare(
+    maps: ControlMaps, meshes: Meshes, everything: Detection, chosen: Detection
+) -> tuple[ControlMaps, tuple[str, ...]]:
+    """Keep faces and the hands that are not repainted out of the masks, and say so."""
+    kept = {hand.number for hand in chosen.hands}
+    left_out = [hand.box for n, hand in enumerate(everything.hands, start=1) if n not in kept]
+    refused = [refusal.box for refusal in meshes.refused]
+    notes = meshes.notes
+    for what, places in (("a face", everything.faces), ("another hand", (*left_out, *refused))):
+        maps, changed = spare(maps, meshes.found, places)
+        numbers = number_meshes(meshes.found)
+        said = [f"The mask leaves out {what} beside hand {numbers[n]}." for n in changed]
+        notes = (*notes, *said)
+    return maps, notes
 
 
 def refine(
