@@ -7,16 +7,14 @@ import torch
 from modules import processing, scripts, shared
 from PIL import Image
 
-from handrefiner_ext.host import backends, controlnet
+from handrefiner_ext import stages
+from handrefiner_ext.host import controlnet
 from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS
 from handrefiner_ext.repaint import regions
-from handrefiner_ext.types import ModelHome
 
 IMG2IMG = processing.StableDiffusionProcessingImg2Img
 INNER = "_handrefiner_inner"
-HOMES = {DETECTORS: ModelHome, RECONSTRUCTORS: read_model_home}
-"""Where the backends of a registry look for files; with these they are those of the requests."""
 
 
 def inside(owner, name, fake):
@@ -72,18 +70,18 @@ def give_images(images):
 def lose(registry):
     """A backend whose package is gone; what was built before stays, for the next request."""
     where = {name: "a_package_that_is_gone.module:Backend" for name in registry.where}
-    built = backends._build
+    built = stages.CACHE.build
 
     def build(asked, name, home):
         return asked.build(name, home=home) if asked is registry else built(asked, name, home)
 
     gone = mock.patch.object(registry, "where", where)
-    with gone, mock.patch.object(backends, "_build", build):
+    with gone, mock.patch.object(stages.CACHE, "build", build):
         yield
 
 
 def break_backend(registry, method, error):
-    backend = type(backends._build(registry, "auto", HOMES[registry]()))
+    backend = type(stages.CACHE.build(registry, "auto", read_model_home()))
     return mock.patch.object(backend, method, fail(error))
 
 
