@@ -122,9 +122,7 @@ def repaint(
         params,
         stages.inpainter,
         measure=partial(_measure, stages, image, seen.meshes, params),
-        rate=lambda picture, thorough: stages.meter.measure(
-            stages.detector, picture, places, params, thorough
-        ),
+        rate=lambda picture: stages.meter.measure(stages.detector, picture, places, params),
         evaluates=evaluates,
     )
     outcome = carry_out(task)

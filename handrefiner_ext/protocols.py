@@ -129,9 +129,8 @@ class QualityMeter(Protocol):
         image: Image,
         hands: tuple[Hand, ...],
         params: RefineParams,
-        thorough: bool,
     ) -> tuple[Quality, ...]:
-        """Return the quality of what is seen where each hand is; `thorough` is slower and surer."""
+        """Return the quality of what is seen where each hand is."""
         ...
 
 

@@ -38,7 +38,8 @@ class QualityReport:
     """How well formed a hand looks."""
 
     score: float = told("0 to 1; 0 where no hand is seen.")
-    parts: dict[str, float] = told("What it was made from: presence, steadiness, anatomy, form.")
+    parts: dict[str, float] = told("Presence, form, certainty, steadiness, anatomy; 0 to 1.")
+    doubt: str = told("Why the judge cannot tell; empty where it can.", default="")
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,10 @@ class DecisionReport:
     def quality_line(self) -> str:
         """The qualities before and after, for `--eval`; empty where they were not measured."""
         measured = [q for q in (self.quality_before, self.quality_after) if q is not None]
-        scores = " -> ".join(f"{quality.score:.2f}" for quality in measured)
+        scores = " -> ".join(
+            f"{quality.score:.2f}{' (cannot tell)' if quality.doubt else ''}"
+            for quality in measured
+        )
         return f"hand {self.number} quality {scores}" if scores else ""
 
     def words(self, hand: HandReport) -> str:
@@ -178,7 +182,9 @@ def read(kind: type[Record], said: Mapping[str, Any]) -> Record:
     for name in ("quality_before", "quality_after"):
         quality = values.get(name)
         if quality is not None:
-            values[name] = QualityReport(quality["score"], quality.get("parts", {}))
+            values[name] = QualityReport(
+                quality["score"], quality.get("parts", {}), quality.get("doubt", "")
+            )
     return kind(**values)
 
 
@@ -249,7 +255,7 @@ def _report_quality(quality: Quality | None) -> QualityReport | None:
     if quality is None:
         return None
     parts = {name: round(value, 4) for name, value in quality.parts.items()}
-    return QualityReport(round(quality.score, 4), parts)
+    return QualityReport(round(quality.score, 4), parts, quality.doubt)
 
 
 # --- JSON

@@ -215,11 +215,18 @@ class Agreement:
 class Quality:
     """How well formed the hand at one place of a picture looks, without regard to its mesh.
 
-    score: 0..1, 0 where no hand is seen. parts: what the score was made from, name -> 0..1.
+    score: 0..1, 0 where no hand is seen. parts: what is seen in the hand, name -> 0..1.
+    doubt: why the judge cannot tell, empty where it can; there is a score all the same.
     """
 
     score: float
     parts: Mapping[str, float] = field(default_factory=dict)
+    doubt: str = ""
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the judge cannot tell."""
+        return bool(self.doubt)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ class PaintedIsBetter:
 
     name: str = "painted"
 
-    def measure(self, detector, image, hands, params, thorough):
+    def measure(self, detector, image, hands, params):
         return tuple(self._rate(image[hand.box.slices]) for hand in hands)
 
     def _rate(self, part):

@@ -101,7 +101,7 @@ def test_without_the_guard_noise_does_replace_it(scene):
 def test_a_hand_that_is_drawn_no_better_does_not_replace_the_original(scene):
     result = pipeline.refine(scene.image, KEEP, real_stages(SamePainter()))
     assert result.image is scene.image
-    assert all("keep_margin" in decision.reason for decision in result.decisions)
+    assert all("quality" in decision.reason for decision in result.decisions)
 
 
 def test_other_grain_does_not_replace_the_original_whatever_the_margin(scene):
@@ -138,12 +138,14 @@ def test_one_lost_hand_does_not_cost_the_other(scene):
     assert (result.image[kept_box.slices][kept_mask] == FloodPainter().colour).all()
 
 
-def test_hands_of_one_region_go_together():
+def test_a_lost_hand_does_not_cost_the_other_one_of_its_region():
     image = picture_with(BOTH, height=100, width=120)
     params = replace(KEEP, padding_bbox=60)
     result = pipeline.refine(image, params, make_stages(detector=OneLost()))
-    assert [decision.refined for decision in result.decisions] == [False, False]
-    assert result.image is image
+    assert [decision.refined for decision in result.decisions] == [False, True]
+    lost, kept = (mesh.joints_2d.mean(axis=0).astype(int) for mesh in result.hints.meshes)
+    assert (result.image[lost[1], lost[0]] == image[lost[1], lost[0]]).all()
+    assert tuple(result.image[kept[1], kept[0]]) == FloodPainter().colour
 
 
 def test_the_reason_names_the_distance_and_what_is_allowed():

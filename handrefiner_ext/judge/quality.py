@@ -1,27 +1,29 @@
 """How well formed a hand looks, regardless of the mesh that is wanted in its place.
 
-The score is the form: what a small network (`judge.form`) says that compares the picture with the
-mesh fitted to the hand. A thorough measurement uses more windows and reports three more parts, each
-0..1. They do not count, because on rendered hands they add nothing to the form:
+The score is a logistic sum of three cues with round weights:
 
-- presence: the landmark network's score for the place, mean over several views.
-- steadiness: whether the landmarks stay in place when the window is turned, enlarged and mirrored.
-  On malformed hands the readings drift apart.
-- anatomy: how near the open hand, with its limits and priors, can come to these landmarks.
+- presence: how sure the landmark network is, over several views, that here is a hand. It orders
+  real pictures best: what it has not seen in photographs is hardly a hand to it.
+- form: the least of what a small network (`judge.form`) says that compares the picture with the
+  mesh fitted to the hand, over several windows. It orders renderings best.
+- certainty: how alike its answers are in these windows. Where it has learnt what it sees, a small
+  shift changes nothing.
 
-The score sees the hand alone, not what it holds or how it meets the arm. It was trained and
-measured on rendered hands (benchmarks/judge.py); how it ranks painted and photographed ones is
-known from single pictures only.
+Two more parts are reported but do not count, because they add nothing to these: steadiness (how
+far the landmarks drift between the views) and anatomy (how near the open hand comes to them).
+
+A hand between malformed and well formed is one of which the judge cannot tell: its quality has a
+score, and a doubt. The same picture always has the same quality, before and after painting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from handrefiner_ext.geometry.probability import logistic
+from handrefiner_ext.geometry.probability import log_odds, logistic
 from handrefiner_ext.judge.form import (
     INPUT_PX,
     STRAIGHT,
@@ -36,25 +38,46 @@ from handrefiner_ext.types import FloatArray, Hand, HandMesh, Image, Quality, Vi
 
 MALFORMED_BELOW = 0.5
 """Quality from which a hand counts as well formed."""
+UNSURE_FROM = 0.4
+"""From here to MALFORMED_BELOW the judge cannot tell: about as many well-formed as malformed hands
+of real pictures lie here."""
 
-MIDDLE, SLOPE = -2.5, 0.5
-"""The form's log-odds at which the quality is one half, and how steeply it rises; fitted by
-tools/calibrate_quality.py."""
+PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, OFFSET = 0.5, 0.3, 1.0, -1.0
+"""Of the log-odds of presence, the form's least log-odds, and minus the logarithm of their spread;
+chosen on real pictures and renderings alike (docs/judge.md)."""
+LEAST_SCORE, EDGE = 0.05, 0.01
+"""Presence of a view in which no hand is seen, and how near to 1 a presence counts."""
+LEAST_SPREAD = 0.1
+"""Spread of the form's log-odds that says no more than none."""
 
 TURN = float(np.radians(25.0))
 VIEWS = (
     *(View(TURN), View(-TURN), View(0.0, 1.2)),
-    *(View(TURN, mirrored=True), View(-TURN, mirrored=True), View(0.0, 1.2, mirrored=True)),
+    *(View(TURN, mirrored=True), View(-TURN, mirrored=True), View(mirrored=True)),
 )
-QUICK_WINDOWS = (STRAIGHT, Jitter(turn=0.12, size=1.06))
-THOROUGH_WINDOWS = (
-    *QUICK_WINDOWS,
-    *(Jitter(turn=-0.12, size=1.06), Jitter(size=0.94), Jitter(shift_x=0.03), Jitter(shift_y=0.03)),
+WINDOWS = (
+    *(STRAIGHT, Jitter(turn=0.12, size=1.06), Jitter(turn=-0.12, size=1.06)),
+    *(Jitter(size=0.94), Jitter(shift_x=0.03), Jitter(shift_y=0.03)),
 )
 STEADY, NEAR = 0.05, 0.05
 """Drift and misfit, hand sizes, at which steadiness and anatomy have fallen to 1/e."""
 
-UNSEEN = Quality(0.0, {"presence": 0.0})
+NO_HAND = "nothing like a hand is seen in its place"
+BETWEEN = "it lies between malformed and well-formed hands"
+NO_FIT = "no mesh can be fitted to it"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the form network says of one hand.
+
+    least, spread: of the log-odds that it is well formed, over the windows. misfit: of the mesh it
+    was compared with, hand sizes.
+    """
+
+    least: float
+    spread: float
+    misfit: float
 
 
 class HandQuality:
@@ -70,50 +93,64 @@ class HandQuality:
         image: Image,
         hands: tuple[Hand, ...],
         params: RefineParams,
-        thorough: bool,
     ) -> tuple[Quality, ...]:
-        """Measure the hand that is seen in the place of each of `hands`; 0 where none is seen."""
+        """Measure what is seen in the place of each of `hands`."""
         seen = detector.redetect(image, hands, params)
         return tuple(
-            UNSEEN if hand is None else self._rate(detector, image, hand, params, thorough)
-            for hand in seen
+            self._rate_unseen(detector, image, old, params)
+            if hand is None
+            else self._rate(detector, image, hand, params)
+            for old, hand in zip(hands, seen, strict=True)
         )
 
-    def measure_form(
-        self, image: Image, hand: Hand, params: RefineParams, thorough: bool
-    ) -> tuple[float, float] | None:
-        """Return the log-odds that `hand` is well formed, and the mesh's misfit in hand sizes.
-
-        None if the open hand cannot be fitted.
-        """
+    def measure_form(self, image: Image, hand: Hand, params: RefineParams) -> Form | None:
+        """Compare `hand` with the mesh fitted to it; None if the open hand cannot be fitted."""
         mesh = self._reconstructor.reconstruct(image, hand, replace(params, outline=False))
         if not isinstance(mesh, HandMesh):
             return None
-        windows = THOROUGH_WINDOWS if thorough else QUICK_WINDOWS
-        return self._run_network(image, mesh, windows), mesh.reprojection_error
-
-    def _rate(
-        self, detector: Detector, image: Image, hand: Hand, params: RefineParams, thorough: bool
-    ) -> Quality:
-        found = self.measure_form(image, hand, params, thorough)
-        if found is None:
-            return UNSEEN
-        form, misfit = found
-        score = logistic(SLOPE * (form - MIDDLE))
-        parts = {"form": score, "anatomy": float(np.exp(-misfit / NEAR))}
-        if thorough:
-            seen = detector.examine(image, hand, VIEWS, params)
-            readings = [hand, *(reading for reading in seen if reading is not None)]
-            parts["presence"] = sum(reading.score for reading in readings) / (1 + len(VIEWS))
-            parts["steadiness"] = float(np.exp(-measure_drift(readings) / STEADY))
-        return Quality(score, parts)
-
-    def _run_network(self, image: Image, mesh: HandMesh, windows: Sequence[Jitter]) -> float:
         network = self._network or load_form_network()
-        logits = np.mean(
-            [network.run(make_planes(image, mesh, INPUT_PX, jitter)) for jitter in windows], axis=0
+        logits = [network.run(make_planes(image, mesh, INPUT_PX, window)) for window in WINDOWS]
+        odds = np.array([each[0] - np.logaddexp.reduce(each[1:]) for each in logits])
+        return Form(float(odds.min()), float(odds.std()), mesh.reprojection_error)
+
+    def _rate(self, detector: Detector, image: Image, hand: Hand, params: RefineParams) -> Quality:
+        views = detector.examine(image, hand, VIEWS, params)
+        readings = [hand, *(reading for reading in views if reading is not None)]
+        parts = {
+            "presence": sum(reading.score for reading in readings) / (1 + len(VIEWS)),
+            "steadiness": float(np.exp(-measure_drift(readings) / STEADY)),
+        }
+        form = self.measure_form(image, hand, params)
+        if form is None:
+            return Quality(MALFORMED_BELOW, parts, NO_FIT)
+        parts["form"] = logistic(form.least)
+        parts["certainty"] = LEAST_SPREAD / (form.spread + LEAST_SPREAD)
+        parts["anatomy"] = float(np.exp(-form.misfit / NEAR))
+        score = logistic(
+            OFFSET
+            + PRESENCE_WEIGHT * sum_up_presence([hand, *views])
+            + FORM_WEIGHT * form.least
+            - CERTAINTY_WEIGHT * float(np.log(form.spread + LEAST_SPREAD))
         )
-        return float(logits[0] - np.logaddexp.reduce(logits[1:]))
+        doubt = BETWEEN if UNSURE_FROM <= score < MALFORMED_BELOW else ""
+        return Quality(score, parts, doubt)
+
+    def _rate_unseen(
+        self, detector: Detector, image: Image, old: Hand, params: RefineParams
+    ) -> Quality:
+        """Rate a place at which no hand is found again, by presence alone."""
+        views = detector.examine(image, old, (View(), *VIEWS), params)
+        presence = sum(view.score for view in views if view is not None) / len(views)
+        if not any(views):
+            return Quality(0.0, {"presence": presence}, NO_HAND)
+        score = logistic(OFFSET + PRESENCE_WEIGHT * sum_up_presence(views))
+        return Quality(min(score, UNSURE_FROM), {"presence": presence})
+
+
+def sum_up_presence(readings: Sequence[Hand | None]) -> float:
+    """Return the mean log-odds of the readings' presence."""
+    scores = [LEAST_SCORE if hand is None else hand.score for hand in readings]
+    return float(np.mean([log_odds(max(score, LEAST_SCORE), EDGE) for score in scores]))
 
 
 def measure_drift(readings: Sequence[Hand]) -> float:

@@ -1,7 +1,8 @@
 """keep_best: nothing is replaced by something that is not better.
 
-A new hand must be the hand of its mesh, look another, and be better drawn than the old one by a
-margin.
+A new hand must be the hand of its mesh, look another, look well formed, and be better drawn than
+the old one by a margin. Where the judge cannot tell, or sees no hand in the old picture, or a good
+one, the original stays.
 The distance between landmarks and mesh before and after cannot be compared, because the mesh was
 fitted to the landmarks before; the quality, which knows no mesh, can.
 """
@@ -11,18 +12,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.probability import log_odds, logistic
 from handrefiner_ext.geometry.regions import group_overlapping
+from handrefiner_ext.judge.quality import MALFORMED_BELOW
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Agreement, ControlMaps, Decision, Image, Quality
+from handrefiner_ext.types import (
+    Agreement,
+    Box,
+    ControlMaps,
+    Decision,
+    FloatArray,
+    Image,
+    Mask,
+    Quality,
+)
 
-FARTHEST = 0.15
+FARTHEST = 0.2
 """Mean distance from the mesh, hand sizes, up to which a hand counts as that of the mesh."""
+WELL_FORMED = 0.8
+"""Quality from which nothing is to be mended: such a hand stays."""
 EDGE = 1e-3
 """A quality of 0 or 1 counts as so near to it."""
 SAME = "The original was kept: the new hand looks like it, but for its grain."
+SPOILED = "The original was kept: the new hand was good only together with one that was not."
 
 
 def needs_quality(params: RefineParams) -> bool:
@@ -38,28 +53,66 @@ def find_worse(
 ) -> dict[int, str]:
     """Number -> reason, of the hands to give back.
 
-    Hands of one region go together: all stay old if one of them is lost, or if none is better by
-    the margin, or if one is worse by it. same: hands that look as they did.
+    Each hand is decided by itself, but one that gets no worse goes with a hand of its region that
+    gets better, so that no seam is drawn without need. same: hands that look as they did.
     """
     reasons: dict[int, str] = {}
     for group in group_overlapping(list(maps.hand_masks)):
         painted = [d for d in decisions if d.number in group and d.refined]
-        unchanged = same >= {d.number for d in painted}
-        problem = SAME if unchanged else _find_problem(painted, margin)
-        if problem is not None:
-            reasons.update(dict.fromkeys((d.number for d in painted), problem))
+        problems = {d.number: _find_problem(d, margin, d.number in same) for d in painted}
+        if all(problems.values()):
+            reasons.update((number, said) for number, said in problems.items() if said)
+            continue
+        for decision in painted:
+            said = problems[decision.number]
+            if said and not (decision.number in same or _goes_along(decision)):
+                reasons[decision.number] = said
     return reasons
 
 
-def _find_problem(painted: Sequence[Decision], margin: float) -> str | None:
-    for decision in painted:
-        if decision.after is None or is_lost(decision.after):
-            return explain_loss(decision.after)
-    rises = [gain(decision) for decision in painted]
-    if not rises or (max(rises) >= margin and min(rises) > -max(margin, 1e-9)):
-        return None
-    telling = painted[int(np.argmin(rises)) if min(rises) < 0.0 else int(np.argmax(rises))]
-    before, after = _score(telling.quality_before), _score(telling.quality_after)
+def find_mixed(maps: ControlMaps, decisions: Sequence[Decision]) -> list[tuple[int, ...]]:
+    """Return the regions of which some hands are new and others were given back."""
+    new = {decision.number for decision in decisions if decision.refined}
+    groups = group_overlapping(list(maps.hand_masks))
+    return [tuple(group) for group in groups if new.intersection(group) and not new >= set(group)]
+
+
+def _find_problem(decision: Decision, margin: float, is_same: bool) -> str | None:
+    """Why one hand is not taken, looked at by itself."""
+    if is_same:
+        return SAME
+    if decision.after is None or is_lost(decision.after):
+        return explain_loss(decision.after)
+    before, after = decision.quality_before, decision.quality_after
+    if before is not None and before.doubt:
+        return (
+            f"The original was kept: the judge cannot tell how well formed it is; {before.doubt}."
+        )
+    if _score(before) >= WELL_FORMED:
+        return f"The original was kept: it looks well formed (quality {_score(before):.2f})."
+    if _score(after) < MALFORMED_BELOW:
+        return (
+            "The original was kept: the new hand does not look well formed "
+            f"(quality {_score(after):.2f})."
+        )
+    return None if gain(decision) >= margin else _explain_gain(decision, margin)
+
+
+def _goes_along(decision: Decision) -> bool:
+    """Whether a hand that is not taken for itself may change beside one that is."""
+    before = decision.quality_before
+    return not is_worse(decision) and not (before is not None and before.doubt)
+
+
+def is_worse(decision: Decision) -> bool:
+    """Whether the new hand is lost, malformed, or drawn worse than the old one."""
+    if decision.after is None or is_lost(decision.after):
+        return True
+    return _score(decision.quality_after) < MALFORMED_BELOW or gain(decision) < 0.0
+
+
+def _explain_gain(decision: Decision, margin: float) -> str:
+    before, after = _score(decision.quality_before), _score(decision.quality_after)
     return (
         f"The original was kept: its quality is {before:.2f}, the new hand's {after:.2f}; "
         f"keep_margin {margin:g} asks for {step_up(before, margin):.2f}."
@@ -101,10 +154,37 @@ def explain_loss(agreement: Agreement | None) -> str:
 
 
 def give_back(image: Image, painted: Image, lost: frozenset[int], maps: ControlMaps) -> Image:
-    """`painted` with the pixels of `image` wherever only lost hands could change them."""
+    """`painted` with the pixels of `image` wherever lost hands could change them.
+
+    A pixel that a hand which is kept could change as well goes to the hand whose mesh is nearer.
+    """
     restored = painted.copy()
     for number in lost:
         box, mask = maps.hand_masks[number]
-        part = restored[box.slices]
-        part[mask] = image[box.slices][mask]
+        mine = mask & ~_belongs_to_others(number, lost, maps)
+        restored[box.slices][mine] = image[box.slices][mine]
     return image if np.array_equal(restored, image) else restored
+
+
+def _belongs_to_others(number: int, lost: frozenset[int], maps: ControlMaps) -> Mask:
+    """Return the pixels of a lost hand's box that belong to hands which are kept."""
+    box, mask = maps.hand_masks[number]
+    taken = np.zeros_like(mask)
+    for other, (place, area) in enumerate(maps.hand_masks):
+        if other in lost:
+            continue
+        whole = np.zeros(maps.mask.shape, dtype=bool)
+        whole[place.slices] = area
+        shared = whole[box.slices] & mask
+        if shared.any():
+            taken |= shared & (_distance_to(other, box, maps) < _distance_to(number, box, maps))
+    return taken
+
+
+def _distance_to(number: int, box: Box, maps: ControlMaps) -> FloatArray:
+    """Return the distance of each pixel of `box` from the visible part of a mesh."""
+    seen = maps.owner == number
+    if not seen.any():
+        return np.full((box.height, box.width), np.inf)
+    apart = cv2.distanceTransform((~seen).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray(apart[box.slices], dtype=np.float64)

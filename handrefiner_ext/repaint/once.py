@@ -15,7 +15,6 @@ from handrefiner_ext.repaint.task import WITHOUT_CHANCE, Outcome, Task
 from handrefiner_ext.types import (
     Assessment,
     Decision,
-    Hints,
     Image,
     Painting,
 )
@@ -59,7 +58,7 @@ def settle(task: Task, chosen: Chosen) -> Outcome:
     outcome = Outcome(painted, decisions, notes, chosen.tried, chosen.painting.control_model)
     if not task.params.keep_best or painted is image:
         return outcome
-    return _hold_back(outcome, image, hints, task.params.keep_margin)
+    return _hold_back(task, outcome)
 
 
 def _credit(decision: Decision, chosen: Chosen) -> Decision:
@@ -77,30 +76,56 @@ def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
     agreements = task.measure(picture)
     if not (task.evaluates or guard.needs_quality(task.params)):
         return tuple(Assessment(agreement) for agreement in agreements)
-    qualities = task.rate(picture, False)
+    qualities = task.rate(picture)
     return tuple(Assessment(a, q) for a, q in zip(agreements, qualities, strict=True))
 
 
-def _hold_back(outcome: Outcome, image: Image, hints: Hints, margin: float) -> Outcome:
+def _hold_back(task: Task, outcome: Outcome) -> Outcome:
     """The outcome with the original in place of every new hand that is no better.
 
     Assumed hands are not judged: nothing is known of what was there, and they were asked for.
     """
+    image, hints, margin = task.image, task.hints, task.params.keep_margin
     judged = [d for d in outcome.decisions if not hints.meshes[d.number].hand.assumed]
     same = {
         number
         for number, place in enumerate(hints.maps.hand_masks)
         if not is_changed(image, outcome.image, place, hints.meshes[number].size_px)
     }
-    reasons = guard.find_worse(judged, hints.maps, margin, same)
+    held = _give_back(task, outcome, guard.find_worse(judged, hints.maps, margin, same))
+    return _give_back(task, held, _find_spoiled(task, held))
+
+
+def _give_back(task: Task, outcome: Outcome, reasons: Mapping[int, str]) -> Outcome:
+    """The outcome without the hands of `reasons`."""
     decisions = tuple(
         replace(decision, refined=False, reason=reasons[decision.number])
         if decision.refined and decision.number in reasons
         else decision
         for decision in outcome.decisions
     )
-    kept = guard.give_back(image, outcome.image, frozenset(reasons), hints.maps)
+    kept = guard.give_back(task.image, outcome.image, frozenset(reasons), task.hints.maps)
     return replace(outcome, image=kept, decisions=decisions)
+
+
+def _find_spoiled(task: Task, outcome: Outcome) -> dict[int, str]:
+    """Number -> reason, of new hands that were good only together with what was given back."""
+    meshes, maps = task.hints.meshes, task.hints.maps
+    judged = [d for d in outcome.decisions if not meshes[d.number].hand.assumed]
+    mixed = guard.find_mixed(maps, judged)
+    if not mixed:
+        return {}
+    seen = assess(task, outcome.image)
+    spoiled: dict[int, str] = {}
+    for group in mixed:
+        new = [d for d in judged if d.number in group and d.refined]
+        again = [
+            replace(d, after=seen[d.number].agreement, quality_after=seen[d.number].quality)
+            for d in new
+        ]
+        if any(guard.is_worse(decision) for decision in again):
+            spoiled.update(dict.fromkeys((d.number for d in new), guard.SPOILED))
+    return spoiled
 
 
 def _decide(

@@ -16,7 +16,7 @@ def leave_good_hands(task: Task) -> Task:
     least = task.params.skip_good
     if not least:
         return task
-    qualities = task.rate(task.image, True)
+    qualities = task.rate(task.image)
     reasons = {
         number: f"It looks well formed: its quality {quality.score:.2f} is at least skip_good "
         f"{least:g}."

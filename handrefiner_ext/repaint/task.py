@@ -22,8 +22,8 @@ from handrefiner_ext.types import (
 
 Measure = Callable[[Image], tuple[Agreement, ...]]
 """Agreement of every mesh with a picture."""
-Rate = Callable[[Image, bool], tuple[Quality, ...]]
-"""Quality of what is seen in every mesh's place; thoroughly or quickly."""
+Rate = Callable[[Image], tuple[Quality, ...]]
+"""Quality of what is seen in every mesh's place."""
 
 WITHOUT_CHANCE = ("draft",)
 """Backends that paint the same at every seed and every strength."""

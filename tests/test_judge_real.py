@@ -1,0 +1,51 @@
+"""The judge on labelled real hands that lie beside the project; nothing of them is kept here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import real_looks
+from real_figures import area_under_curve
+from real_labels import read_labels
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+FOLDER = Path(os.environ.get("HANDREFINER_REAL_HANDS") or SHARED / "real_hands")
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "labels.json").is_file(),
+    reason=f"{FOLDER} is not here; HANDREFINER_REAL_HANDS may name the folder",
+)
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return read_labels([FOLDER])
+
+
+def test_malformed_real_hands_have_less_quality_than_good_ones(labels):
+    """Hands that are not found, and doubtful ones, count as one half."""
+    seen: dict[str, list[float]] = {"good": [], "malformed": []}
+    unsure = 0
+    for label in labels.of_kind("before", "after"):
+        look = real_looks.look(label, (), rates=True)
+        known = look.quality is not None and not look.abstained
+        unsure += bool(look.found) and not known
+        seen[label.label].append(look.quality if known else 0.5)
+    assert area_under_curve(seen["good"], seen["malformed"]) >= 0.78
+    assert sum(quality < 0.5 for quality in seen["good"]) <= 0.12 * len(seen["good"])
+    assert unsure <= 0.15 * sum(map(len, seen.values()))
+
+
+def test_clearly_better_hands_are_taken_and_worse_ones_never(labels):
+    """With the mesh of the second picture."""
+    decided = [
+        (p, real_looks.decide(p, ())) for p in labels.pairs if p.clear or p.better != "after"
+    ]
+    taken = {
+        case: [verdict.mesh_after for pair, verdict in decided if pair.better == case]
+        for case in ("after", "before", "equal")
+    }
+    assert sum(taken["after"]) >= 0.5 * len(taken["after"])
+    assert not any(taken["before"])
+    assert sum(taken["equal"]) <= 1
