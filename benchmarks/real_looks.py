@@ -139,7 +139,7 @@ def look(label: Label, parameters: Parameters, rates: bool = False) -> Look:
 
 def abstains(quality: Quality | None) -> bool:
     """Whether the judge could not tell; what was not measured counts as that."""
-    return quality is None or bool(getattr(quality, "abstained", False))
+    return quality is None or quality.abstained
 
 
 def count(label: Label, boxes: Sequence[Box]) -> tuple[int, int]:
