@@ -11,6 +11,7 @@ from handrefiner_ext.judge.agreement import is_changed
 from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.protocols import Advising, Inpainter
 from handrefiner_ext.repaint import keep_best as guard
+from handrefiner_ext.repaint.beside import find_damage
 from handrefiner_ext.repaint.task import WITHOUT_CHANCE, Outcome, Task
 from handrefiner_ext.types import (
     Assessment,
@@ -92,7 +93,12 @@ def _hold_back(task: Task, outcome: Outcome) -> Outcome:
         for number, place in enumerate(hints.maps.hand_masks)
         if not is_changed(image, outcome.image, place, hints.meshes[number].size_px)
     }
-    held = _give_back(task, outcome, guard.find_worse(judged, hints.maps, margin, same))
+    reasons = guard.find_worse(judged, hints.maps, margin, same)
+    # Stable Diffusion paints a background that fits; the draft cannot know what lies behind a hand.
+    if task.inpainter.name in WITHOUT_CHANCE and not task.params.uses_drawing:
+        damage = find_damage(image, outcome.image, hints.maps, hints.meshes)
+        reasons = {**damage, **reasons}
+    held = _give_back(task, outcome, reasons)
     return _give_back(task, held, _find_spoiled(task, held))
 
 
