@@ -16,7 +16,7 @@ import numpy as np
 from handrefiner_ext.geometry.boxes import clip, grow, intersect, slices_within
 from handrefiner_ext.geometry.probability import hand_likelihood
 from handrefiner_ext.render.masks import MaskMaker
-from handrefiner_ext.types import ControlMaps, HandMesh, Image
+from handrefiner_ext.types import Box, ControlMaps, HandMesh, Image, Mask
 
 BLUR = 0.02
 """Grain and texture finer than this are not compared, hand sizes."""
@@ -24,6 +24,8 @@ STEP = 24.0
 """Grey levels by which a place must differ: what is laid over with a feather differs by less."""
 RIM = 0.04
 """Rim around the hand that may change, hand sizes."""
+LARGEST = 256.0
+"""Size at which hands are compared, pixels; larger ones are shrunk, so that the work is bounded."""
 REACH = 0.06
 """Distance from the mesh's outline within which no colours are learnt, hand sizes."""
 
@@ -61,33 +63,48 @@ def measure_change(
 ) -> Change:
     """Measure what differs between two pictures beside mesh `number` of the maps."""
     place, mask = maps.hand_masks[number]
-    size = max(mesh.size_px, 1.0)
     if not mask.any():
         return Change(0.0, 0.0)
     height, width = maps.mask.shape
-    margin = round(RIM * size) + 1
+    size = max(mesh.size_px, 1.0)
+    margin = min(round(RIM * size) + 1, max(height, width))
     box = clip(grow(place, margin, margin), height, width)
-    own = np.zeros((box.height, box.width), dtype=np.uint8)
-    own_box, inside = MaskMaker("silhouette", 0, (height, width), None).make(
-        mesh, maps.layers[number]
-    )
-    common = intersect(own_box, box)
-    own[slices_within(common, box)] = inside[slices_within(common, own_box)]
-    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
-    beside = np.zeros((box.height, box.width), dtype=bool)
-    beside[slices_within(place, box)] = mask
-    beside &= cv2.dilate(own, reach) == 0
-    apart = before[box.slices].astype(np.float32) - after[box.slices].astype(np.float32)
-    seen = cv2.GaussianBlur(apart, (0, 0), max(BLUR * size, 0.5))
-    changed = (np.abs(seen).max(axis=2) > STEP) & beside
     layer = maps.layers[number]
-    mesh_here = np.zeros((box.height, box.width), dtype=np.uint8)
-    common = intersect(layer.box, box)
-    mesh_here[slices_within(common, box)] = np.isfinite(
-        layer.depth[slices_within(common, layer.box)]
+    maker = MaskMaker("silhouette", 0, (height, width), None)
+    shrink = min(1.0, LARGEST / size)
+    beside = _place(place, mask, box, shrink) & ~_near(
+        _place(*maker.make(mesh, layer), box, shrink), RIM * size * shrink
     )
-    likely = hand_likelihood(
-        np.ascontiguousarray(before[box.slices]), mesh_here, max(1, round(REACH * size))
-    )
+    old, new = (_resize(picture[box.slices], shrink) for picture in (before, after))
+    apart = old.astype(np.float32) - new.astype(np.float32)
+    seen = cv2.GaussianBlur(apart, (0, 0), max(BLUR * size * shrink, 0.5))
+    changed = (np.abs(seen).max(axis=2) > STEP) & beside
+    silhouette = _place(layer.box, np.isfinite(layer.depth), box, shrink).astype(np.uint8)
+    likely = hand_likelihood(old, silhouette, max(1, round(REACH * size * shrink)))
     foreign = changed if likely is None else changed & (likely < 0.5)
-    return Change(float(changed.sum()) / size**2, float(foreign.sum()) / size**2)
+    scale = (size * shrink) ** 2
+    return Change(float(changed.sum()) / scale, float(foreign.sum()) / scale)
+
+
+def _place(part: Box, inside: Mask, box: Box, shrink: float) -> Mask:
+    """Return a mask over `part` as one over `box`, shrunk."""
+    whole = np.zeros((box.height, box.width), dtype=np.uint8)
+    common = intersect(part, box)
+    whole[slices_within(common, box)] = inside[slices_within(common, part)]
+    return np.asarray(_resize(whole, shrink) > 0)
+
+
+def _resize(array: Image, shrink: float) -> Image:
+    if shrink == 1.0:
+        return np.ascontiguousarray(array)
+    size = (max(1, round(array.shape[1] * shrink)), max(1, round(array.shape[0] * shrink)))
+    kind = cv2.INTER_AREA if array.ndim == 3 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(array, size, interpolation=kind), dtype=np.uint8)
+
+
+def _near(shape: Mask, radius: float) -> Mask:
+    """Return what lies within `radius` pixels of a shape."""
+    if not shape.any():
+        return shape
+    apart = cv2.distanceTransform(1 - shape.astype(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray(apart <= radius)
