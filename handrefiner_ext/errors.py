@@ -15,6 +15,22 @@ HandRefinerError
 
 from __future__ import annotations
 
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parents[1]
+"""The folder of HandRefiner, where it runs from a clone or as an extension of the WebUI."""
+SINGLE = {"pyrender": "pyrender>=0.1.45"}
+"""Extras of one package, which is installed by itself: in the WebUI that is safer, because pip then
+looks at nothing else that HandRefiner needs."""
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs one of the package's extras (it is on no package index)."""
+    if extra in SINGLE:
+        return f'pip install "{SINGLE[extra]}"'
+    place = str(CLONE) if (CLONE / "pyproject.toml").is_file() else "the folder of HandRefiner"
+    return f'pip install -e ".[{extra}]" in {place}'
+
 
 class HandRefinerError(Exception):
     """Base of every error that the project raises on purpose."""

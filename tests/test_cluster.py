@@ -23,7 +23,7 @@ from handrefiner_ext.params import RefineParams
 
 pytestmark = pytest.mark.usefixtures("tiny_stages")
 PARAMS = RefineParams()
-INSTALL = 'pip install "handrefiner[cluster]"'
+INSTALL = 'pip install -e ".[cluster]"'
 
 
 # --- options
@@ -153,7 +153,7 @@ def workers(monkeypatch):
 def make_run(pictures, out, urls=(), count=1, **folders):
     from handrefiner_ext.cluster.run import Cluster, FolderRun, list_pictures, make_assignment
     from handrefiner_ext.cluster.store import locate_folders
-    from handrefiner_ext.files.naming import list_pictures as list_local
+    from handrefiner_ext.files.sources import list_pictures as list_local
 
     urls = dict(urls)
     places = locate_folders({"out": out, **folders}, urls, count)

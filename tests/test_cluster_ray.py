@@ -14,7 +14,7 @@ import pytest
 from cli_runs import names
 
 needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason='needs pip install "handrefiner[cluster]"'
+    importlib.util.find_spec("ray") is None, reason='needs pip install -e ".[cluster]"'
 )
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 pytestmark = [needs_ray, needs_proc]

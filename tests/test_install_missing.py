@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from handrefiner_ext.errors import how_to_install
 
 HIDE = """
 import importlib.abc, json, sys
@@ -73,4 +77,16 @@ def test_the_list_of_backends_says_why_each_cannot_be_used():
     assert said["renderer"]["raster"] is None
     assert said["backend"]["draft"] is None
     reason = said["backend"]["diffusers"]
-    assert reason is None or "handrefiner[diffusion]" in reason
+    assert reason is None or '".[diffusion]"' in reason
+
+
+def test_every_extra_that_a_message_names_can_be_installed_as_it_says():
+    package = Path(__file__).parents[1] / "handrefiner_ext"
+    sources = [path.read_text("utf-8") for path in package.rglob("*.py")]
+    named = {extra for text in sources for extra in re.findall(r"how_to_install\('(\w+)'\)", text)}
+    assert {"torch", "diffusion", "cluster", "pyrender"} <= named
+    settings = (package.parent / "pyproject.toml").read_text("utf-8")
+    for extra in named:
+        (packages,) = re.findall(rf"^{extra} = \[(.*)\]", settings, flags=re.MULTILINE)
+        said = how_to_install(extra)
+        assert said == f"pip install {packages}" or f'pip install -e ".[{extra}]" in /' in said

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handrefiner_ext.files.naming import OutputKind, fold, list_pictures, make_mark, plan, read_mark
+from handrefiner_ext.files.naming import OutputKind, fold, make_mark, plan, read_mark
+from handrefiner_ext.files.sources import list_pictures
 from handrefiner_ext.pictures import encode_png
 
 BLACK = encode_png(np.zeros((2, 2), dtype=np.uint8))

@@ -97,4 +97,14 @@ def test_any_size_box_and_reason_can_be_drawn(height, width, box, reason):
     x0, x1 = sorted((min(box[0], width), min(box[2], width)))
     y0, y1 = sorted((min(box[1], height), min(box[3], height)))
     hints = find(image, (Refusal(Box(x0, y0, x1, y1), reason),))
-    assert draw_overlay(image, hints).shape == image.shape
+    overlay = draw_overlay(image, hints)
+    assert (image == 200).all()
+    assert (overlay.dtype, overlay.shape) == (image.dtype, image.shape)
+    changed = (overlay != 200).any(axis=2)
+    # What is drawn is the refusal's colour, black, or text that blends the two.
+    red, green, blue = overlay[changed].astype(int).T
+    assert (abs(green - blue) <= 1).all()
+    assert (abs(64 * red - 255 * green) <= 2 * 255).all()
+    if x1 > x0 and y1 > y0:
+        corners = [(y, x) for y in (y0, y1 - 1) for x in (x0, x1 - 1)]
+        assert all(changed[corner] for corner in corners)

@@ -12,7 +12,7 @@ from hand_scenes import BrightDetector, FloodPainter
 
 from handrefiner_ext.cli.commands import DONE, FAILED, STOPPED, WRONG_USAGE, build_parser
 from handrefiner_ext.errors import UsageError, WeightsError
-from handrefiner_ext.files.prompts import read_prompts
+from handrefiner_ext.files.sources import read_prompts
 
 PAPERS_OPTIONS = (
     *("input_dir", "input_img", "out_dir", "log_json", "strength", "depth_dir", "mask_dir", "eval"),
@@ -235,8 +235,8 @@ def test_a_picture_that_the_file_names_in_vain_costs_no_other(pictures, tmp_path
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("{", "line 3 is no JSON"),
-        ("[1]", "line 3 is no JSON object"),
+        ("{", "line 3 is not JSON"),
+        ("[1]", "line 3 is not a JSON object"),
         ('{"img": "a.png"}', "line 3 has no text under 'txt'"),
         ('{"img": 1, "txt": "a"}', "line 3 has no text under 'img'"),
         ('{"img": " ", "txt": "a"}', "line 3 names no picture"),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.pictures import load_mask, load_picture, png_chunks, save_picture
+from handrefiner_ext.pictures import load_mask, load_picture, save_picture
+from handrefiner_ext.pictures.metadata import Chunk
 from handrefiner_ext.pictures.picture import encode_png, repaint, to_grey, write_atomically
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -148,7 +149,7 @@ def test_a_transparent_colour_becomes_alpha(tmp_path, mode, key):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_transparent_colour_of_sixteen_bits_becomes_alpha(tmp_path, channels):
     pixels = random_pixels((6, 5), channels, np.uint16)
-    key = png_chunks.Chunk(b"tRNS", pixels[2, 3].astype(">u2").tobytes())
+    key = Chunk(b"tRNS", pixels[2, 3].astype(">u2").tobytes())
     (tmp_path / "a.png").write_bytes(encode_png(pixels, (key,)))
     loaded = load_picture(tmp_path / "a.png").pixels
     assert loaded.shape[2] == 4

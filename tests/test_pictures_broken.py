@@ -17,7 +17,7 @@ from PIL import Image
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.pictures import encode_png, load_picture
 from handrefiner_ext.pictures.decode import decode
-from handrefiner_ext.pictures.png_chunks import Chunk, join, split
+from handrefiner_ext.pictures.metadata import Chunk, join_png, split_png
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -67,8 +67,8 @@ def test_a_file_that_breaks_off_is_refused(name, share):
     deep=st.booleans(),
 )
 def test_hostile_chunks_give_a_picture_or_a_sentence(kind, body, deep):
-    header, *rest = split(ENCODED["DEEP" if deep else "PNG"])
-    decode_or_refuse(join([header, Chunk(kind, body), *rest]))
+    header, *rest = split_png(ENCODED["DEEP" if deep else "PNG"])
+    decode_or_refuse(join_png([header, Chunk(kind, body), *rest]))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path, depth):
         Chunk(b"IDAT", zlib.compress(b"\0" * 99)),
         Chunk(b"IEND", b""),
     ]
-    (tmp_path / "a.png").write_bytes(join(chunks))
+    (tmp_path / "a.png").write_bytes(join_png(chunks))
     with pytest.raises(PictureError, match="pixels"):
         load_picture(tmp_path / "a.png")
 
@@ -108,7 +108,7 @@ def test_a_size_just_above_the_limit_is_refused_with_the_limit(tmp_path):
         Chunk(b"IDAT", zlib.compress(b"\0" * 99)),
         Chunk(b"IEND", b""),
     ]
-    (tmp_path / "a.png").write_bytes(join(chunks))
+    (tmp_path / "a.png").write_bytes(join_png(chunks))
     with pytest.raises(PictureError, match="has 10001 × 10000 pixels; at most 100 million"):
         load_picture(tmp_path / "a.png")
 

@@ -11,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from handrefiner_ext.pictures import encode_png, load_picture, png_chunks, save_picture
-from handrefiner_ext.pictures import exif as exif_entries
-from handrefiner_ext.pictures.png_chunks import Chunk, text_chunk
+from handrefiner_ext.pictures import encode_png, load_picture, save_picture
+from handrefiner_ext.pictures.metadata import (
+    Chunk,
+    insert_after_header,
+    join_png,
+    read_orientation,
+    read_user_comment,
+    set_upright,
+    split_png,
+    text_chunk,
+)
 
 PARAMETERS = "a hand, <lora:x:1>\nNegative prompt: bad\nSteps: 20, Sampler: Euler a, Size: 64x64"
 TEXTS = [PARAMETERS, "une main — ひと", "", "x" * 3_000_000]
@@ -49,7 +57,7 @@ def test_the_parameters_of_a_png_survive_repainting(tmp_path, text):
 def test_a_text_that_unpacks_to_a_flood_does_not_stop_the_picture(tmp_path):
     flood = zlib.compress(b"0" * 80_000_000, 1)
     Image.new("RGB", (8, 8), "red").save(tmp_path / "plain.png")
-    data = png_chunks.insert_after_header(
+    data = insert_after_header(
         (tmp_path / "plain.png").read_bytes(), [Chunk(b"zTXt", b"parameters\0\0" + flood)]
     )
     (tmp_path / "a.png").write_bytes(data)
@@ -101,14 +109,14 @@ def test_the_parameters_of_jpeg_and_webp_become_those_of_the_png(tmp_path, endin
     )
     saved = save_and_open(source, tmp_path / "out.png")
     assert saved.info["parameters"] == PARAMETERS
-    assert exif_entries.read_user_comment(saved.info["exif"].removeprefix(b"Exif\0\0"))
+    assert read_user_comment(saved.info["exif"].removeprefix(b"Exif\0\0"))
 
 
 @pytest.mark.parametrize("coding", ["utf-16-be", "utf-16-le", "ascii", "utf-8"])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_the_parameters_are_found_in_either_byte_order_of_the_file(order, coding):
     exif = user_comment(PARAMETERS, coding, order)
-    assert exif_entries.read_user_comment(exif) == PARAMETERS
+    assert read_user_comment(exif) == PARAMETERS
 
 
 def test_the_comment_of_a_jpeg_survives(tmp_path):
@@ -121,10 +129,10 @@ def test_the_comment_of_a_jpeg_survives(tmp_path):
 @settings(max_examples=200, deadline=None)
 @given(exif=st.binary(max_size=80) | st.binary(max_size=80).map(lambda b: b"II*\0\x08\0\0\0" + b))
 def test_any_exif_is_read_without_complaint(exif):
-    assert exif_entries.read_orientation(exif) in range(1, 9)
-    upright = exif_entries.set_upright(exif)
-    assert len(upright) >= len(exif) or exif_entries.read_orientation(upright) == 1
-    exif_entries.read_user_comment(exif)
+    assert read_orientation(exif) in range(1, 9)
+    upright = set_upright(exif)
+    assert len(upright) >= len(exif) or read_orientation(upright) == 1
+    read_user_comment(exif)
 
 
 @settings(max_examples=50, deadline=None)
@@ -132,7 +140,7 @@ def test_any_exif_is_read_without_complaint(exif):
 def test_a_text_chunk_says_what_it_was_given(text, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "text.png"
     Image.new("L", (1, 1)).save(path)
-    data = png_chunks.insert_after_header(path.read_bytes(), [text_chunk("parameters", text)])
+    data = insert_after_header(path.read_bytes(), [text_chunk("parameters", text)])
     path.write_bytes(data)
     with Image.open(path) as opened:
         assert opened.info["parameters"] == text
@@ -142,7 +150,7 @@ def test_a_text_chunk_says_what_it_was_given(text, tmp_path_factory):
 @given(bodies=st.lists(st.tuples(st.sampled_from([b"tEXt", b"IDAT", b"abCd"]), st.binary())))
 def test_splitting_undoes_joining(bodies):
     chunks = tuple(Chunk(kind, body) for kind, body in bodies)
-    assert png_chunks.split(png_chunks.join(chunks)) == chunks
+    assert split_png(join_png(chunks)) == chunks
 
 
 def test_a_mark_takes_the_place_of_an_older_one_and_of_nothing_else(tmp_path):
@@ -155,5 +163,5 @@ def test_a_mark_takes_the_place_of_an_older_one_and_of_nothing_else(tmp_path):
         marks = [c for c in load_picture(tmp_path / "c.png").metadata if c.keyword == "mark"]
         assert marks == [text_chunk("mark", "new")]
     # The picture data of the copy are those of the source, byte for byte.
-    chunks = [png_chunks.split((tmp_path / name).read_bytes()) for name in ("a.png", "b.png")]
+    chunks = [split_png((tmp_path / name).read_bytes()) for name in ("a.png", "b.png")]
     assert [c for c in chunks[1] if c.keyword != "mark"] == list(chunks[0])

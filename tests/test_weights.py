@@ -176,5 +176,5 @@ def test_convert_refuses_what_is_no_network_and_writes_nothing(alone, capsys):
     put(alone / GRAPHORMER)
     assert main(command) == 1
     said = capsys.readouterr().err
-    assert "is no intact checkpoint" in said or "handrefiner[torch]" in said
+    assert "is no intact checkpoint" in said or '".[torch]"' in said
     assert [path.name for path in alone.iterdir()] == [GRAPHORMER]

@@ -17,11 +17,15 @@ from handrefiner_ext.errors import HandRefinerError, UsageError
 
 # What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from handrefiner_ext.files.naming import Job
     from handrefiner_ext.files.outputs import RefineFolders
     from handrefiner_ext.files.run import Report
+    from handrefiner_ext.files.sources import Listing
 
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
+SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
 class SentenceParser(argparse.ArgumentParser):
@@ -93,18 +97,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run_hints(options: argparse.Namespace) -> int:
     command = read_hints(options)
-    from handrefiner_ext.cli.sources import expand, open_folder, open_optional_folder
     from handrefiner_ext.files.naming import plan
-    from handrefiner_ext.files.outputs import HintFolders
+    from handrefiner_ext.files.outputs import HintFolders, open_folder, open_optional_folder
     from handrefiner_ext.files.run import work_through, write_hints
+    from handrefiner_ext.files.sources import expand
     from handrefiner_ext.stages import build_stages
     from handrefiner_ext.types import ModelHome
 
     places, recipe = command.places, command.recipe
-    sources = expand(command.images, places.all)
+    listing = _tell_notes(expand(command.images, places.all))
     folders = HintFolders(open_folder(places.out), open_optional_folder(places.mesh))
     stages = build_stages(recipe.params, recipe.home or ModelHome())
-    jobs = plan(sources, folders.kinds())
+    jobs = plan([each.source for each in listing.pictures], folders.kinds())
     work = partial(write_hints, recipe=recipe, stages=stages, folders=folders)
     return _report(work_through(jobs, work), len(jobs))
 
@@ -113,13 +117,17 @@ def _run_refine(options: argparse.Namespace) -> int:
     command = read_refine(options)
     if command.on_ray:
         return _refine_on_ray(command)
-    from handrefiner_ext.cli.sources import find_sources, open_folder, open_optional_folder
-    from handrefiner_ext.files.outputs import RefineFolders, plan_refine
-    from handrefiner_ext.files.parallel import work_in_parallel
-    from handrefiner_ext.files.run import work_through
+    from handrefiner_ext.files.outputs import (
+        RefineFolders,
+        open_folder,
+        open_optional_folder,
+        plan_refine,
+    )
+    from handrefiner_ext.files.run import work_in_parallel, work_through
+    from handrefiner_ext.files.sources import find_sources
 
     places, workers = command.places, command.jobs or 1
-    sources = find_sources(command.source, places.all)
+    listing = _tell_notes(find_sources(command.source, places.all))
     folders = RefineFolders(
         out=open_folder(places.out),
         depth=open_optional_folder(places.depth),
@@ -130,7 +138,7 @@ def _run_refine(options: argparse.Namespace) -> int:
     )
     _tell_seed(command)
     work = _choose_work(command, folders)
-    jobs = plan_refine(sources, folders)
+    jobs = plan_refine(listing.pictures, folders)
     parallel = workers > 1 and len(jobs) > 0
     reports = work_in_parallel(jobs, work, workers) if parallel else work_through(jobs, work)
     return _report(reports, len(jobs), command.log_json, command.resumes)
@@ -138,9 +146,8 @@ def _run_refine(options: argparse.Namespace) -> int:
 
 def _choose_work(command: RefineCommand, folders: RefineFolders) -> Callable[[Job], Report]:
     """Return what is done to every picture; models are loaded, or the WebUI is asked, at once."""
-    from handrefiner_ext.files.parallel import refine_in_process
     from handrefiner_ext.files.remote import RemoteRepainter, Server
-    from handrefiner_ext.files.run import prepare_repainter, refine_picture
+    from handrefiner_ext.files.run import prepare_repainter, refine_in_process, refine_picture
 
     recipe = command.recipe
     if command.url:
@@ -159,16 +166,16 @@ def _refine_on_ray(command: RefineCommand) -> int:
     from handrefiner_ext.cluster.session import import_ray
 
     import_ray()
-    from handrefiner_ext.cli.sources import find_sources, open_folder
     from handrefiner_ext.cluster.run import Cluster, FolderRun, list_sources, make_assignment
     from handrefiner_ext.cluster.store import locate_folders
-    from handrefiner_ext.files.outputs import plan_refine
+    from handrefiner_ext.files.outputs import open_folder, plan_refine
+    from handrefiner_ext.files.sources import find_sources
 
     places, urls = command.places, command.urls
     if "source" in urls:
         sources = list_sources(urls["source"], command.source.prompts)
     else:
-        sources = find_sources(command.source, places.all)
+        sources = _tell_notes(find_sources(command.source, places.all)).pictures
     local = {"out": places.out, "depth": places.depth, "mask": places.mask}
     opened = {what: open_folder(name) for what, name in local.items() if name and what not in urls}
     folders = locate_folders(opened, urls, command.count)
@@ -185,6 +192,13 @@ def _refine_on_ray(command: RefineCommand) -> int:
     return _report(work.work_through(left), len(left), command.log_json, appends)
 
 
+def _tell_notes(listing: Listing) -> Listing:
+    """Print what the run skips, and why."""
+    for note in listing.notes:
+        print(note)
+    return listing
+
+
 def _tell_seed(command: RefineCommand) -> None:
     seed = command.random_seed
     if seed is not None:
@@ -195,7 +209,6 @@ def _report(
     reports: Iterable[Report], count: int, log_json: Path | None = None, appends: bool = False
 ) -> int:
     """Say and log how each picture went, as it is done; return the exit code."""
-    from handrefiner_ext.cli.progress import show_progress
     from handrefiner_ext.files.log import keep_log
 
     with keep_log(log_json, appends) as log:
@@ -206,3 +219,57 @@ def _report(
 def _complain(error: Exception | str, code: int) -> int:
     print(f"handrefiner: {error}", file=sys.stderr)
     return code
+
+
+# --- a line for every picture, a bar, a last line
+
+
+def show_progress(
+    reports: Iterable[Report], total: int, note: Callable[[Report], None] | None = None
+) -> bool:
+    """Show how each picture went; return whether all went well. note: called with each report."""
+    if not total:
+        print("There are no pictures to work on.")
+    terminal = sys.stderr.isatty()
+    heard = []
+    with _open_bar(total, terminal) as bar:
+        for report in reports:
+            heard.append(report)
+            if note is not None:
+                note(report)
+            # On a terminal the bar makes way for the line; in a log there is none in its way.
+            say = bar.write if terminal else print
+            say(_describe(report), file=sys.stderr if report.error else sys.stdout)
+            bar.update()
+    if total > 1:
+        print(_summarise(heard))
+    return not any(report.error for report in heard)
+
+
+def _open_bar(total: int, terminal: bool) -> tqdm[NoReturn]:
+    """Return a bar on stderr for several pictures; in a log file, it writes a line now and then."""
+    from tqdm import tqdm
+
+    log = {"mininterval": SECONDS_BETWEEN_LOG_LINES, "bar_format": "{l_bar}{bar}{r_bar}\n"}
+    return tqdm(total=total, unit="picture", disable=total < 2, **({} if terminal else log))
+
+
+def _describe(report: Report) -> str:
+    if report.error:
+        return f"handrefiner: {report.error}"
+    lines = [f"  {line}" for line in report.lines]
+    if not report.output:
+        return "\n".join([f"{report.source}:", *lines])
+    hands = "1 hand" if report.hands == 1 else f"{report.hands or 'no'} hands"
+    repainted = f", {report.refined} repainted" if report.refined else ""
+    return "\n".join([f"{report.source}: {hands}{repainted} -> {report.output}", *lines])
+
+
+def _summarise(reports: Sequence[Report]) -> str:
+    failed = sum(report.error is not None for report in reports)
+    hands = sum(report.hands for report in reports)
+    refined = sum(report.refined for report in reports)
+    return (
+        f"{len(reports)} pictures, {hands} hands found, {refined} repainted, "
+        f"{failed} pictures failed."
+    )

@@ -20,7 +20,7 @@ SMALLEST, LARGEST = 64, 2048
 
 
 def add_dataset(commands: argparse._SubParsersAction[Any]) -> None:
-    """The command; what it needs is imported when it runs."""
+    """Add the command; what it needs is imported when it runs."""
     dataset = commands.add_parser(
         "dataset",
         help="render labelled pictures of hands, for training",
@@ -64,7 +64,7 @@ def add_dataset(commands: argparse._SubParsersAction[Any]) -> None:
         "--engine",
         choices=(LOCAL, RAY),
         default=LOCAL,
-        help='ray renders on a cluster; it needs pip install "handrefiner[cluster]" (local)',
+        help='ray renders on a cluster; it needs the extra "cluster" (local)',
     )
     dataset.add_argument("--address", metavar="A", help="a running Ray cluster, for --engine ray")
     dataset.set_defaults(run=_run_dataset)
@@ -78,8 +78,8 @@ def _run_dataset(options: argparse.Namespace) -> int:
     if options.address is not None and options.engine != RAY:
         raise UsageError("--address is for --engine ray; add that, or leave it out.")
     wanted = _read_options(options)
-    from handrefiner_ext.cli.sources import open_folder
     from handrefiner_ext.dataset.writing import Work, check_empty, write_folder, write_shards
+    from handrefiner_ext.files.outputs import open_folder
 
     folder = open_folder(options.out_dir)
     check_empty(folder)
@@ -94,9 +94,9 @@ def _run_dataset(options: argparse.Namespace) -> int:
 def _make(
     options: argparse.Namespace, work: Work, count: int, jobs: int | None
 ) -> Iterator[list[Encoded]]:
-    """Every scene's pictures, in order."""
+    """Yield every scene's pictures, in order."""
     if options.engine == RAY:
-        from handrefiner_ext.cluster.mapping import map_on_ray
+        from handrefiner_ext.cluster.session import map_on_ray
 
         return map_on_ray(work, range(count), options.address, jobs)
     from handrefiner_ext.dataset.workers import map_in_order
@@ -116,14 +116,14 @@ def _tell(written: Iterator[int], count: int, folder: Path) -> None:
 
 
 def _count_cores() -> int:
-    """Those that this process may use."""
+    """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _read_options(options: argparse.Namespace) -> Options:
-    """What is to be rendered; UsageError for what cannot be."""
+    """Return what to render; UsageError for what is impossible."""
     size = _read_whole(options, "size", SMALLEST)
     if size > LARGEST:
         raise UsageError(f"--size = {size} is not possible; it must be at most {LARGEST}.")
@@ -148,13 +148,13 @@ def _read_options(options: argparse.Namespace) -> Options:
 
 
 def _list_backgrounds(name: str | None) -> tuple[Path, ...]:
-    """The folder's pictures, sorted by name."""
+    """Return the folder's pictures, sorted by name."""
     if name is None:
         return ()
     folder = Path(name)
     if not folder.is_dir():
-        raise PictureError(f"--backgrounds {folder} is no folder.")
-    from handrefiner_ext.files.naming import list_pictures
+        raise PictureError(f"--backgrounds {folder} is not a folder.")
+    from handrefiner_ext.files.sources import list_pictures
 
     pictures = tuple(list_pictures(folder))
     if not pictures:

@@ -82,7 +82,7 @@ def _add_engine_options(refine: argparse.ArgumentParser) -> None:
         choices=(LOCAL, RAY),
         default=LOCAL,
         help="ray streams the folder through workers, survives the death of any of them, and "
-        'continues an interrupted folder; it needs pip install "handrefiner[cluster]" (local)',
+        'continues an interrupted folder; it needs the extra "cluster" (local)',
     )
     group.add_argument(
         "--address",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handrefiner_ext.errors import PictureError, UsageError
-from handrefiner_ext.files.prompts import Prompted, read_prompts
+from handrefiner_ext.files.sources import Prompted, Source, read_prompts
 from handrefiner_ext.params import CLI, DIFFUSERS, URL, fields_of
 from handrefiner_ext.weights.manifest import PLAIN_DEPTH
 
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     from handrefiner_ext.types import ModelHome
 
 from handrefiner_ext.cli.options import MOST_OUTPUTS, MOST_RANDOM_SEED, RANDOM_SEED, RAY
-
-
-@dataclass(frozen=True)
-class Source:
-    """What to work on: one picture, or a folder of them.
-
-    prompts: the pictures that a prompt file names, each with its prompt; None without a file.
-    """
-
-    place: str
-    is_folder: bool
-    prompts: tuple[Prompted, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`handrefiner weights`: what there is, what is here, how to get the rest."""
+"""`handrefiner weights`: list, download, verify and convert files of weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handrefiner_ext.errors import BackendUnavailable, WeightsError
+from handrefiner_ext.errors import BackendUnavailable, WeightsError, how_to_install
 from handrefiner_ext.weights.download import Network, read_network
 from handrefiner_ext.weights.manifest import GRAPHORMER, MANIFEST, Weights, WeightsFile, choose
 from handrefiner_ext.weights.places import Places, find, standard_places
@@ -25,7 +25,7 @@ DONE, FAILED = 0, 1
 
 
 def add_weights(commands: argparse._SubParsersAction[Any]) -> None:
-    """The command and its three actions."""
+    """Add the command and its actions."""
     weights = commands.add_parser(
         "weights",
         help="list, download and verify files that do not ship with the package",
@@ -35,12 +35,14 @@ def add_weights(commands: argparse._SubParsersAction[Any]) -> None:
     )
     weights.add_argument("--models_dir", metavar="D", help="folder to look in first, and to fill")
     actions = weights.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="what there is, for what, and where it lies")
+    listing = actions.add_parser("list", help="list all files, what each is for, and where it is")
     listing.set_defaults(run=_list)
     names = ", ".join(weights.name for weights in MANIFEST)
-    fetching = actions.add_parser("download", help="fetch files; a broken download goes on")
+    fetching = actions.add_parser(
+        "download", help="download files, or go on with an interrupted download"
+    )
     fetching.add_argument("names", nargs="+", metavar="NAME", help=f"one of {names}")
-    fetching.add_argument("--offline", action="store_true", help="never ask the network")
+    fetching.add_argument("--offline", action="store_true", help="do not use the network")
     fetching.set_defaults(run=_download)
     checking = actions.add_parser("verify", help="compare files with the checksums known for them")
     checking.add_argument("names", nargs="*", metavar="NAME", help="empty = all that are here")
@@ -114,7 +116,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _compare(file: WeightsFile, places: Places) -> str:
-    """A sentence for a file that is as it should be; WeightsError for one that is not."""
+    """Return a sentence for a file that is as it should be; WeightsError for one that is not."""
     from handrefiner_ext.weights.places import measure
 
     place = find(file.name, places)
@@ -134,21 +136,19 @@ def _compare(file: WeightsFile, places: Places) -> str:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    """MeshGraphormer's weights, beside the file they come from."""
+    """Write MeshGraphormer's weights as .safetensors beside the file that they come from."""
     source = find(GRAPHORMER.name, _places(options))
     if source is None:
         raise WeightsError(
             f"{GRAPHORMER.name} is not here; run: handrefiner weights download graphormer"
         )
     if find_spec("torch") is None or find_spec("safetensors") is None:
-        raise BackendUnavailable(
-            'Converting needs torch; install it with: pip install "handrefiner[torch]".'
-        )
+        raise BackendUnavailable(f"Converting needs torch; run {how_to_install('torch')}.")
     from handrefiner_ext.mesh.graphormer.convert import convert_to_safetensors
 
     target = source.with_suffix(".safetensors")
     convert_to_safetensors(source, target)
-    print(f"{source} -> {target}; the mesh graphormer takes the new file from now on.")
+    print(f"{source} -> {target}; the mesh graphormer uses the new file from now on.")
     return DONE
 
 
@@ -160,7 +160,7 @@ def _known_pin(file: WeightsFile, place: Path) -> str | None:
 
 
 def _for_each(files: Iterable[WeightsFile], work: Callable[[WeightsFile], str]) -> int:
-    """Do the work for every file; what fails is told and hinders no other."""
+    """Do the work for every file; a failure is reported and stops no other."""
     result = DONE
     for file in files:
         try:

@@ -1,8 +1,8 @@
-"""What became of every picture: a row for each while a run goes on, a manifest when it is done.
+"""The record of a cluster run: a row for every picture, and a manifest when the run is done.
 
-While it goes on, the rows lie in a folder of their own in the output folder, one small Parquet
-file for each picture, written when its outputs are. So whatever dies, driver or worker, what was
-finished is known and is not done again.
+During the run, the rows are in a folder of their own in the output folder, one small Parquet file
+for each picture, written right after its outputs. So whatever dies, driver or worker, it is known
+what was finished, and that is not done again.
 
 Ray Data's own checkpoints do the same, but only for datasets that end in one of its writers: a
 task and two files for every block. With one picture to a block, which a crash shall not lose, that
@@ -54,16 +54,16 @@ Row = dict[str, Any]
 
 
 def key_of(job: Job) -> str:
-    """The same for one job of one folder in every run, and for no other."""
+    """Return a job's key: the same in every run over its folder, and of no other job."""
     inside = replace(job, source=Path(job.source.name))
     return hashlib.sha256(repr(inside).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class Journal:
-    """The rows of one run, and of those before it that were not finished.
+    """The rows of one run, and of earlier runs that were not finished.
 
-    out: the output folder. run: a word of this run alone.
+    out: the output folder. run: a word that no other run has.
     """
 
     out: Store
@@ -78,7 +78,7 @@ class Journal:
         return self.out.inside(FOLDER).inside("tries")
 
     def begin(self, settings: Mapping[str, str]) -> None:
-        """Open the folder; UsageError where a run with other settings was not finished in it."""
+        """Open the folder; UsageError if it holds an unfinished run with other settings."""
         place = self.out.inside(FOLDER)
         for store in (place, self.rows, self.tries):
             store.make()
@@ -91,16 +91,16 @@ class Journal:
             if was != wanted:
                 raise UsageError(
                     f"{self.out.url} holds a run that was not finished, with {name} {was} and not "
-                    f"{wanted}; finish it with that, or delete {place.url} to begin anew."
+                    f"{wanted}; finish it with that, or delete {place.url} to start again."
                 )
 
     def finished(self) -> set[str]:
-        """Keys of the pictures that were done by earlier runs, without those that failed."""
+        """Return the keys of pictures that earlier runs finished, without those that failed."""
         rows = self.read()
         return {key for key, row in rows.items() if row["error"] is None}
 
     def find(self, key: str) -> Row | None:
-        """A picture's row; None where it has none yet."""
+        """Return a picture's row; None if it has none yet."""
         if not self.rows.holds(key + ENDING):
             return None
         table = parquet.read_table(io.BytesIO(self.rows.read(key + ENDING)))
@@ -111,7 +111,7 @@ class Journal:
         self.rows.write(key + ENDING, _to_parquet([row | {KEY: key}], SCHEMA.append(KEY_FIELD)))
 
     def read(self) -> dict[str, Row]:
-        """All rows, by key."""
+        """Return all rows by key."""
         names = [name for name in self.rows.names() if name.endswith(ENDING)]
         if not names:
             return {}
@@ -120,7 +120,7 @@ class Journal:
         return {row[KEY]: row for row in read.to_pylist()}
 
     def count_try(self, name: str) -> int:
-        """How often this run has begun with `name`, this time included."""
+        """Return how often this run has started with `name`, this time included."""
         before = 0
         if self.tries.holds(name):
             run, _, number = self.tries.read(name).decode().partition(" ")

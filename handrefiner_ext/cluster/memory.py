@@ -1,4 +1,4 @@
-"""What the workers that find hands give to those that paint them.
+"""What workers that find hands hand over to workers that paint them.
 
 Detections and meshes travel, a hundred kilobytes for a picture, not its pixels: the painter reads
 the file again and renders depth and mask itself. It runs the same pipeline as everywhere else,

@@ -14,9 +14,9 @@ from handrefiner_ext.cluster.session import open_session
 from handrefiner_ext.cluster.store import NOWHERE, Store, WorkFolders, store_of
 from handrefiner_ext.cluster.workers import Assignment, Finder, Refiner, make_row, pack, unpack
 from handrefiner_ext.errors import ClusterError, PictureError
-from handrefiner_ext.files.naming import EXTENSIONS, Job
-from handrefiner_ext.files.prompts import Prompted
+from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.run import Recipe, Report
+from handrefiner_ext.files.sources import EXTENSIONS, Prompted
 
 AT_A_TIME = 4
 """Pictures to a block where a GPU paints: so many are searched, and travel, together."""

@@ -1,31 +1,37 @@
-"""Ray, started on this machine or joined where it runs, quiet, and left again."""
+"""Ray: start it on this machine or join a running cluster, map work over it, leave it again."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from handrefiner_ext.detect.runtime import without_chatter
-from handrefiner_ext.errors import BackendUnavailable, ClusterError
+from handrefiner_ext.errors import BackendUnavailable, ClusterError, how_to_install
 
 STORE_BYTES = 1 << 30
-"""Of the objects that travel between workers of this machine; more is spilled to disk."""
+"""Memory for objects that travel between the workers of this machine; the rest goes to disk."""
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_worker_niceness": "0",
 }
-"""Nothing is sent to Ray's makers, its own messages stay in its logs, and workers are as urgent as
-the command itself (Ray has them wait for everything else: beside other work they starved)."""
+"""No usage statistics are sent, Ray's own messages stay in its logs, and workers have the priority
+of the command itself (by default Ray gives them a lower one: beside other work they starved)."""
 QUIETLY = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 START_TRIES = 3
+AHEAD = 3
+"""Results that may wait for each processor core."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def import_ray() -> Any:
-    """The package with `ray.data`; BackendUnavailable where it is missing."""
+    """Return the package with `ray.data`; BackendUnavailable if it is missing."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -33,18 +39,17 @@ def import_ray() -> Any:
         import ray.data
     except ImportError as error:
         raise BackendUnavailable(
-            f"--engine ray needs Ray ({error}); install it with: "
-            'pip install "handrefiner[cluster]".'
+            f"--engine ray needs Ray ({error}); run {how_to_install('cluster')}."
         ) from error
     return ray
 
 
 @contextmanager
 def open_session(address: str | None, jobs: int | None) -> Iterator[Any]:
-    """The package, connected; what was started here ends with the block.
+    """Yield the package, connected; what was started here ends with the block.
 
     address: of a running cluster; None starts Ray on this machine for the block, with `jobs`
-    processor cores (None = all). A connection that stands already is used and kept.
+    processor cores (None = all). An existing connection is used and kept.
     """
     ray = import_ray()
     mine = not ray.is_initialized()
@@ -74,7 +79,7 @@ def _connect(ray: Any, address: str | None, jobs: int | None) -> None:
 
 
 def _start(ray: Any, jobs: int | None) -> None:
-    """Ray on this machine; a busy one may be too slow for the 30 s that Ray gives itself."""
+    """Start Ray on this machine; a busy one may be too slow for the 30 s that Ray allows itself."""
     room = {"num_cpus": jobs, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     for left in reversed(range(START_TRIES)):
         try:
@@ -93,3 +98,27 @@ def _start(ray: Any, jobs: int | None) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def map_on_ray(
+    work: Callable[[Item], Result], items: Iterable[Item], address: str | None, jobs: int | None
+) -> Iterator[Result]:
+    """Yield `work(item)` of every item in order; what a worker that dies had is done again."""
+    with open_session(address, jobs) as ray:
+        remote = ray.remote(num_cpus=1)(_apply)
+        shared = ray.put(work)
+        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        waiting: deque[Any] = deque()
+        try:
+            for item in items:
+                waiting.append(remote.remote(shared, item))
+                if len(waiting) >= AHEAD * cores:
+                    yield ray.get(waiting.popleft())
+            while waiting:
+                yield ray.get(waiting.popleft())
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"Ray broke off: {str(error).strip().splitlines()[0]}") from error
+
+
+def _apply(work: Callable[[Item], Result], item: Item) -> Result:
+    return work(item)

@@ -20,7 +20,7 @@ from handrefiner_ext.files.outputs import RefineFolders
 from handrefiner_ext.pictures import write_atomically
 
 NOWHERE = Path(os.devnull, "elsewhere")
-"""Stands in names for a folder that is not a local path."""
+"""Placeholder for a folder that is not a local path."""
 
 
 @dataclass(frozen=True)

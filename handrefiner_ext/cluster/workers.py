@@ -1,4 +1,4 @@
-"""What runs on the workers: one picture after the other, each recorded when it is done.
+"""The workers of a cluster run: they do one picture after another and record each.
 
 Ray Data passes blocks of pictures to these classes. When a worker dies, Ray Data starts it again
 with the block that it was working on.
@@ -31,12 +31,12 @@ from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Image, ModelHome
 
 MOST_TRIES = 3
-"""A picture that has killed so many workers is skipped."""
+"""After killing this many workers, a picture is skipped."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What every worker is told; each builds its stages itself, once."""
+    """What every worker needs to know; each builds its stages itself, once."""
 
     recipe: Recipe
     folders: WorkFolders

@@ -1,4 +1,4 @@
-"""What became of each picture that was written, as JSON lines (`--log_json`)."""
+"""The log of a run (`--log_json`): a JSON line for every output."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Record = Mapping[str, Any]
 def keep_log(
     path: Path | None, appends: bool = False
 ) -> Iterator[Callable[[Iterable[Record]], None]]:
-    """What writes records to the file `path`, or nowhere where that is None.
+    """Yield a function that writes records to the file `path`, or does nothing if that is None.
 
-    appends: go on behind the lines of an interrupted run instead of beginning anew. Each line is
-    on the disk before the next picture begins.
+    appends: keep the lines of an interrupted run and go on after them. Each line is on the disk
+    before the next picture begins.
     """
     if path is None:
         yield lambda records: None
@@ -49,7 +49,7 @@ def describe_run(
     hands: Said,
     decisions: Said,
 ) -> Record:
-    """One line of the log.
+    """Return one line of the log.
 
     values: parameters by name. hands, decisions: as the API answers them (docs/api.md).
     strength: of the ControlNet, the searched one where it was searched (the greatest of the
@@ -70,13 +70,13 @@ def describe_run(
 
 
 def average_mpjpe_px(decisions: Said) -> float | None:
-    """Over the hands that are seen in the picture kept; None where none is."""
+    """Return the mean over the hands that are seen in the picture kept; None if none is."""
     seen = [px for said in decisions if (px := _kept(said, "distance_px")) is not None]
     return round(sum(seen) / len(seen), 3) if seen else None
 
 
 def _kept(said: Mapping[str, Any], what: str) -> float | None:
-    """Of the hand in the picture kept: the new one, else the old."""
+    """Return a value of the hand that was kept: the new one, or else the old."""
     value: float | None = said[f"{what}_{'after' if said['refined'] else 'before'}"]
     return value
 

@@ -1,4 +1,4 @@
-"""What output files are called.
+"""The names of output files.
 
 The outputs of `name.jpg` begin with `name`. Where that would overwrite an input, a picture of the
 user's, or what another picture of the same name (`name.png`) gave, now or in an earlier run, they
@@ -18,12 +18,13 @@ from itertools import count
 from pathlib import Path
 
 from handrefiner_ext import __version__
-from handrefiner_ext.pictures import png_chunks
-from handrefiner_ext.pictures.png_chunks import Chunk
-
-EXTENSIONS = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+from handrefiner_ext.pictures.metadata import (
+    SIGNATURE,
+    Chunk,
+    split_png,
+    text_chunk,
 )
+
 MARK = "handrefiner"
 MARK_WITHIN = 4096
 """The mark is the first chunk after the header; so many bytes are read to find it."""
@@ -33,10 +34,10 @@ LONGEST_STEM = 255 - len("_overlay.png") - len("_jpeg_99")
 
 @dataclass(frozen=True)
 class Job:
-    """One picture, and what its outputs' names begin with.
+    """One picture, and the beginning of its outputs' names.
 
     prompt: of this picture alone, None = that of the run. first: number of its first output.
-    origin: where the picture was asked for, to be said where it fails.
+    origin: where the picture was asked for, which is said if it fails.
     """
 
     source: Path
@@ -55,26 +56,24 @@ class OutputKind:
 
 
 def plain_name(path: Path) -> str:
-    """The file's name, with what is no Unicode in it replaced."""
+    """Return the file's name, with bytes that are not UTF-8 replaced."""
     return os.fsencode(path.name).decode("utf-8", "replace")
 
 
 def make_mark(source: Path, settings: str = "") -> Chunk:
-    """The chunk that says: made by this project, from a picture of this name, with `settings`."""
+    """Return the chunk that says: made by HandRefiner from this picture, with `settings`."""
     said = {"version": __version__, "source": plain_name(source)}
-    return png_chunks.text_chunk(
-        MARK, json.dumps(said | ({"settings": settings} if settings else {}))
-    )
+    return text_chunk(MARK, json.dumps(said | ({"settings": settings} if settings else {})))
 
 
 def read_mark(path: Path) -> str | None:
-    """Name of the picture that the PNG `path` was made from; None where it is not our output."""
+    """Return the name of the picture that the PNG was made from; None if it is not our output."""
     said = _read_said(path)
     return None if said is None else str(said.get("source", ""))
 
 
 def read_settings(path: Path) -> str | None:
-    """The settings in the PNG's mark, as `make_mark` was told; None where it is not ours."""
+    """Return the settings in the PNG's mark; None if it is not our output."""
     said = _read_said(path)
     return None if said is None else str(said.get("settings", ""))
 
@@ -85,22 +84,16 @@ def _read_said(path: Path) -> dict[str, object] | None:
             head = file.read(MARK_WITHIN)
     except OSError:
         return None
-    if not head.startswith(png_chunks.SIGNATURE):
+    if not head.startswith(SIGNATURE):
         return None
-    for chunk in png_chunks.split(head):
+    for chunk in split_png(head):
         if chunk.keyword == MARK:
             return _said_in(chunk)
     return None
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """Files with an image extension, by name; not those of folders inside."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
-    return sorted((path for path in found if path.is_file()), key=lambda path: path.name)
-
-
 def plan(sources: Sequence[Path], kinds: Sequence[OutputKind]) -> list[Job]:
-    """A stem for each picture such that no output overwrites what it must not."""
+    """Choose a stem for each picture such that no output overwrites what it must not."""
     taken = {_key(source) for source in sources}
     stems: dict[Path, str] = {}
     # Plain names first: a_png.jpg keeps its own although a.png may have to fall back on it.
@@ -113,7 +106,7 @@ def plan(sources: Sequence[Path], kinds: Sequence[OutputKind]) -> list[Job]:
 
 
 def fold(name: str) -> str:
-    """Equal for names that a file system may take for the same."""
+    """Return a key that is equal for names that a file system may take for the same."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -126,7 +119,7 @@ def _candidates(source: Path) -> Iterator[str]:
 
 
 def _shorten(stem: str) -> str:
-    """A stem too long for the longest ending is cut; a checksum keeps it apart from its like."""
+    """Cut a stem that is too long for the longest ending; a checksum keeps it unique."""
     raw = os.fsencode(stem)
     if len(raw) <= LONGEST_STEM:
         return stem
@@ -141,7 +134,7 @@ def _is_free(stem: str, source: Path, kinds: Sequence[OutputKind], taken: set[st
 
 
 def _belongs_to_another(path: Path, source: Path) -> bool:
-    """Whether an existing PNG is another picture's output, or the user's own beside its source."""
+    """Return whether a PNG is another picture's output, or the user's own beside its source."""
     if path.suffix != ".png" or not path.exists():
         return False
     mark = read_mark(path)

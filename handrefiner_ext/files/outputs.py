@@ -1,9 +1,10 @@
-"""The files that a run writes: where they go, how they are written, and which are done."""
+"""The files that a run writes: where they go, how they are written, and which are finished."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.naming import (
     MARK,
     Job,
@@ -22,10 +24,10 @@ from handrefiner_ext.files.naming import (
     plan,
     read_settings,
 )
-from handrefiner_ext.files.prompts import Prompted
+from handrefiner_ext.files.sources import Prompted
 from handrefiner_ext.pictures import Picture, encode_png, save_picture, write_atomically
+from handrefiner_ext.pictures.metadata import Chunk
 from handrefiner_ext.pictures.overlay import draw_overlay
-from handrefiner_ext.pictures.png_chunks import Chunk
 from handrefiner_ext.report import describe_hands, number_meshes
 from handrefiner_ext.types import HandMesh, Hints, Image, Mask
 
@@ -91,6 +93,21 @@ class RefineFolders:
         """Return the files of depth and mask, as far as they are wanted."""
         found = {DEPTH: self.depth, MASK: self.mask}
         return [folder / f"{job.stem}{ending}" for ending, folder in found.items() if folder]
+
+
+def open_folder(name: str) -> Path:
+    """Return an output folder that exists and can be written to."""
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise PictureError(f"{folder} cannot be written to: {error.strerror or error}.") from error
+
+
+def open_optional_folder(name: str | None) -> Path | None:
+    return open_folder(name) if name else None
 
 
 def plan_refine(wanted: Sequence[Prompted], folders: RefineFolders) -> list[Job]:

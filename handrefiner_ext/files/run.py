@@ -1,8 +1,12 @@
-"""The work on picture files: what is done with one, so that its failure costs no other."""
+"""The work on picture files, one at a time or several at once; one that fails costs no other."""
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,9 +14,9 @@ from typing import Any, Protocol
 import cv2
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.errors import HandRefinerError, PictureError
+from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.files.log import Record, average_mpjpe_px, describe_run
-from handrefiner_ext.files.naming import Job, fold, list_pictures, make_mark
+from handrefiner_ext.files.naming import Job, make_mark
 from handrefiner_ext.files.outputs import (
     HintFolders,
     Maps,
@@ -23,8 +27,9 @@ from handrefiner_ext.files.outputs import (
     write_maps,
     write_refined,
 )
+from handrefiner_ext.files.sources import load_drawn_mask
 from handrefiner_ext.params import SEEDS, RefineParams
-from handrefiner_ext.pictures import Picture, load_mask, load_picture, save_picture
+from handrefiner_ext.pictures import load_picture, save_picture
 from handrefiner_ext.protocols import Preparing
 from handrefiner_ext.report import (
     Said,
@@ -203,7 +208,7 @@ def prepare_repainter(recipe: Recipe) -> LocalRepainter:
 def write_hints(job: Job, recipe: Recipe, stages: Stages, folders: HintFolders) -> Report:
     """Find the hands of one picture and write what was found."""
     picture = load_picture(job.source)
-    drawn_mask = _load_drawn_mask(picture, recipe.drawn_mask)
+    drawn_mask = load_drawn_mask(picture, recipe.drawn_mask)
     hints = pipeline.hints(picture.image, recipe.params, stages, drawn_mask)
     write_hint_files(job, picture.image, hints, folders)
     lines = (*picture.notes, *list_hint_lines(hints))
@@ -219,7 +224,7 @@ def refine_picture(
     if is_done(job, folders, codes):
         return Report(job.source, lines=(FINISHED,))
     picture = load_picture(job.source)
-    drawn_mask = _load_drawn_mask(picture, recipe.drawn_mask)
+    drawn_mask = load_drawn_mask(picture, recipe.drawn_mask)
     wants_maps = folders.depth is not None or folders.mask is not None
     found = repainter.find(picture.image, variants[0], drawn_mask, wants_maps)
     if wants_maps and found.maps is not None:
@@ -266,7 +271,7 @@ def _add(report: Report, one: Report) -> Report:
 
 
 def _evaluate(decisions: Said) -> tuple[str, ...]:
-    """What `--eval` says. decisions: as the API answers them."""
+    """Return what `--eval` prints. decisions: as the API answers them."""
     if not decisions:
         return ()
     mpjpe_px = average_mpjpe_px(decisions)
@@ -274,23 +279,59 @@ def _evaluate(decisions: Said) -> tuple[str, ...]:
     return (f"MPJPE {said}", *list_quality_lines(decisions))
 
 
-def _load_drawn_mask(picture: Picture, place: Path | None) -> Mask | None:
-    """Load the mask file `place`, or the picture's own where that is a folder."""
-    if place is None:
-        return None
-    path = _find_drawn_mask(place, picture.path) if place.is_dir() else place
-    height, width = picture.image.shape[:2]
-    return load_mask(path, height, width)
+# --- several pictures at a time, each in a process of its own (`--jobs`)
 
 
-def _find_drawn_mask(folder: Path, source: Path) -> Path:
-    """Return the mask of `source`: a picture of the same name, with or without `_mask`."""
-    wanted = [fold(source.stem), fold(source.stem + "_mask")]
-    masks = {fold(path.stem): path for path in list_pictures(folder)}
-    for name in wanted:
-        if name in masks:
-            return masks[name]
-    raise PictureError(
-        f"{folder} holds no mask for {source.name}; name it {source.stem}.png or "
-        f"{source.stem}_mask.png."
-    )
+class NotReady(Exception):
+    """No picture can be worked on; `args[0]` is why."""
+
+
+def refine_in_process(job: Job, recipe: Recipe, folders: RefineFolders) -> Report:
+    """Call `refine_picture` in a worker process, whose models are loaded for its first picture."""
+    try:
+        repainter = prepare_repainter(recipe)
+    except HandRefinerError as error:
+        raise NotReady(error) from error
+    return refine_picture(job, recipe, repainter, folders)
+
+
+def work_in_parallel(
+    jobs: Sequence[Job], work: Callable[[Job], Report], workers: int
+) -> Iterator[Report]:
+    """Yield the report of every picture, in the order in which they are done.
+
+    A process that dies (for lack of memory, say) costs the pictures that were not done by then.
+
+    Arguments:
+        work: something that can be pickled, so no lambda and no local function.
+    """
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_settle_in)
+    try:
+        waiting = {pool.submit(work_on, job, work): job for job in jobs}
+        for done in as_completed(waiting):
+            yield _read(done, waiting[done])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _settle_in() -> None:
+    """Set up a new process: OpenCV gets one thread, because its siblings use the other cores.
+
+    Ctrl-C is left to the parent, which then writes what was finished and ends the others.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+def _read(done: Future[Report], job: Job) -> Report:
+    try:
+        return done.result()
+    except NotReady as error:
+        raise error.args[0] from error
+    except BrokenProcessPool:
+        return Report(
+            job.source,
+            error=f"{job.source.name} was not done: its process died, perhaps for lack of memory. "
+            "Run the same command again with --resume and fewer --jobs.",
+        )

@@ -1,4 +1,4 @@
-"""The bytes of a picture file -> its own pixels and metadata."""
+"""Decode a picture file: its own pixels and its metadata."""
 
 from __future__ import annotations
 
@@ -17,9 +17,18 @@ from PIL import Image as PillowImage
 from PIL import ImageCms, UnidentifiedImageError
 
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.pictures import exif as exif_entries
-from handrefiner_ext.pictures import png_chunks
-from handrefiner_ext.pictures.png_chunks import SIGNATURE, Chunk
+from handrefiner_ext.pictures.metadata import (
+    DECODING,
+    EXIF_PREFIX,
+    METADATA,
+    SIGNATURE,
+    Chunk,
+    join_png,
+    profile_chunk,
+    read_user_comment,
+    split_png,
+    text_chunk,
+)
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000
@@ -47,7 +56,7 @@ class Decoded:
 
 
 def decode(data: bytes) -> Decoded:
-    """A picture file's bytes; PictureError (a sentence without its subject) where impossible."""
+    """Decode a picture file; PictureError (a sentence without its subject) if that is impossible."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,13 +68,13 @@ def decode(data: bytes) -> Decoded:
 
 
 def _decode_png(data: bytes) -> Decoded:
-    """The first (or only) frame; Pillow never sees the metadata, which may be hostile."""
-    chunks = png_chunks.split(data)
+    """Decode the first (or only) frame; Pillow never sees the metadata, which may be hostile."""
+    chunks = split_png(data)
     if not chunks or chunks[0].kind != b"IHDR":
         raise PictureError("is damaged and cannot be read (a PNG without a header).")
-    metadata = tuple(c for c in chunks if c.kind in png_chunks.METADATA)
+    metadata = tuple(c for c in chunks if c.kind in METADATA)
     notes = (FIRST_FRAME,) if any(c.kind == b"acTL" for c in chunks) else ()
-    still = png_chunks.join(c for c in chunks if c.kind in png_chunks.DECODING)
+    still = join_png(c for c in chunks if c.kind in DECODING)
     with PillowImage.open(io.BytesIO(still), formats=("PNG",)) as opened:
         check_size(opened)
         opened.load()
@@ -75,8 +84,8 @@ def _decode_png(data: bytes) -> Decoded:
 
 
 def _decode_deep_png(chunks: tuple[Chunk, ...]) -> Pixels:
-    """16 bits a channel, which Pillow would cut to 8; a transparent colour becomes alpha."""
-    still = png_chunks.join(c for c in chunks if c.kind in png_chunks.DECODING - {b"tRNS"})
+    """Decode 16 bits a channel (Pillow would cut them to 8); a transparent colour becomes alpha."""
+    still = join_png(c for c in chunks if c.kind in DECODING - {b"tRNS"})
     stored = cv2.imdecode(np.frombuffer(still, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.dtype != np.uint16:
         raise PictureError("is damaged and cannot be read (16-bit PNG).")
@@ -92,7 +101,7 @@ def _decode_deep_png(chunks: tuple[Chunk, ...]) -> Pixels:
 
 
 def swap_red_and_blue(pixels: Pixels) -> Pixels:
-    """RGB(A) <-> BGR(A), OpenCV's order; grey as it is."""
+    """Convert between RGB(A) and BGR(A), OpenCV's order; grey stays as it is."""
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     return np.ascontiguousarray(pixels[..., (2, 1, 0, 3)[:channels]]) if channels > 1 else pixels
 
@@ -118,7 +127,7 @@ def check_size(opened: PillowImage.Image) -> None:
 
 
 def _own_pixels(opened: PillowImage.Image) -> Pixels:
-    """Pixels in the nearest of grey, grey and alpha, RGB and RGBA."""
+    """Return the pixels as grey, grey and alpha, RGB or RGBA, whichever loses least."""
     if opened.mode in DEEP_GREY:
         return np.asarray(opened).astype(np.uint16)[..., None]
     if opened.mode in ("I", "F"):
@@ -141,7 +150,7 @@ def _convert(opened: PillowImage.Image) -> PillowImage.Image:
 
 
 def _cmyk_to_rgb(opened: PillowImage.Image) -> PillowImage.Image:
-    """Through the printer's profile where one is there, into sRGB."""
+    """Convert to sRGB, through the printer's profile if there is one."""
     profile = opened.info.get("icc_profile")
     if profile:
         try:
@@ -158,18 +167,18 @@ def _cmyk_to_rgb(opened: PillowImage.Image) -> PillowImage.Image:
 def _build_metadata(
     info: dict[str | tuple[int, int], Any], keep_profile: bool
 ) -> tuple[Chunk, ...]:
-    """What a JPEG, WebP or other file says about itself, as PNG chunks."""
+    """Return the metadata of a JPEG, WebP or other file as PNG chunks."""
     chunks = []
     profile, exif, comment = (info.get(key) for key in ("icc_profile", "exif", "comment"))
     if profile and keep_profile:
-        chunks.append(png_chunks.profile_chunk(profile))
+        chunks.append(profile_chunk(profile))
     if exif:
-        body = exif.removeprefix(exif_entries.PREFIX)
+        body = exif.removeprefix(EXIF_PREFIX)
         chunks.append(Chunk(b"eXIf", body))
-        parameters = exif_entries.read_user_comment(body)
+        parameters = read_user_comment(body)
         if parameters:
-            chunks.append(png_chunks.text_chunk(PARAMETERS, parameters))
+            chunks.append(text_chunk(PARAMETERS, parameters))
     if comment:
         text = comment if isinstance(comment, str) else comment.decode("utf-8", "replace")
-        chunks.append(png_chunks.text_chunk("Comment", text))
+        chunks.append(text_chunk("Comment", text))
     return tuple(chunks)

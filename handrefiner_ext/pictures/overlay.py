@@ -1,4 +1,4 @@
-"""The picture with what was found drawn on it: boxes, landmarks, mesh outlines, scores."""
+"""Draw what was found on the picture: boxes, landmarks, mesh outlines, scores."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Pen:
 
     @property
     def small(self) -> Pen:
-        """For longer texts."""
+        """Return the pen for longer texts."""
         return Pen(self.width, max(0.35, 0.7 * self.text))
 
 
 def draw_overlay(image: Image, hints: Hints) -> Image:
-    """A copy of `image` with every hand, its mesh's outline, and every refused box."""
+    """Return a copy of `image` with every hand, its mesh's outline, and every refused box."""
     canvas: Image = image.copy()
     pen = Pen.fit(image)
     refusals = (*hints.detection.refused, *hints.refused)
@@ -104,9 +104,9 @@ def _draw_skeleton(canvas: Image, landmarks: FloatArray, colour: Colour, pen: Pe
 
 
 def _write(canvas: Image, box: Box, text: str, colour: Colour, pen: Pen) -> None:
-    """`text` above the box where there is room, else inside its top; moved into the picture.
+    """Write above the box if there is room, or else inside its top, moved into the picture.
 
-    Nothing where the picture is too small for it: the JSON file says it too.
+    A picture that is too small gets no text: the JSON file says it too.
     """
     plain = text.translate(PLAIN).encode("ascii", "replace").decode("ascii")
     lines = textwrap.wrap(plain, LETTERS_PER_LINE) or [""]
@@ -126,6 +126,6 @@ def _write(canvas: Image, box: Box, text: str, colour: Colour, pen: Pen) -> None
 
 
 def _measure(lines: Sequence[str], scale: float, thickness: int) -> tuple[int, int]:
-    """Width of the widest line and height of one, pixels."""
+    """Return the width of the widest line and the height of one, in pixels."""
     sizes = [cv2.getTextSize(line, FONT, scale, thickness) for line in lines]
     return max(s[0][0] for s in sizes), max(round(1.5 * s[0][1]) + s[1] // 2 for s in sizes)

@@ -20,10 +20,17 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.pictures import exif as exif_entries
-from handrefiner_ext.pictures import png_chunks
 from handrefiner_ext.pictures.decode import Decoded, Pixels, decode, swap_red_and_blue
-from handrefiner_ext.pictures.png_chunks import Chunk
+from handrefiner_ext.pictures.metadata import (
+    SIGNATURE,
+    UPRIGHT,
+    Chunk,
+    insert_after_header,
+    join_png,
+    read_orientation,
+    set_upright,
+    split_png,
+)
 from handrefiner_ext.types import Image, Mask
 
 MAX_BYTES = 1 << 30
@@ -48,12 +55,12 @@ class Picture:
 
 
 def load_picture(path: Path) -> Picture:
-    """Read a picture file; PictureError with the reason where that is impossible."""
+    """Read a picture file; PictureError with the reason if that is impossible."""
     return read_picture(_read_file(path), path)
 
 
 def read_picture(data: bytes, path: Path) -> Picture:
-    """The bytes of a picture file, called `path.name` in what PictureError says."""
+    """Decode the bytes of a picture file; PictureError calls it `path.name`."""
     try:
         decoded = decode(data)
     except PictureError as error:
@@ -62,15 +69,15 @@ def read_picture(data: bytes, path: Path) -> Picture:
 
 
 def save_picture(picture: Picture, image: Image, path: Path, mark: Chunk | None = None) -> None:
-    """Write what `encode_picture` gives."""
+    """Write what `encode_picture` returns."""
     write_atomically(path, encode_picture(picture, image, mark))
 
 
 def encode_picture(picture: Picture, image: Image, mark: Chunk | None = None) -> bytes:
-    """`picture` as PNG with the pixels of `image` where they differ from the loaded ones.
+    """Return `picture` as PNG, with the pixels of `image` where they differ from the loaded ones.
 
-    Where `image` is the loaded one itself, a PNG is copied: byte for byte without `mark`; with it
-    that chunk is added, or put in the place of those of its keyword.
+    If `image` is the loaded one itself, a PNG is copied: byte for byte without `mark`; with it,
+    that chunk is added or replaces those of its keyword.
     """
     if image is picture.image and picture.png is not None:
         data = picture.png
@@ -80,12 +87,12 @@ def encode_picture(picture: Picture, image: Image, mark: Chunk | None = None) ->
 
 
 def _remark(png: bytes, mark: Chunk) -> bytes:
-    header, *others = png_chunks.split(png)
-    return png_chunks.join([header, mark, *(c for c in others if c.keyword != mark.keyword)])
+    header, *others = split_png(png)
+    return join_png([header, mark, *(c for c in others if c.keyword != mark.keyword)])
 
 
 def repaint(picture: Picture, image: Image) -> Pixels:
-    """The picture's own pixels, with those of `image` where it differs from `picture.image`."""
+    """Return the picture's own pixels, with those of `image` where it differs from the original."""
     changed = (image != picture.image).any(axis=2)
     pixels: Pixels = picture.pixels.copy()
     colours = 3 if pixels.shape[2] >= 3 else 1
@@ -97,19 +104,19 @@ def repaint(picture: Picture, image: Image) -> Pixels:
 
 
 def to_grey(image: Image) -> NDArray[np.uint8]:
-    """Luma of RGB (ITU-R BT.601) in integers; a grey pixel keeps its value exactly."""
+    """Return the luma of RGB (ITU-R BT.601) in integers; a grey pixel keeps its value exactly."""
     weights = np.array([19595, 38470, 7471], dtype=np.uint32)
     luma = image @ weights + np.uint32(0x8000)
     return np.asarray(luma >> 16, dtype=np.uint8)
 
 
 def load_mask(path: Path, height: int, width: int) -> Mask:
-    """A mask drawn by hand: white may change; transparent counts as black."""
+    """Load a mask drawn by hand: white may change; transparent counts as black."""
     return to_mask(load_picture(path), height, width)
 
 
 def to_mask(picture: Picture, height: int, width: int) -> Mask:
-    """White of a picture of that size; PictureError where the size differs."""
+    """Return where a picture of that size is white; PictureError if the size differs."""
     if picture.image.shape[:2] != (height, width):
         rows, columns = picture.image.shape[:2]
         raise PictureError(
@@ -124,7 +131,7 @@ def to_mask(picture: Picture, height: int, width: int) -> Mask:
 
 
 def encode_png(pixels: Pixels, chunks: tuple[Chunk, ...] = ()) -> bytes:
-    """(H, W) or (H, W, C) pixels of 8 or 16 bits as a PNG file with `chunks`."""
+    """Encode (H, W) or (H, W, C) pixels of 8 or 16 bits as a PNG file with `chunks`."""
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     if pixels.dtype == np.uint16:
         data = cv2.imencode(".png", swap_red_and_blue(flat))[1].tobytes()
@@ -132,11 +139,11 @@ def encode_png(pixels: Pixels, chunks: tuple[Chunk, ...] = ()) -> bytes:
         buffer = io.BytesIO()
         PillowImage.fromarray(np.ascontiguousarray(flat)).save(buffer, "PNG")
         data = buffer.getvalue()
-    return png_chunks.insert_after_header(data, chunks)
+    return insert_after_header(data, chunks)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing; PictureError where that is impossible."""
+    """Write a whole file or nothing; PictureError if that is impossible."""
     partial = path.with_name(f".handrefiner-{zlib.crc32(os.fsencode(path.name))}-{os.getpid()}")
     try:
         try:
@@ -165,21 +172,20 @@ def _read_file(path: Path) -> bytes:
 
 
 def _set_upright(path: Path, decoded: Decoded, data: bytes) -> Picture:
-    """Turn the pixels as EXIF says, and say in EXIF that they have been turned."""
+    """Turn the pixels as EXIF says, and set its orientation to upright."""
     exif = next((c.body for c in decoded.metadata if c.kind == b"eXIf"), b"")
-    orientation = exif_entries.read_orientation(exif)
-    turned = orientation != exif_entries.UPRIGHT
+    orientation = read_orientation(exif)
+    turned = orientation != UPRIGHT
     pixels = np.ascontiguousarray(turn(decoded.pixels, orientation))
     metadata = tuple(
-        Chunk(c.kind, exif_entries.set_upright(c.body)) if c.kind == b"eXIf" else c
-        for c in decoded.metadata
+        Chunk(c.kind, set_upright(c.body)) if c.kind == b"eXIf" else c for c in decoded.metadata
     )
-    png = data if data.startswith(png_chunks.SIGNATURE) and not turned else None
+    png = data if data.startswith(SIGNATURE) and not turned else None
     return Picture(path, _to_rgb(pixels), pixels, metadata, png, decoded.notes)
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:
-    """Stored pixels -> upright pixels, for an EXIF orientation 1..8."""
+    """Turn stored pixels upright, for an EXIF orientation 1..8."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)

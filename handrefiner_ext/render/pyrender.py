@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary, finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.errors import BackendUnavailable, how_to_install
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points
 from handrefiner_ext.geometry.spans import is_usable
 from handrefiner_ext.types import Box, DepthMap, FloatArray, HandLayer, HandMesh
@@ -165,7 +165,7 @@ def _open_canvas() -> tuple[ModuleType, Any]:
     except (AttributeError, ImportError, OSError) as error:
         raise BackendUnavailable(
             f"The renderer pyrender needs the package pyrender with OpenGL ({error}): "
-            f"pip install 'handrefiner[pyrender]'. {INSTEAD}"
+            f"run {how_to_install('pyrender')}. {INSTEAD}"
         ) from error
     from OpenGL.error import Error as OpenGLError
 

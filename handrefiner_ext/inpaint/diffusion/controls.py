@@ -61,7 +61,7 @@ def _build_union(part: dict[str, torch.Tensor], architecture: Architecture) -> A
         from diffusers import ControlNetUnionModel
     except ImportError as error:
         raise WeightsError(
-            'A union ControlNet needs a newer diffusers: pip install -U "handrefiner[diffusion]".'
+            "A union ControlNet needs a newer diffusers; run pip install -U diffusers."
         ) from error
     tasks, channels = part[TASKS].shape
     settings = {

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, InvalidParameter
+from handrefiner_ext.errors import (
+    BackendUnavailable,
+    HandRefinerError,
+    InvalidParameter,
+    how_to_install,
+)
 from handrefiner_ext.inpaint.control_models import (
     FAMILY_NAMES,
     NATIVE_SIDE,
@@ -71,8 +76,8 @@ class DiffusersPainter:
         missing = [name for name in ("torch", "diffusers", "transformers") if not find_spec(name)]
         if missing:
             raise BackendUnavailable(
-                f"The backend diffusers needs {', '.join(missing)}; install it with: "
-                'pip install "handrefiner[diffusion]".'
+                f"The backend diffusers needs {', '.join(missing)}; run "
+                f"{how_to_install('diffusion')}."
             )
         self.home = home or ModelHome()
         device = self.home.device or _best_device()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext import weights
-from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.errors import BackendUnavailable, how_to_install
 from handrefiner_ext.mesh.graphormer.crop import LARGEST, MARGIN, Crop, choose_crop
 from handrefiner_ext.mesh.graphormer.mano import read_hand_model
 from handrefiner_ext.mesh.graphormer.template import make_tokens, read_sampling
@@ -89,8 +89,7 @@ class GraphormerReconstructor:
         files = find_files(lambda name: weights.find(name, self.home.models_dir))
         if find_spec("torch") is None:
             raise BackendUnavailable(
-                "The mesh graphormer needs torch; install it with: "
-                'pip install "handrefiner[torch]".'
+                f"The mesh graphormer needs torch; run {how_to_install('torch')}."
             )
         self.hand_model = read_hand_model(files.mano)
         self.runner = self._load(files)

@@ -1,15 +1,84 @@
-"""The two EXIF entries that matter here: the orientation and the user comment.
+"""What a picture file says beside its pixels: PNG chunks, and the EXIF entries that matter here.
 
-EXIF is a TIFF structure (Exif 2.32, section 4.5). Only these entries are touched, so that all
-others survive bit for bit, broken ones included.
+Metadata passes through bit for bit as PNG chunks (PNG, third edition, W3C). EXIF is a TIFF
+structure (Exif 2.32, section 4.5); only its orientation and its user comment are touched, so that
+all other entries survive as they are, broken ones included.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
-PREFIX = b"Exif\0\0"
+# --- PNG chunks
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER_SIZE = len(SIGNATURE) + 25
+DECODING = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+"""What a decoder needs for the still picture."""
+METADATA = frozenset(
+    {b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs"}
+)
+"""What says something about the picture and stays true when pixels change."""
+TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+
+
+class Chunk(NamedTuple):
+    kind: bytes
+    body: bytes
+
+    @property
+    def keyword(self) -> str | None:
+        """Return the keyword of a text chunk; None for any other."""
+        return self.body.partition(b"\0")[0].decode("latin-1") if self.kind in TEXT else None
+
+
+def split_png(data: bytes) -> tuple[Chunk, ...]:
+    """Return the chunks of a PNG file up to IEND, or as far as the file goes."""
+    chunks, at = [], len(SIGNATURE)
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if at + 12 + length > len(data):
+            break
+        chunks.append(Chunk(kind, data[at + 8 : at + 8 + length]))
+        at += 12 + length
+        if kind == b"IEND":
+            break
+    return tuple(chunks)
+
+
+def join_png(chunks: Iterable[Chunk]) -> bytes:
+    return SIGNATURE + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def insert_after_header(data: bytes, chunks: Iterable[Chunk]) -> bytes:
+    """Return a PNG file with `chunks` added after its header; the rest stays byte for byte."""
+    added = join_png(chunks)[len(SIGNATURE) :]
+    return data[:HEADER_SIZE] + added + data[HEADER_SIZE:]
+
+
+def text_chunk(keyword: str, text: str) -> Chunk:
+    """Return a text as tEXt where Latin-1 can hold it, or else as iTXt."""
+    try:
+        return Chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + text.encode("latin-1"))
+    except UnicodeEncodeError:
+        body = keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8", "replace")
+        return Chunk(b"iTXt", body)
+
+
+def profile_chunk(profile: bytes) -> Chunk:
+    """Return an ICC profile as a chunk."""
+    return Chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+
+
+# --- EXIF
+
+EXIF_PREFIX = b"Exif\0\0"
 ORIENTATION, EXIF_DIRECTORY, USER_COMMENT = 0x0112, 0x8769, 0x9286
 UPRIGHT = 1
 ENTRY_SIZE = 12
@@ -25,7 +94,7 @@ class Entry(NamedTuple):
 
 
 def read_orientation(exif: bytes) -> int:
-    """How the picture must be turned, 1..8; 1 (upright) where nothing valid is said."""
+    """Return how the picture must be turned, 1..8; 1 (upright) if EXIF says nothing valid."""
     order = _byte_order(exif)
     entry = _find(exif, order, _first_directory(exif, order), ORIENTATION)
     value = 0 if entry is None else int(_unpack(exif, order + "H", entry.at) or 0)
@@ -33,7 +102,7 @@ def read_orientation(exif: bytes) -> int:
 
 
 def set_upright(exif: bytes) -> bytes:
-    """The same EXIF with an upright orientation."""
+    """Return the EXIF with its orientation set to upright."""
     order = _byte_order(exif)
     entry = _find(exif, order, _first_directory(exif, order), ORIENTATION)
     if entry is None:
@@ -42,7 +111,7 @@ def set_upright(exif: bytes) -> bytes:
 
 
 def read_user_comment(exif: bytes) -> str | None:
-    """The user comment, where the WebUI keeps the parameters of JPEG and WebP pictures."""
+    """Return the user comment, in which the WebUI keeps the parameters of JPEG and WebP files."""
     order = _byte_order(exif)
     pointer = _find(exif, order, _first_directory(exif, order), EXIF_DIRECTORY)
     start = None if pointer is None else _unpack(exif, order + "I", pointer.at)
@@ -77,7 +146,7 @@ def _first_directory(exif: bytes, order: str) -> int | None:
 
 
 def _find(exif: bytes, order: str, directory: int | None, tag: int) -> Entry | None:
-    """The entry `tag` of the directory that starts at byte `directory`."""
+    """Return the entry `tag` of the directory that starts at byte `directory`."""
     entries = None if directory is None else _unpack(exif, order + "H", directory)
     for number in range(entries or 0):
         at = (directory or 0) + 2 + number * ENTRY_SIZE

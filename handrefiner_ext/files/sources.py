@@ -1,0 +1,163 @@
+"""What a run works on: the pictures that paths, folders and prompt files name, and drawn masks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from handrefiner_ext.errors import PictureError, UsageError
+from handrefiner_ext.files.naming import fold, read_mark
+from handrefiner_ext.pictures import Picture, load_mask
+from handrefiner_ext.types import Mask
+
+EXTENSIONS = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+)
+WILDCARDS = frozenset("*?[")
+EXAMPLE = '{"img": "1.jpg", "txt": "a woman waving"}'
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """A picture and its own prompt (None = that of the run). origin: the line that names it."""
+
+    source: Path
+    prompt: str | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to work on: one picture, or a folder of them.
+
+    prompts: the pictures that a prompt file names, each with its prompt; None without a file.
+    """
+
+    place: str
+    is_folder: bool
+    prompts: tuple[Prompted, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The pictures of a run. notes: sentences about files that were skipped."""
+
+    pictures: list[Prompted]
+    notes: tuple[str, ...] = ()
+
+
+def expand(names: Iterable[str], outputs: Iterable[str]) -> Listing:
+    """Return the pictures meant by files, folders and, where the shell left them, wildcards.
+
+    outputs: folders that are written to; what earlier runs have written there is left out.
+    """
+    sources: dict[str, Path] = {}
+    notes: list[str] = []
+    for name in names:
+        path = Path(name)
+        found = [path]
+        if path.is_dir():
+            found, said = _list_fresh(path, outputs)
+            notes += said
+        elif WILDCARDS & set(path.name) and path.parent.is_dir() and not path.exists():
+            found = sorted(path.parent.glob(path.name)) or [path]
+        for each in found:
+            sources.setdefault(os.path.realpath(each), each)
+    return Listing([Prompted(path) for path in sources.values()], tuple(notes))
+
+
+def find_sources(source: Source, outputs: Iterable[str]) -> Listing:
+    """Return the picture, or those of the folder, or those of it that the prompt file names.
+
+    outputs: as for `expand`.
+    """
+    place = Path(source.place)
+    if not place.exists():
+        raise PictureError(f"{place} does not exist.")
+    if not source.is_folder:
+        return Listing([Prompted(place)])
+    if not place.is_dir():
+        raise PictureError(f"{place} is not a folder; use --input_img for a single picture.")
+    if source.prompts is not None:
+        return Listing(list(source.prompts))
+    found, notes = _list_fresh(place, outputs)
+    return Listing([Prompted(path) for path in found], notes)
+
+
+def _list_fresh(folder: Path, outputs: Iterable[str]) -> tuple[list[Path], tuple[str, ...]]:
+    """Return the folder's pictures, without earlier outputs if it is an output folder too."""
+    pictures = list_pictures(folder)
+    if os.path.realpath(folder) not in {os.path.realpath(name) for name in outputs}:
+        return pictures, ()
+    fresh = [path for path in pictures if read_mark(path) is None]
+    skipped = len(pictures) - len(fresh)
+    return fresh, (f"Skipping {skipped} outputs of earlier runs.",) if skipped else ()
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Return the files directly in a folder that have a picture's extension, by name."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    return sorted((path for path in found if path.is_file()), key=lambda path: path.name)
+
+
+# --- prompt files
+
+
+def read_prompts(path: Path, folder: Path) -> list[Prompted]:
+    """Read the paper's prompt file: JSON lines {"img": name, "txt": prompt}, in its order.
+
+    Empty lines are skipped; the names are those of pictures in `folder`. Raises UsageError with the
+    number of the first line that cannot be understood.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8; save it as UTF-8.") from error
+    lines = enumerate(text.split("\n"), start=1)
+    return [_read_line(path, folder, n, line) for n, line in lines if line.strip()]
+
+
+def _read_line(path: Path, folder: Path, number: int, line: str) -> Prompted:
+    where = f"{path}, line {number}"
+    try:
+        said = json.loads(line)
+    except ValueError as error:
+        raise UsageError(f"{where} is not JSON ({error}); write it like {EXAMPLE}.") from error
+    if not isinstance(said, dict):
+        raise UsageError(f"{where} is not a JSON object; write it like {EXAMPLE}.")
+    for key in ("img", "txt"):
+        if not isinstance(said.get(key), str):
+            raise UsageError(f"{where} has no text under {key!r}; write it like {EXAMPLE}.")
+    if not said["img"].strip():
+        raise UsageError(f"{where} names no picture; write it like {EXAMPLE}.")
+    return Prompted(folder / said["img"], said["txt"], where)
+
+
+# --- drawn masks
+
+
+def load_drawn_mask(picture: Picture, place: Path | None) -> Mask | None:
+    """Load the mask file `place`, or the picture's own where that is a folder."""
+    if place is None:
+        return None
+    path = _find_drawn_mask(place, picture.path) if place.is_dir() else place
+    height, width = picture.image.shape[:2]
+    return load_mask(path, height, width)
+
+
+def _find_drawn_mask(folder: Path, source: Path) -> Path:
+    """Return the mask of `source`: a picture of the same name, with or without `_mask`."""
+    wanted = [fold(source.stem), fold(source.stem + "_mask")]
+    masks = {fold(path.stem): path for path in list_pictures(folder)}
+    for name in wanted:
+        if name in masks:
+            return masks[name]
+    raise PictureError(
+        f"{folder} holds no mask for {source.name}; name it {source.stem}.png or "
+        f"{source.stem}_mask.png."
+    )
