@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handrefiner_ext.errors import PictureError, UsageError
-from handrefiner_ext.files.sources import Prompted, Source, read_prompts
 from handrefiner_ext.params import CLI, DIFFUSERS, URL, fields_of
 from handrefiner_ext.weights.manifest import PLAIN_DEPTH
 
 # What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
     from handrefiner_ext.files.run import Recipe
+    from handrefiner_ext.files.sources import Prompted, Source
     from handrefiner_ext.types import ModelHome
 
 from handrefiner_ext.cli.options import MOST_OUTPUTS, MOST_RANDOM_SEED, RANDOM_SEED, RAY
@@ -102,6 +102,8 @@ def read_refine(options: argparse.Namespace) -> RefineCommand:
     if options.prompt_file and values.get("prompt"):
         raise UsageError("--prompt and --prompt_file exclude each other; give one of them.")
     _check_painting(options, values)
+    from handrefiner_ext.files.sources import Source
+
     source = options.input_img or options.input_dir
     command = RefineCommand(
         source=Source(source, not options.input_img, _read_prompt_file(options)),
@@ -250,4 +252,6 @@ def _read_prompt_file(options: argparse.Namespace) -> tuple[Prompted, ...] | Non
             "--prompt_file names pictures of a folder; give --input_dir, or --prompt for a single "
             "picture."
         )
+    from handrefiner_ext.files.sources import read_prompts
+
     return tuple(read_prompts(Path(options.prompt_file), Path(options.input_dir)))

@@ -56,7 +56,7 @@ class Decoded:
 
 
 def decode(data: bytes) -> Decoded:
-    """Decode a picture file; PictureError (a sentence without its subject) if that is impossible."""
+    """Decode a picture file; raise PictureError (a sentence without subject) if that fails."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
