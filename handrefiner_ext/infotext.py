@@ -13,7 +13,8 @@ from typing import Any
 
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.params import MAIN, WEBUI, Knob, RefineParams, coerce, fields_of
+from handrefiner_ext.knobs import WEBUI, Knob, coerce
+from handrefiner_ext.params import MAIN, RefineParams, fields_of
 
 MARK = "HandRefiner"
 """The key that says the picture was made with us; its value is our version."""

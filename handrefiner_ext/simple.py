@@ -19,7 +19,8 @@ import numpy as np
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import check_names, read_parameters
-from handrefiner_ext.params import CLI, WEBUI, RefineParams, fields_of
+from handrefiner_ext.knobs import CLI, WEBUI
+from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import (
     Picture,
     encode_picture,

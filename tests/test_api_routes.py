@@ -14,7 +14,8 @@ from hand_scenes import BOTH, PlateReconstructor, hold_tiny_backends, make_stage
 import handrefiner_ext
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import BackendUnavailable, InvalidParameter
-from handrefiner_ext.params import WEBUI, RefineParams, fields_of
+from handrefiner_ext.knobs import WEBUI
+from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.registry import Registry
 
 pytest.importorskip("fastapi")

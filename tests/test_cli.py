@@ -17,7 +17,8 @@ from PIL import Image
 
 from handrefiner_ext import __version__, pipeline
 from handrefiner_ext.cli.commands import DONE, FAILED, main
-from handrefiner_ext.params import CLI, RefineParams, fields_of
+from handrefiner_ext.knobs import CLI
+from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.types import HandMesh
 

@@ -11,7 +11,8 @@ from test_params import FIELDS, values, wrong_values
 
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.host.arguments import DRAWN_MASK, NAMES, Arguments, read_arguments
-from handrefiner_ext.params import WEBUI, RefineParams, fields_of
+from handrefiner_ext.knobs import WEBUI
+from handrefiner_ext.params import RefineParams, fields_of
 
 SHOWN = [f.name for f in fields_of(WEBUI)]
 LISTS = {"hands": "1,3", "boxes": "1,2,30,40", "occlusion_order": "2,1"}

@@ -19,7 +19,8 @@ from handrefiner_ext.host.layout import (
     knob_of,
     placed,
 )
-from handrefiner_ext.params import WEBUI, fields_of
+from handrefiner_ext.knobs import WEBUI
+from handrefiner_ext.params import fields_of
 
 PROJECT = Path(handrefiner_ext.__file__).parent.parent
 

@@ -11,7 +11,7 @@ import pytest
 
 import handrefiner_ext
 from handrefiner_ext.host.layout import TABS, knob_of, placed
-from handrefiner_ext.params import WEBUI
+from handrefiner_ext.knobs import WEBUI
 
 PACKAGE = Path(handrefiner_ext.__file__).parent
 FILES = sorted((PACKAGE.parent / "localizations").glob("*.json"))

@@ -1,7 +1,7 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
-errors, topology ← registry ← params ← types ← protocols, geometry ← stages ← hands ← repaint ←
-pipeline ← api ← files ← cluster ← dataset ← cli:
+errors, topology ← registry, knobs ← params ← types ← protocols, geometry ← the five stages ←
+hands ← repaint ← stages ← pipeline ← api ← files ← cluster ← dataset ← cli:
 right may import left. The stages never import one another.
 """
 
@@ -20,7 +20,7 @@ PACKAGE = Path(handrefiner_ext.__file__).parent
 STAGES = ("detect", "mesh", "render", "inpaint", "judge")
 LEVELS = [
     ("", "errors", "topology"),
-    ("registry",),
+    ("registry", "knobs"),
     ("params",),
     ("infotext", "weights", "pickles"),
     ("types",),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from handrefiner_ext import __version__
 from handrefiner_ext.infotext import from_infotext, key_of, restore, to_infotext, written_fields
-from handrefiner_ext.params import WEBUI, RefineParams, fields_of
+from handrefiner_ext.knobs import WEBUI
+from handrefiner_ext.params import RefineParams, fields_of
 
 HOST_PARAMETER = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 """How the host cuts a line of parameters into keys and values."""

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import handrefiner_ext
 from handrefiner_ext.cli.options import options_table
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.params import CLI, MAIN, RefineParams, coerce, fields_of
+from handrefiner_ext.knobs import CLI, coerce
+from handrefiner_ext.params import MAIN, RefineParams, fields_of
 
 FIELDS = {f.name: f for f in fields(RefineParams)}
 names = pytest.mark.parametrize("name", list(FIELDS))

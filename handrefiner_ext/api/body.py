@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
-from handrefiner_ext.params import WEBUI, RefineParams, fields_of
+from handrefiner_ext.knobs import WEBUI
+from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import Picture, encode_picture, encode_png, read_picture, to_mask
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import check_values

@@ -7,7 +7,8 @@ from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from handrefiner_ext.api.body import DRAWN_MASK, NAMES
-from handrefiner_ext.params import WEBUI, Knob, RefineParams, fields_of, format_number
+from handrefiner_ext.knobs import WEBUI, Knob, format_number
+from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.report import told
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}

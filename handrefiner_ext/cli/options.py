@@ -15,7 +15,8 @@ from dataclasses import Field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from handrefiner_ext.params import CLI, URL, Knob, coerce, fields_of, parse_bool
+from handrefiner_ext.knobs import CLI, URL, Knob, coerce, parse_bool
+from handrefiner_ext.params import fields_of
 from handrefiner_ext.weights.manifest import PLAIN_DEPTH
 
 # What works on pictures is imported when a command runs, so that --help answers at once.

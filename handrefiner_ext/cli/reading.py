@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handrefiner_ext.errors import PictureError, UsageError
-from handrefiner_ext.params import CLI, DIFFUSERS, URL, fields_of
+from handrefiner_ext.knobs import CLI, DIFFUSERS, URL
+from handrefiner_ext.params import fields_of
 from handrefiner_ext.weights.manifest import PLAIN_DEPTH
 
 # What works on pictures is imported when a command runs, so that --help answers at once.

@@ -7,7 +7,8 @@ from dataclasses import Field
 from html import escape
 from typing import Any, Literal
 
-from handrefiner_ext.params import MAIN, WEBUI, Knob, fields_of
+from handrefiner_ext.knobs import WEBUI, Knob
+from handrefiner_ext.params import MAIN, fields_of
 
 SWITCH, FIRST = "enabled", MAIN.name
 RECOMMENDED = (0.4, 0.8)

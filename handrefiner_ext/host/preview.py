@@ -17,7 +17,7 @@ from handrefiner_ext.host.arguments import Arguments, read_arguments
 from handrefiner_ext.host.drawn import read_drawn_mask
 from handrefiner_ext.host.layout import FIELDS
 from handrefiner_ext.host.settings import read_model_home
-from handrefiner_ext.params import coerce
+from handrefiner_ext.knobs import coerce
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import hints
 from handrefiner_ext.report import list_panel_lines

@@ -11,7 +11,8 @@ from typing import Any
 from modules import script_callbacks, scripts
 
 from handrefiner_ext.host.lists import LISTS
-from handrefiner_ext.params import MAIN, WEBUI, Knob, coerce, fields_of
+from handrefiner_ext.knobs import WEBUI, Knob, coerce
+from handrefiner_ext.params import MAIN, fields_of
 
 LEFT_OUT = ("skip_img2img", "extra_images")
 """An X/Y/Z plot keeps one picture of a cell, and makes it the same way in all."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from handrefiner_ext.judge.agreement import is_changed
-from handrefiner_ext.params import OFF, RefineParams
+from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Advising, Inpainter
 from handrefiner_ext.repaint import keep_best as guard
 from handrefiner_ext.repaint.beside import find_damage
@@ -163,18 +163,11 @@ def _decide(
 
 
 def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
+    """Return the inpainter's advice, or which of the parameters that were changed it ignores."""
     if inpainter.name not in WITHOUT_CHANCE:
         return inpainter.advise(params) if isinstance(inpainter, Advising) else ()
-    notes = []
-    default = {f.name: f.default for f in fields(params)}
-    name = inpainter.name
-    if params.strength != default["strength"]:
-        notes.append(f"strength: the {name} backend ignores it ({params.strength:g} was given).")
-    for other in ("sampling", "start"):
-        if getattr(params, other) != default[other]:
-            notes.append(f"{other}: the {name} backend ignores it.")
-    if params.adaptive_strength != OFF:
-        notes.append(f"adaptive_strength: the {name} backend has no strength to search for.")
-    if params.candidates > 1:
-        notes.append(f"candidates: the {name} backend paints the same each time, so once will do.")
-    return tuple(notes)
+    return tuple(
+        f"{f.name}: the {inpainter.name} backend {effect}."
+        for f in fields(params)
+        if (effect := f.metadata["knob"].in_draft) and getattr(params, f.name) != f.default
+    )

@@ -19,7 +19,8 @@ from PIL import Image
 from running_host import Answer, missing_for_a_host, start_host
 
 import handrefiner_ext
-from handrefiner_ext.params import WEBUI, RefineParams, fields_of
+from handrefiner_ext.knobs import WEBUI
+from handrefiner_ext.params import RefineParams, fields_of
 
 PREFIX = "/handrefiner/v1"
 GENERATION = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")

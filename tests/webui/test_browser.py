@@ -390,7 +390,8 @@ def test_the_settings_page_has_our_section_and_says_where_the_order_is_set(webui
 
 
 def test_the_script_info_names_every_argument(host: Host):
-    from handrefiner_ext.params import WEBUI, fields_of
+    from handrefiner_ext.knobs import WEBUI
+    from handrefiner_ext.params import fields_of
 
     for tab_is_img2img in (False, True):
         (info,) = (
