@@ -36,8 +36,7 @@ from handrefiner_ext.dataset.plain import (
     open_hand_model,
 )
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points, z_buffer
-from handrefiner_ext.hands.fallbacks import Backends
-from handrefiner_ext.hands.readings import reconstruct_well
+from handrefiner_ext.hands.readings import Backends, reconstruct_well
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Detector, Reconstructor
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS

@@ -12,7 +12,7 @@ from handrefiner_ext.detect.flow import parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.meshing import Meshes
-from handrefiner_ext.hands.painted import force_hands
+from handrefiner_ext.hands.painted import add_painted_hands
 from handrefiner_ext.judge.agreement import NOT_FOUND
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
@@ -62,7 +62,7 @@ def hints(
     _check_picture(image, drawn_mask)
     everything = stages.detector.detect(image, params)
     if drawn_mask is not None and params.uses_drawing:
-        everything = force_hands(image, everything, drawn_mask, stages.detector, params)
+        everything = add_painted_hands(image, everything, drawn_mask, stages.detector, params)
     check_order(params.occlusion_order, len(everything.hands))
     detection = choose_hands(everything, params.hands, image.shape[0])
     meshes = stages.mesher(image, detection.hands, stages.backends, params)
@@ -71,7 +71,7 @@ def hints(
         meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image
     )
     notes = meshes.notes
-    if not params.uses_drawing:  # what is drawn is the user's word
+    if not params.uses_drawing:  # a drawn mask is the user's decision
         maps, notes = _spare(maps, meshes, everything, detection)
     return Hints(detection, meshes.found, meshes.refused, maps, notes)
 

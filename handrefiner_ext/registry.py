@@ -13,6 +13,8 @@ from typing import Any
 from handrefiner_ext.errors import BackendUnavailable, UnknownBackend
 
 AUTO = "auto"
+EMBEDDED = "open_hand"
+"""The reconstructor that works everywhere: it needs neither torch nor a download."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 logger = logging.getLogger(__name__)

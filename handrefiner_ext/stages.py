@@ -13,8 +13,8 @@ from threading import RLock
 from typing import Any
 
 from handrefiner_ext.errors import BackendUnavailable, WeightsError
-from handrefiner_ext.hands.fallbacks import EMBEDDED, Backends, Spares
 from handrefiner_ext.hands.meshing import Mesher, find_meshes
+from handrefiner_ext.hands.readings import NO_FALLBACKS, Backends, Fallbacks
 from handrefiner_ext.judge.agreement import measure_agreement
 from handrefiner_ext.judge.quality import HandQuality
 from handrefiner_ext.params import RefineParams
@@ -31,6 +31,7 @@ from handrefiner_ext.protocols import (
 from handrefiner_ext.registry import (
     AUTO,
     DETECTORS,
+    EMBEDDED,
     INPAINTERS,
     RECONSTRUCTORS,
     RENDERERS,
@@ -98,13 +99,13 @@ class Stages:
     inpainter: Inpainter
     judge: Judge = measure_agreement
     meter: QualityMeter = field(default_factory=partial(build_meter, ModelHome()))
-    spares: Spares = field(default_factory=Spares)
+    fallbacks: Fallbacks = NO_FALLBACKS
     mesher: Mesher = find_meshes
 
     @property
     def backends(self) -> Backends:
         """Return what reads and fits a hand."""
-        return Backends(self.detector, self.reconstructor, self.spares)
+        return Backends(self.detector, self.reconstructor, self.fallbacks)
 
 
 @dataclass
@@ -167,7 +168,7 @@ def build_stages(
         renderer=build(RENDERERS, params.renderer),
         inpainter=LazyInpainter(params.backend, home) if inpainter is None else inpainter,
         meter=build_meter(home),
-        spares=choose_spares(detector, reconstructor, params, build),
+        fallbacks=choose_fallbacks(detector, reconstructor, params, build),
     )
 
 
@@ -177,12 +178,12 @@ def build_renderer(params: RefineParams, home: ModelHome) -> Renderer:
     return renderer
 
 
-def choose_spares(
+def choose_fallbacks(
     detector: Detector, reconstructor: Reconstructor, params: RefineParams, build: Build
-) -> Spares:
-    """Return the other detectors where `detector` is `auto`, and the embedded reconstructor."""
+) -> Fallbacks:
+    """Return the other detectors if the user left the choice to us, and the embedded mesh."""
     others = [name for name in DETECTORS.names() if name != detector.name]
-    return Spares(
+    return Fallbacks(
         tuple(others) if params.detector == AUTO else (),
         (EMBEDDED,) if reconstructor.name != EMBEDDED else (),
         build,

@@ -1,4 +1,4 @@
-"""Another mesh where the depth map is bad: different ones, the same each time, counted round."""
+"""Another mesh where the depth map is bad: different ones, the same each time, wrapping around."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from detect_pictures import drawn
 
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.errors import BackendUnavailable
-from handrefiner_ext.hands.fallbacks import Backends, Spares
 from handrefiner_ext.hands.others import DIFFERENT, distance, find_others, mirror_depth
-from handrefiner_ext.hands.readings import reconstruct_well, take_for_other_side
+from handrefiner_ext.hands.readings import (
+    NO_FALLBACKS,
+    Backends,
+    Fallbacks,
+    reconstruct_well,
+    take_for_other_side,
+)
 from handrefiner_ext.host.reports import describe
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import hints, refine
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, Registry
 from handrefiner_ext.render.raster import RasterRenderer
-from handrefiner_ext.stages import Stages, choose_spares
+from handrefiner_ext.stages import Stages, choose_fallbacks
 from handrefiner_ext.types import HandMesh, Refusal
 
 PARAMS = RefineParams(tiles="off", mask_blur=0)
@@ -85,16 +90,16 @@ def test_all_meshes_of_a_hand_differ_and_the_best_comes_first(others, stages, im
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-def test_a_number_means_the_same_mesh_each_time_and_counts_round(others, stages, image, number):
+def test_a_number_means_the_same_mesh_each_time_and_wraps_around(others, stages, image, number):
     mesh, (note,) = mesh_of(stages, image, number)
     place = number % len(others)
     np.testing.assert_array_equal(mesh.vertices, others[place].vertices)
     assert mesh.hand.number == 1
     assert f"Hand 1 has {len(others)} different meshes" in note
-    assert (f"counts round to number {place}" in note) == (number >= len(others))
+    assert (f"wraps around to number {place}" in note) == (number >= len(others))
 
 
-def test_the_mirrored_reading_looks_the_same_and_is_as_far_in_front_as_it_was_behind(others):
+def test_the_reading_mirrored_in_depth_looks_the_same_and_swaps_near_and_far(others):
     hand = others[0].hand
     mirrored = OpenHandReconstructor().reconstruct(
         np.zeros((512, 512, 3), np.uint8), mirror_depth(hand), replace(PARAMS, outline=False)
@@ -112,23 +117,23 @@ def test_the_mirrored_reading_looks_the_same_and_is_as_far_in_front_as_it_was_be
 
 def test_another_reconstructor_steps_in_and_is_named(image, stages):
     chosen = Refuser()
-    spares = choose_spares(stages.detector, chosen, PARAMS, Registry.build)
-    asked = replace(stages, reconstructor=chosen, spares=spares)
+    fallbacks = choose_fallbacks(stages.detector, chosen, PARAMS, Registry.build)
+    asked = replace(stages, reconstructor=chosen, fallbacks=fallbacks)
     seen = hints(image, PARAMS, asked)
     assert [mesh.backend for mesh in seen.meshes] == ["open_hand"]
     assert seen.notes == (
         "Hand 1: open_hand stepped in for refuser, which refused it: It is too dark.",
     )
     assert "open_hand stepped in" in describe(refine(image, PARAMS, asked)).words
-    without = hints(image, PARAMS, replace(asked, spares=Spares()))
+    without = hints(image, PARAMS, replace(asked, fallbacks=NO_FALLBACKS))
     assert [refusal.number for refusal in without.refused] == [1]
 
 
-def test_spares_are_other_detectors_under_auto_only_and_built_where_they_can_be(stages):
-    spares = choose_spares(stages.detector, stages.reconstructor, PARAMS, Registry.build)
-    assert spares.detector_names == ("mediapipe",)
-    assert spares.reconstructors == ()
-    named = choose_spares(
+def test_fallbacks_are_other_detectors_under_auto_only_and_built_where_they_can_be(stages):
+    fallbacks = choose_fallbacks(stages.detector, stages.reconstructor, PARAMS, Registry.build)
+    assert fallbacks.detector_names == ("mediapipe",)
+    assert fallbacks.reconstructors == ()
+    named = choose_fallbacks(
         stages.detector, stages.reconstructor, replace(PARAMS, detector="litert"), Registry.build
     )
     assert named.detectors == ()
@@ -136,13 +141,13 @@ def test_spares_are_other_detectors_under_auto_only_and_built_where_they_can_be(
     def refuse(registry, name):
         raise BackendUnavailable(f"{registry.kind} {name} is not here.")
 
-    assert choose_spares(stages.detector, Refuser(), PARAMS, refuse).detectors == ()
-    built = choose_spares(stages.detector, Refuser(), PARAMS, lambda registry, name: name)
+    assert choose_fallbacks(stages.detector, Refuser(), PARAMS, refuse).detectors == ()
+    built = choose_fallbacks(stages.detector, Refuser(), PARAMS, lambda registry, name: name)
     assert (built.detectors, built.reconstructors) == (("mediapipe",), ("open_hand",))
     assert {DETECTORS.kind, RECONSTRUCTORS.kind} == {"detector", "mesh"}
 
 
-def test_a_doubtful_hand_is_shown_to_the_spare_detector(image, backends):
+def test_a_doubtful_hand_is_shown_to_a_fallback_detector(image, backends):
     (hand,) = backends.detector.detect(image, PARAMS).hands
     points = np.random.default_rng(0).uniform(100, 400, (21, 2))
     misread = replace(hand, landmarks=points)
@@ -157,10 +162,10 @@ def test_a_doubtful_hand_is_shown_to_the_spare_detector(image, backends):
         def reread(self, image, _, params):
             return (hand,)
 
-    spares = Spares(("seeing",), (), lambda registry, name: Seeing())
+    fallbacks = Fallbacks(("seeing",), (), lambda registry, name: Seeing())
     alone = reconstruct_well(image, misread, Backends(Blind(), backends.reconstructor), PARAMS)
     assert isinstance(alone, Refusal)
-    helped = Backends(Blind(), backends.reconstructor, spares)
+    helped = Backends(Blind(), backends.reconstructor, fallbacks)
     found = reconstruct_well(image, misread, helped, PARAMS)
     assert found.hand is hand
 

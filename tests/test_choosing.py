@@ -99,7 +99,7 @@ def test_any_text_is_a_choice_or_a_sentence(text):
 def test_these_are_no_hands(text):
     with pytest.raises(InvalidParameter, match=r"left >120, largest.*bottommost") as raised:
         parse_hands(text)
-    assert str(raised.value).endswith("leaves hands out.")
+    assert str(raised.value).endswith("a minus excludes hands.")
 
 
 def test_the_api_reads_every_form():

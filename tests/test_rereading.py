@@ -12,8 +12,7 @@ from PIL import Image as PillowImage
 
 from handrefiner_ext.dataset.plain import Placement, generator, make_scene
 from handrefiner_ext.detect.litert import LitertDetector
-from handrefiner_ext.hands.fallbacks import Backends
-from handrefiner_ext.hands.readings import doubt, is_doubtful, reconstruct_well
+from handrefiner_ext.hands.readings import Backends, doubt, is_doubtful, reconstruct_well
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Hand, HandMesh, Refusal

@@ -39,7 +39,7 @@ def test_every_backend_is_built_for_the_home_that_was_given(built):
     assert stages.inpainter.backend.name == "flood"
     assert {kind for kind, _, _ in built} == {"detector", "mesh", "renderer", "backend"}
     assert {home for _, _, home in built} == {HERE}
-    stages.spares.reconstructors  # noqa: B018  # built at the first look
+    stages.fallbacks.reconstructors  # noqa: B018  # built at the first look
     assert {home for _, _, home in built} == {HERE}
 
 

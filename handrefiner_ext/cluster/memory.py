@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from handrefiner_ext.detect.caching import DetectorWrapper
 from handrefiner_ext.hands.choosing import choose_hands
-from handrefiner_ext.hands.fallbacks import Backends
 from handrefiner_ext.hands.meshing import Meshes, find_meshes
+from handrefiner_ext.hands.readings import Backends
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import BatchReconstructor
 from handrefiner_ext.stages import Stages

@@ -27,8 +27,9 @@ from handrefiner_ext.detect.people import PeopleNetworks, Surroundings, Wrist
 from handrefiner_ext.detect.sightings import Sighting, is_same_hand
 from handrefiner_ext.detect.windows import around_box, around_landmarks, plan_tiles
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersect
+from handrefiner_ext.geometry.transforms import mirror_hand
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import OTHER_SIDE, Box, Hand, Image
+from handrefiner_ext.types import Box, Hand, Image
 
 CLEAR_PALM, CLEAR_PRESENCE = 0.85, 0.95
 """Scores of a palm in the whole picture and of its hand from which no other look is needed."""
@@ -211,7 +212,7 @@ class HandSearch:
         mirrored = np.ascontiguousarray(self.image[:, ::-1])
         turned = [Box(width - v.x1, v.y0, width - v.x0, v.y1) for v in views]
         seen = self.sight(mirrored, turned)
-        return [replace(s, hand=mirror_hand(s.hand, self.image)) for s in seen]
+        return [replace(s, hand=mirror_hand(s.hand, *self.image.shape[:2])) for s in seen]
 
     @property
     def _faint_palm(self) -> float:
@@ -337,19 +338,6 @@ def wrist_distance(hand: Hand, wrist: Wrist) -> float:
     """Return how far a hand's wrist lies from a body's, in hand sizes."""
     apart = float(np.linalg.norm(hand.landmarks[0] - wrist.point))
     return apart / max(hand.size_px, wrist.size_px, 1e-6)
-
-
-def mirror_hand(hand: Hand, image: Image) -> Hand:
-    """Return the hand as it lies in the mirror image of a picture."""
-    height, width = image.shape[:2]
-    landmarks = hand.landmarks * (-1.0, 1.0) + (float(width), 0.0)
-    return replace(
-        hand,
-        handedness=OTHER_SIDE[hand.handedness],
-        landmarks=landmarks,
-        box=clip(bounding_box(landmarks), height, width),
-        world_landmarks=hand.world_landmarks * (-1.0, 1.0, 1.0),
-    )
 
 
 def scale_hand(hand: Hand, factors: tuple[float, float], size: tuple[int, int]) -> Hand:

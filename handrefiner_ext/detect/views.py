@@ -13,7 +13,8 @@ from handrefiner_ext.detect import flow
 from handrefiner_ext.detect.networks import HandNetworks
 from handrefiner_ext.detect.windows import Roi, around_landmarks, warp
 from handrefiner_ext.geometry.boxes import bounding_box, clip
-from handrefiner_ext.types import OTHER_SIDE, Hand, Image, View
+from handrefiner_ext.geometry.transforms import mirror_hand
+from handrefiner_ext.types import Hand, Image, View
 
 VIEW_PX = 256
 """Side of the square picture of a hand that a view shows, pixels."""
@@ -36,11 +37,16 @@ def _examine_once(image: Image, hand: Hand, view: View, look: Look) -> Hand | No
     pixels = np.rint(warp(image, square, VIEW_PX, cv2.BORDER_REPLICATE) * 255).astype(np.uint8)
     expected = _enter(hand, square)
     if view.mirrored:
-        pixels, expected = np.ascontiguousarray(pixels[:, ::-1]), _mirror(expected)
+        pixels, expected = (
+            np.ascontiguousarray(pixels[:, ::-1]),
+            mirror_hand(expected, VIEW_PX, VIEW_PX),
+        )
     seen = look(pixels, expected)
     if seen is None:
         return None
-    return _leave(_mirror(seen) if view.mirrored else seen, square, image)
+    if view.mirrored:
+        seen = mirror_hand(seen, VIEW_PX, VIEW_PX)
+    return _leave(seen, square, image)
 
 
 def _enter(hand: Hand, square: Roi) -> Hand:
@@ -56,16 +62,6 @@ def _leave(hand: Hand, square: Roi, image: Image) -> Hand:
     """Move a hand back into the picture's pixels."""
     moved = _with_landmarks(hand, square.to_picture(hand.landmarks / VIEW_PX), image.shape[:2])
     return replace(moved, landmark_depth=hand.landmark_depth * (square.side / VIEW_PX))
-
-
-def _mirror(hand: Hand) -> Hand:
-    points = np.array([VIEW_PX, 0.0]) + hand.landmarks * np.array([-1.0, 1.0])
-    turned = replace(
-        hand,
-        handedness=OTHER_SIDE[hand.handedness],
-        world_landmarks=hand.world_landmarks * np.array([-1.0, 1.0, 1.0]),
-    )
-    return _with_landmarks(turned, points, (VIEW_PX, VIEW_PX))
 
 
 def _with_landmarks(hand: Hand, points: np.ndarray, size: tuple[int, ...]) -> Hand:

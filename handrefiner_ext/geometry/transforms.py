@@ -1,12 +1,13 @@
-"""Rotations, and the alignment of point sets."""
+"""Rotations, the alignment of point sets, and mirror images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.types import OTHER_SIDE, FloatArray, Hand
 
 
 def cross_matrix(vectors: FloatArray) -> FloatArray:
@@ -58,3 +59,15 @@ def align(source: FloatArray, target: FloatArray) -> Similarity:
     power = float((centred**2).sum())
     scale = float((spread * signs).sum()) / power if power > 0.0 else 1.0
     return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)
+
+
+def mirror_hand(hand: Hand, height: int, width: int) -> Hand:
+    """Return the hand as it lies in the mirror image of a picture of that size in pixels."""
+    landmarks = hand.landmarks * (-1.0, 1.0) + (float(width), 0.0)
+    return replace(
+        hand,
+        handedness=OTHER_SIDE[hand.handedness],
+        landmarks=landmarks,
+        box=clip(bounding_box(landmarks), height, width),
+        world_landmarks=hand.world_landmarks * (-1.0, 1.0, 1.0),
+    )

@@ -1,1 +1,1 @@
-"""Which hands, and a mesh for each."""
+"""Choose which hands to repaint, and find a mesh for each."""

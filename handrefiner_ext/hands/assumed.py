@@ -1,7 +1,8 @@
-"""How a hand lies in a part of the picture that somebody painted because a hand belongs there.
+"""Assume a relaxed hand in a part of the picture that the user painted.
 
-The painted part gives place, size and axis. The wrist is where the picture's edge cuts it off, else
-where an arm seems to go on, else where it touches the edge, else at the lower end.
+The painted part gives place, size and axis. The wrist is taken to be where the picture's edge cuts
+the part off, else where an arm seems to continue, else where the part touches the edge, else at the
+lower end.
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ from handrefiner_ext.types import (
 )
 
 ROOM = 0.9
-"""Length of the hand in lengths of the part: people paint a little beyond a hand."""
+"""Length of the hand in lengths of the part: people paint a little beyond the hand."""
 HAND_ASPECT = 1.8
-"""Length over breadth of a hand's landmarks; a longer part holds some of the arm, too."""
+"""Length over breadth of a hand's landmarks; a longer part includes some of the arm."""
 ROUND = 1.25
-"""Length over breadth of a part up to which its axis says nothing."""
+"""Length over breadth up to which a part is too round to have an axis."""
 EDGE_SHARE = 0.01
-"""So near the picture's edge, in long sides of the picture, a part counts as meeting it."""
+"""A part this near the picture's edge counts as touching it, in long sides of the picture."""
 CUT_OFF = 0.5
-"""Share of the part's breadth at the picture's edge from which the edge surely cuts an arm off."""
+"""If this share of the part's breadth lies on the picture's edge, the edge cuts an arm off."""
 ARM_CONTRAST, ARM_LEAD = 12.0, 1.5
-"""Least difference (CIE Lab) of an arm from what is beside it, and least ratio to other ends."""
+"""Least difference (CIE Lab) of an arm from its sides, and by which factor other ends must show
+less."""
 OUTWARDS = {"left": (-1.0, 0.0), "top": (0.0, -1.0), "right": (1.0, 0.0), "bottom": (0.0, 1.0)}
 
 
@@ -50,7 +52,7 @@ class PaintedPart:
     inside: Mask
 
     def points(self) -> FloatArray:
-        """(n, 2) its pixels' centres, and those of holes in it."""
+        """Return the (n, 2) centres of its pixels, those in its holes included."""
         shape = self.inside.astype(np.uint8)
         contours, _ = cv2.findContours(shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         filled = cv2.drawContours(shape, contours, -1, 1, cv2.FILLED)
@@ -59,10 +61,11 @@ class PaintedPart:
 
 
 def assume(image: Image, part: PaintedPart, seen: tuple[Hand, ...]) -> Hand:
-    """The relaxed hand for a painted part of a picture in which the hands `seen` were found.
+    """Return a relaxed hand for a painted part.
 
-    Its side is the other one beside a single hand, else that of a person who faces the viewer. A
-    raised hand shows its palm, a hanging one its back, so that its thumb points to the body.
+    Beside a single hand of `seen`, the hands found in the picture, it is the other hand; otherwise
+    it is on the side where a person who faces the viewer would have it. A raised hand shows its
+    palm, a hanging one its back, so that its thumb points to the body.
     """
     height, width = image.shape[:2]
     lie = find_lie(image, part)
@@ -73,33 +76,37 @@ def assume(image: Image, part: PaintedPart, seen: tuple[Hand, ...]) -> Hand:
 
 
 def reconstruct_assumed(image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal:
-    """The open hand as it was assumed; the picture's outline is not asked about it."""
+    """Return the open hand in the assumed pose; the picture's outline is not used.
+
+    What is drawn there is not this hand, so its outline would pull the mesh out of shape.
+    """
     return OpenHandReconstructor().reconstruct(image, hand, replace(params, outline=False))
 
 
-def vary(hand: Hand) -> tuple[Hand, ...]:
-    """The other ways in which an assumed hand may lie, from the likelier to the less likely.
+def list_variants(hand: Hand) -> tuple[Hand, ...]:
+    """Return the other poses that an assumed hand may have, the likelier ones first.
 
-    Of the other side in the same place with the same face, the other face of both, and all four
-    pointing the other way.
+    These are the hand of the other side with the same face (palm or back), the other face of both,
+    and all four pointing the other way.
     """
     same_way = (hand, _swap_side(hand), *map(_turn_face, (_swap_side(hand), hand)))
     return (*same_way, *map(_turn_round, same_way))
 
 
 def _swap_side(hand: Hand) -> Hand:
-    """Mirrored about its own axis: the thumb points the other way."""
+    """Mirror the hand about its own axis, so that the thumb points the other way."""
     axis = hand.landmarks[MIDDLE_MCP] - hand.landmarks[WRIST]
     axis = axis / np.linalg.norm(axis)
     return _move(hand, 2 * np.outer(axis, axis) - np.eye(2), other_side=True)
 
 
 def _turn_round(hand: Hand) -> Hand:
+    """Turn the hand by 180 degrees in the picture."""
     return _move(hand, -np.eye(2), other_side=False)
 
 
 def _turn_face(hand: Hand) -> Hand:
-    """The same hand from its other side, so that the thumb points the other way."""
+    """Show the hand's other face: palm for back, so that the thumb points the other way."""
     mirrored = _swap_side(hand)
     return replace(
         mirrored,
@@ -110,7 +117,10 @@ def _turn_face(hand: Hand) -> Hand:
 
 
 def _move(hand: Hand, turn: FloatArray, other_side: bool) -> Hand:
-    """The hand turned or mirrored in the picture about the middle of its extent."""
+    """Turn or mirror the hand in the picture about the middle of its extent.
+
+    turn: (2, 2), applied to points in the picture.
+    """
     middle = (hand.landmarks.min(axis=0) + hand.landmarks.max(axis=0)) / 2
     world = hand.world_landmarks.copy()
     world[:, :2] = world[:, :2] @ turn.T
@@ -125,9 +135,9 @@ def _move(hand: Hand, turn: FloatArray, other_side: bool) -> Hand:
 
 
 def find_lie(image: Image, part: PaintedPart) -> Lie:
-    """Place, direction and length of the hand that the part was painted for."""
+    """Return place, direction and length of the hand that the part was painted for."""
     points = part.points()
-    ends = _ends(points)
+    ends = _list_ends(points)
     wrist = ends[_choose_wrist(image, part, points, ends)]
     towards = -wrist
     along, across = points @ towards, points @ np.array([-towards[1], towards[0]])
@@ -141,8 +151,11 @@ def find_lie(image: Image, part: PaintedPart) -> Lie:
     return Lie(centre, towards, length_px)
 
 
-def _ends(points: FloatArray) -> FloatArray:
-    """(k, 2) unit vectors to where the wrist may be: both ends of the axis, or all round."""
+def _list_ends(points: FloatArray) -> FloatArray:
+    """Return (k, 2) unit vectors to where the wrist may be.
+
+    These are both ends of the part's axis, or eight directions if it is round.
+    """
     spread, axes = np.linalg.eigh(np.cov(points.T) + 1e-6 * np.eye(2))
     if np.sqrt(spread[1] / spread[0]) > ROUND:
         return np.stack([axes[:, 1], -axes[:, 1]])
@@ -151,11 +164,12 @@ def _ends(points: FloatArray) -> FloatArray:
 
 
 def _choose_wrist(image: Image, part: PaintedPart, points: FloatArray, ends: FloatArray) -> int:
-    leaving = _leaves_picture(image, part)
+    """Return which of `ends` is the wrist's."""
+    leaving = _find_way_out(image, part)
     cut = float(np.linalg.norm(leaving)) / min(part.box.width, part.box.height)
     if cut > CUT_OFF:
         return int((ends @ leaving).argmax())
-    contrast = np.array([_arm_contrast(image, part, points, end) for end in ends])
+    contrast = np.array([_measure_arm_contrast(image, part, points, end) for end in ends])
     best = int(contrast.argmax())
     rivals = contrast[ends @ ends[best] < 0.5]
     if contrast[best] > ARM_CONTRAST and contrast[best] > ARM_LEAD * rivals.max(initial=0.0):
@@ -163,8 +177,11 @@ def _choose_wrist(image: Image, part: PaintedPart, points: FloatArray, ends: Flo
     return int((ends @ leaving if cut > 0.0 else ends[:, 1]).argmax())
 
 
-def _leaves_picture(image: Image, part: PaintedPart) -> FloatArray:
-    """(2,) direction in which the part leaves the picture; its length: how much does, pixels."""
+def _find_way_out(image: Image, part: PaintedPart) -> FloatArray:
+    """Return the (2,) direction in which the part leaves the picture.
+
+    Its length is how many pixels of the part lie on the picture's edge.
+    """
     height, width = image.shape[:2]
     near = round(EDGE_SHARE * max(height, width)) + 1
     x0, y0, x1, y1 = part.box
@@ -182,8 +199,10 @@ def _leaves_picture(image: Image, part: PaintedPart) -> FloatArray:
     return sum((n * np.array(OUTWARDS[name]) for name, n in length.items()), np.zeros(2))
 
 
-def _arm_contrast(image: Image, part: PaintedPart, points: FloatArray, end: FloatArray) -> float:
-    """How much a band beyond an end differs from what lies on both sides of it (CIE Lab)."""
+def _measure_arm_contrast(
+    image: Image, part: PaintedPart, points: FloatArray, end: FloatArray
+) -> float:
+    """Return how much a band beyond an end differs from what is on both sides of it (CIE Lab)."""
     beside = np.array([-end[1], end[0]])
     along, across = points @ end, points @ beside
     breadth, middle = float(np.ptp(across)), float(across.min() + across.max()) / 2
@@ -205,7 +224,7 @@ def _colour(
     across: FloatArray,
     axes: tuple[FloatArray, FloatArray],
 ) -> FloatArray | None:
-    """(3,) median colour of a patch outside of the part; None where too little of it is there."""
+    """Return the (3,) median colour of a patch outside the part; None if too little is visible."""
     height, width = image.shape[:2]
     places = along[:, None, None] * axes[0] + across[None, :, None] * axes[1]
     x, y = np.floor(places.reshape(-1, 2)).astype(int).T

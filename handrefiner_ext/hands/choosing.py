@@ -1,12 +1,12 @@
-"""Which of the hands found are repainted; the one grammar of the parameter `hands`.
+"""Choose which of the hands found are repainted, as the parameter `hands` says.
 
     hands = part {"," part}        a hand is chosen by any of the parts
-    part  = ["-"] word {" " word}  all the words hold; with a minus the hands are left out
+    part  = ["-"] word {" " word}  all words must apply; a minus excludes the hands
     word  = number | all | left | right | upper | lower | >pixels | <pixels
           | largest | smallest | leftmost | rightmost | topmost | bottommost
 
-The words of the last line pick one hand of those that the part's other words leave. Where every
-part leaves out, the rest is chosen.
+The words of the last line pick one hand of those that match the part's other words. If every part
+excludes, all other hands are chosen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"0*[1-9][0-9]{0,5}", re.ASCII)
 SIZE = re.compile(r"([<>])([0-9]{1,6})", re.ASCII)
 
 Filter = Callable[[Hand, int], bool]
-"""Whether a word holds for a hand of a picture of that height."""
+"""Takes a hand and the picture's height, returns whether a word applies."""
 FILTERS: Mapping[str, Filter] = {
     ALL: lambda hand, height: True,
     "left": lambda hand, height: hand.handedness == "left",
@@ -39,68 +39,72 @@ EXTREMES: Mapping[str, Callable[[Hand], float]] = {
     "topmost": lambda hand: float(hand.landmarks[:, 1].min()),
     "bottommost": lambda hand: -float(hand.landmarks[:, 1].max()),
 }
-"""What is least for the hand that a word means."""
+"""Word -> a number that is smallest for the hand it means."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Words that must all hold; `leaves_out`: for the hands that are not to be repainted."""
+    """Words that must all apply. excludes: the hands they match are not repainted."""
 
     words: tuple[str, ...]
-    leaves_out: bool = False
+    excludes: bool = False
 
     def select(self, hands: tuple[Hand, ...], height: int) -> frozenset[int]:
-        """Numbers of the hands that it means, in a picture of that height."""
+        """Return the numbers of the hands that match, in a picture `height` pixels high."""
         left = list(hands)
         for word in (w for w in self.words if w not in EXTREMES):
-            left = [hand for hand in left if _holds(word, hand, height)]
+            left = [hand for hand in left if _applies(word, hand, height)]
         for word in (w for w in self.words if w in EXTREMES):
             left = sorted(left, key=EXTREMES[word])[:1]
         return frozenset(hand.number for hand in left)
 
 
 def parse_hands(text: str) -> tuple[Part, ...]:
-    """The parts of `hands`; nothing written means all. InvalidParameter for anything else."""
+    """Parse the parameter `hands`; an empty text means all.
+
+    Raises InvalidParameter, which shows the right form.
+    """
     written = re.sub(r"([<>-])\s+", r"\1", text.strip().lower()) or ALL
     return tuple(_parse_part(part.strip(), text) for part in written.split(","))
 
 
 def _parse_part(part: str, text: str) -> Part:
-    leaves_out = part.startswith("-")
+    excludes = part.startswith("-")
     words = tuple(part.removeprefix("-").split())
     numbers = [word for word in words if NUMBER.fullmatch(word)]
     known = [word for word in words if word in FILTERS or word in EXTREMES or SIZE.fullmatch(word)]
     if not words or len(numbers) + len(known) < len(words) or len(numbers) > 1:
         raise InvalidParameter(
-            f"hands = {text!r} is not possible; it must be words with commas between them, such as "
+            f"hands = {text!r} is not possible; it must be words separated by commas, such as "
             f"'all,-2' or 'left >120, largest': numbers of hands counted from the left, >pixels, "
-            f"<pixels, {', '.join((*FILTERS, *EXTREMES))}; a minus leaves hands out."
+            f"<pixels, {', '.join((*FILTERS, *EXTREMES))}; a minus excludes hands."
         )
-    return Part(words, leaves_out)
+    return Part(words, excludes)
 
 
 def choose_hands(detection: Detection, hands: str, height: int) -> Detection:
-    """The detection, its hands numbered, those that were not asked for among the refused ones.
+    """Number the hands from 1, and move those that `hands` does not choose to the refused ones.
 
-    height: of the picture, pixels.
+    Arguments:
+        height: of the picture, pixels.
     """
     parts = parse_hands(hands)
     numbered = tuple(replace(hand, number=n) for n, hand in enumerate(detection.hands, start=1))
     wanted, unwanted = (
         frozenset[int]().union(
-            *(part.select(numbered, height) for part in parts if part.leaves_out is leaves_out)
+            *(part.select(numbered, height) for part in parts if part.excludes is excludes)
         )
-        for leaves_out in (False, True)
+        for excludes in (False, True)
     )
-    if all(part.leaves_out for part in parts):
+    if all(part.excludes for part in parts):
         wanted = frozenset(hand.number for hand in numbered)
     chosen = wanted - unwanted
-    left_out = (_leave_out(hand, hands) for hand in numbered if hand.number not in chosen)
+    left_out = (_refuse(hand, hands) for hand in numbered if hand.number not in chosen)
     kept = tuple(hand for hand in numbered if hand.number in chosen)
     return replace(detection, hands=kept, refused=(*detection.refused, *left_out))
 
 
-def _holds(word: str, hand: Hand, height: int) -> bool:
+def _applies(word: str, hand: Hand, height: int) -> bool:
     if word in FILTERS:
         return FILTERS[word](hand, height)
     size = SIZE.fullmatch(word)
@@ -114,6 +118,6 @@ def _middle_y(hand: Hand) -> float:
     return float(hand.landmarks[:, 1].min() + hand.landmarks[:, 1].max()) / 2
 
 
-def _leave_out(hand: Hand, hands: str) -> Refusal:
+def _refuse(hand: Hand, hands: str) -> Refusal:
     reason = f"This {hand.handedness} hand is not among those chosen by hands {hands}."
     return Refusal(hand.box, reason, hand.number)

@@ -1,4 +1,4 @@
-"""From hands to meshes: one hand's failure costs no other, and each keeps its number."""
+"""Find a mesh for each hand; a hand that fails costs no other, and each keeps its number."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from handrefiner_ext.hands.assumed import reconstruct_assumed
-from handrefiner_ext.hands.fallbacks import Backends
-from handrefiner_ext.hands.others import find_others, pick
-from handrefiner_ext.hands.readings import reconstruct_well, step_in
+from handrefiner_ext.hands.others import find_others, pick_mesh
+from handrefiner_ext.hands.readings import Backends, ask_fallbacks, reconstruct_well
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import BatchReconstructor
 from handrefiner_ext.types import Hand, HandMesh, Image, Refusal
@@ -19,7 +18,7 @@ from handrefiner_ext.types import Hand, HandMesh, Image, Refusal
 
 @dataclass(frozen=True)
 class Meshes:
-    """Meshes and refusals in the order of the hands, and what else is worth knowing."""
+    """Meshes and refusals in the order of the hands. notes: sentences for the user."""
 
     found: tuple[HandMesh, ...]
     refused: tuple[Refusal, ...]
@@ -31,7 +30,9 @@ class Mesher(Protocol):
 
     def __call__(
         self, image: Image, hands: tuple[Hand, ...], backends: Backends, params: RefineParams
-    ) -> Meshes: ...
+    ) -> Meshes:
+        """Return a mesh or a refusal for each of `hands`, which were found in `image`."""
+        ...
 
 
 def find_meshes(
@@ -41,14 +42,17 @@ def find_meshes(
     params: RefineParams,
     given: Sequence[HandMesh | Refusal | None] | None = None,
 ) -> Meshes:
-    """A mesh for every hand: the one that explains the picture best, or another one if asked.
+    """Return for each hand the mesh that explains the picture best, or the one the user asked for.
 
-    given: for each hand, what a reconstructor has said that takes the hands of many pictures.
+    Arguments:
+        image: (H, W, 3) uint8 RGB.
+        given: the answer for each hand if a batch reconstructor was asked already, with the hands
+            of many pictures at once.
     """
     meshes: list[HandMesh] = []
     refused: list[Refusal] = []
     notes: list[str] = []
-    firsts = _ask_for_all(image, hands, backends, params) if given is None else given
+    firsts = _reconstruct_together(image, hands, backends, params) if given is None else given
     for hand, first in zip(hands, firsts, strict=True):
         found, said = _find_mesh(image, hand, first, backends, params)
         notes += said
@@ -59,10 +63,10 @@ def find_meshes(
     return Meshes(tuple(meshes), tuple(refused), tuple(notes))
 
 
-def _ask_for_all(
+def _reconstruct_together(
     image: Image, hands: tuple[Hand, ...], backends: Backends, params: RefineParams
 ) -> list[HandMesh | Refusal | None]:
-    """What a reconstructor says that takes all hands at once; None where one by one is better."""
+    """Return a batch reconstructor's answer for each hand; None where hands go one by one."""
     if not isinstance(backends.reconstructor, BatchReconstructor):
         return [None] * len(hands)
     seen = [(image, hand) for hand in hands if not hand.assumed]
@@ -77,14 +81,14 @@ def _find_mesh(
     backends: Backends,
     params: RefineParams,
 ) -> tuple[HandMesh | Refusal, list[str]]:
-    """The mesh or refusal of one hand whose numbers may break down, and notes."""
+    """Return the mesh or refusal of one hand, and notes; a numerical failure becomes a refusal."""
     try:
         found = _find_best(image, hand, first, backends, params)
         notes = [] if isinstance(found, Refusal) else _notes(hand, first, found, backends)
         if params.another:
             others = find_others(image, hand, found, backends, params)
             if others:
-                found, said = pick(params.another, others, hand.number)
+                found, said = pick_mesh(params.another, others, hand.number)
                 notes.append(said)
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         return Refusal(hand.box, f"Its mesh could not be computed ({error})."), []
@@ -104,8 +108,11 @@ def _find_best(
         return reconstruct_assumed(image, hand, params)
     if first is None:
         return reconstruct_well(image, hand, backends, params)
-    # It looks at the picture itself: other readings would not help it, another model may.
-    return step_in(image, hand, first, backends, params) if isinstance(first, Refusal) else first
+    # A batch reconstructor reads the picture itself: other landmarks would not help it, but
+    # another model may.
+    if isinstance(first, Refusal):
+        return ask_fallbacks(image, hand, first, backends, params)
+    return first
 
 
 def _notes(

@@ -1,4 +1,8 @@
-"""A mask drawn by hand forces its hand: seen there on a second look, else assumed."""
+"""Find a hand in every part of a mask drawn by hand.
+
+Where nobody sees one even at a second look, a relaxed hand is assumed: the user knows that one
+belongs there.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +22,24 @@ from handrefiner_ext.render.masks import BOX_MARGIN
 from handrefiner_ext.types import Box, Detection, Hand, Image, Mask, Refusal
 
 FAINT_PRESENCE = 0.2
-"""Where somebody has painted, a hand that is seen this faintly is better than an assumed one."""
+"""Inside a painted part, a hand seen this faintly is still better than an assumed one."""
 WHOLE_PICTURE = 0.8
-"""Share of the picture from which a painted part does not say where a hand is."""
+"""A part that covers more of the picture than this does not say where a hand is."""
 TOUCH_UP = 0.5
-"""A part beside a hand that is shorter than this many hands belongs to that hand."""
-MOST_FORCED = 16
+"""A part beside a hand belongs to it if it is shorter than this, hand sizes."""
+MOST_ADDED = 16
+"""Painted parts that may add a hand; a scribble of hundreds of dots would take minutes."""
 
 
-def force_hands(
+def add_painted_hands(
     image: Image, detection: Detection, drawn: Mask, detector: Detector, params: RefineParams
 ) -> Detection:
-    """The detection with a hand in every part of the drawn mask, from left to right again."""
+    """Return the detection with a hand in every part of the drawn mask, from left to right.
+
+    Arguments:
+        image: (H, W, 3) uint8 RGB.
+        drawn: (H, W) bool, the mask drawn by hand.
+    """
     hands, refused = list(detection.hands), list(detection.refused)
     small: list[Box] = []
     for part in _parts(drawn):
@@ -39,7 +49,7 @@ def force_hands(
             small.append(part.box)
         elif part.inside.sum() > WHOLE_PICTURE * drawn.size:
             refused.append(Refusal(part.box, _TOO_WIDE))
-        elif len(hands) < len(detection.hands) + MOST_FORCED:
+        elif len(hands) < len(detection.hands) + MOST_ADDED:
             refused = [r for r in refused if not _lies_in(r.box, part.box)]
             hands.append(_find_or_assume(image, part, tuple(hands), detector, params))
     if small:
@@ -55,18 +65,16 @@ _TOO_WIDE = (
 
 
 def _refuse_small(boxes: list[Box], params: RefineParams) -> Refusal:
-    parts = (
-        "A painted part without a hand is"
-        if len(boxes) == 1
-        else (f"{len(boxes)} painted parts without hands are")
-    )
+    parts = "A painted part without a hand is"
+    if len(boxes) > 1:
+        parts = f"{len(boxes)} painted parts without hands are"
     return Refusal(
         boxes[0], f"{parts} smaller than a hand may be; min_hand_size is {params.min_hand_size}."
     )
 
 
 def _parts(drawn: Mask) -> list[PaintedPart]:
-    """Connected parts, from the largest to the smallest."""
+    """Return the connected parts of a mask, largest first."""
     _, number, stats, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8))
     order = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")
     parts = []
@@ -78,7 +86,7 @@ def _parts(drawn: Mask) -> list[PaintedPart]:
 
 
 def _explains(hand: Hand, part: PaintedPart, params: RefineParams) -> bool:
-    """Whether a part was painted for this hand: over it, or beside it to touch it up."""
+    """Whether a part was painted over this hand, or beside it to touch it up."""
     if belongs_to(hand, part.box):
         return True
     margins = (
@@ -100,6 +108,7 @@ def _find_or_assume(
     detector: Detector,
     params: RefineParams,
 ) -> Hand:
+    """Return the hand seen in a painted part, at ever lower thresholds, else an assumed one."""
     for presence in (params.presence_threshold, FAINT_PRESENCE):
         closer = replace(
             params,
