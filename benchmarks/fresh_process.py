@@ -102,6 +102,7 @@ def _report_command(arguments: list[str]) -> dict[str, Any]:
 def _report_stages(name: str, *options: str) -> dict[str, float]:
     from handrefiner_ext.params import RefineParams
     from handrefiner_ext.pictures import load_picture
+    from handrefiner_ext.protocols import PaintRequest
     from handrefiner_ext.render.maps import build_maps
     from handrefiner_ext.stages import build_stages
     from handrefiner_ext.types import HandMesh, ModelHome
@@ -118,7 +119,7 @@ def _report_stages(name: str, *options: str) -> dict[str, float]:
     peaks["reconstruct"] = peak_memory_mb()
     maps = build_maps(meshes, image.shape[:2], stages.renderer, params, image=image)
     peaks["render maps"] = peak_memory_mb()
-    stages.inpainter.paint(image, meshes, maps, params)
+    stages.inpainter.paint(PaintRequest(image, meshes, maps, params))
     peaks["inpaint (draft)"] = peak_memory_mb()
     stages.judge(stages.detector, image, meshes, params)
     peaks["judge"] = peak_memory_mb()

@@ -161,7 +161,7 @@ class GivenPainter:
     picture: Image
     name: str = "given"
 
-    def paint(self, image, meshes, maps, params):
+    def paint(self, request):
         return self.picture
 
 

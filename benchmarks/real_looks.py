@@ -21,6 +21,7 @@ from handrefiner_ext.geometry.boxes import intersection_over_union
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import load_picture
 from handrefiner_ext.pipeline import check_values, hints, repaint
+from handrefiner_ext.protocols import PaintRequest
 from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Box, Hand, Hints, Image, ModelHome, Quality
 
@@ -93,7 +94,7 @@ class GivenPainter:
     picture: Image
     name: str = "given"
 
-    def paint(self, image: Image, meshes: Any, maps: Any, params: RefineParams) -> Image:
+    def paint(self, request: PaintRequest) -> Image:
         return self.picture
 
 

@@ -1,7 +1,7 @@
 """HandRefiner: finds badly drawn hands in generated pictures and replaces them.
 
 `hints(image, ...)` and `refine(image, ...)` stand in `handrefiner_ext.simple` and are found here;
-they are imported when they are first asked for, so that this package costs nothing to import.
+they are imported at first use, so that importing this package costs nothing.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m handrefiner_ext` is `handrefiner`."""
+"""Run the command line: `python -m handrefiner_ext` is `handrefiner`."""
 
 from __future__ import annotations
 

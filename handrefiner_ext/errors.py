@@ -1,14 +1,14 @@
-"""The exception tree. Every message is a sentence that tells the user what to do.
+"""Define the exception tree. Every message is a sentence that tells the user what to do.
 
 HandRefinerError
  ├─ UsageError            the request itself is wrong
  │   ├─ InvalidParameter  a value is outside what the schema allows
  │   └─ UnknownBackend    a backend name is not registered
  ├─ PictureError          a picture cannot be read or written
- ├─ WeightsError          a file of weights is damaged, of another kind, or cannot be fetched
+ ├─ WeightsError          a weights file is damaged, of the wrong kind, or cannot be fetched
  ├─ BackendUnavailable    a backend's package, driver or file is missing
  ├─ RemoteError           a running WebUI cannot be reached, or refuses
- └─ ClusterError          a Ray cluster cannot be reached, or breaks off
+ └─ ClusterError          a Ray cluster cannot be reached, or is lost
 
 "No hands" and a hand that cannot be fitted are results (`types.Refusal`), not errors.
 """
@@ -33,7 +33,7 @@ def how_to_install(extra: str) -> str:
 
 
 class HandRefinerError(Exception):
-    """Base of every error that the project raises on purpose."""
+    """Base class of every error that the project raises on purpose."""
 
 
 class UsageError(HandRefinerError):
@@ -53,7 +53,7 @@ class PictureError(HandRefinerError):
 
 
 class WeightsError(HandRefinerError):
-    """A file of weights is damaged, of another kind, or cannot be fetched."""
+    """A weights file is damaged, of the wrong kind, or cannot be fetched."""
 
 
 class BackendUnavailable(HandRefinerError):
@@ -65,4 +65,4 @@ class RemoteError(HandRefinerError):
 
 
 class ClusterError(HandRefinerError):
-    """A Ray cluster cannot be reached, or breaks off."""
+    """A Ray cluster cannot be reached, or is lost."""

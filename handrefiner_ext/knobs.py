@@ -1,6 +1,6 @@
-"""What one parameter is to every surface: its words, its limits, and how a value of it is read.
+"""Describe one parameter to every surface: its words, its limits, and how to parse its value.
 
-The parameters themselves stand in `params`.
+The parameters themselves are in `params`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ command line offers only with --url or --backend diffusers."""
 
 @dataclass(frozen=True)
 class Knob:
-    """What a surface needs to show one parameter.
+    """Everything a surface needs to show one parameter.
 
     cli_note: what only the command line adds to the help. in_draft: what the backend `draft` does
     with it, to complete "The draft backend …"; empty where the parameter has its full effect.

@@ -1,4 +1,4 @@
-"""The one schema of parameters, from which every surface and the tables of the docs derive."""
+"""Define every parameter once; all surfaces and the tables of the docs derive from this schema."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, REND
 OFF = "off"
 
 SEEDS = 2**32
-"""Number of seeds; past the last one they start again at 0."""
+"""Number of seeds; past the last one they wrap around to 0."""
 REGIONS, PAPER, PICTURE, DRAFT = "regions", "paper", "picture", "draft"
 
 PAINTING = (WEBUI, URL, DIFFUSERS)
-"""Surfaces of what only a diffusion model reads."""
+"""Surfaces of the parameters that only a diffusion model reads."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ class RefineParams:
 
     @property
     def uses_drawing(self) -> bool:
-        """Whether a mask drawn by hand counts."""
+        """Whether a mask drawn by hand is used."""
         return self.mask in ("drawn", "union")
 
     def __post_init__(self) -> None:
@@ -305,4 +305,4 @@ def fields_of(surface: str) -> tuple[Field[Any], ...]:
 
 
 MAIN = next(f for f in fields(RefineParams) if f.metadata["knob"].main)
-"""The parameter that most people change."""
+"""The parameter that most people change; panel, XYZ plot and infotext show it first."""

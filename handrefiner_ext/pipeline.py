@@ -1,4 +1,4 @@
-"""The whole flow of one picture: detect, reconstruct, render, paint, judge."""
+"""Take one picture through all stages: detect, reconstruct, render, paint, judge."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from handrefiner_ext.types import (
 def check_values(params: RefineParams) -> None:
     """Raise InvalidParameter for values that fit no picture, before any is opened.
 
-    These are lists that cannot be read, and values that are possible alone but not together.
+    Those are lists that cannot be parsed, and values that are valid alone but not together.
     """
     if params.guidance_start > params.guidance_end:
         raise InvalidParameter(
@@ -57,7 +57,7 @@ def hints(
     Arguments:
         image: (H, W, 3) uint8 RGB.
         stages: the backends, from `stages.build_stages`.
-        drawn_mask: (H, W) bool, the mask drawn by hand; it counts if `params.uses_drawing`.
+        drawn_mask: (H, W) bool, the mask drawn by hand; used if `params.uses_drawing`.
     """
     _check_picture(image, drawn_mask)
     everything = stages.detector.detect(image, params)
@@ -97,8 +97,8 @@ def refine(
 ) -> RefineResult:
     """Return `image` with its hands repainted, and a decision with a reason for every hand.
 
-    Arguments as for `hints`. The result's image is the very object `image` if nothing changed, and
-    its pixels outside the mask are always those of `image`.
+    Arguments as for `hints`. The result's image is the object `image` itself if nothing changed;
+    pixels outside the mask are always those of `image`.
     """
     return repaint(image, hints(image, params, stages, drawn_mask), params, stages)
 
@@ -106,7 +106,7 @@ def refine(
 def repaint(
     image: Image, seen: Hints, params: RefineParams, stages: Stages, evaluates: bool = False
 ) -> RefineResult:
-    """Repaint the hands of `seen`, which may be used for any number of paintings.
+    """Repaint the hands of `seen`, which can be reused for any number of paintings.
 
     Arguments:
         image: (H, W, 3) uint8 RGB, the picture that `seen` was found in.
@@ -147,7 +147,7 @@ def _measure(
     measured = stages.judge(stages.detector, picture, meshes, params)
     if picture is not original:
         return measured
-    # An assumed hand was not seen in the original, whatever lies near its mesh there.
+    # An assumed hand was not seen in the original, even if something lies near its mesh there.
     return tuple(
         NOT_FOUND if mesh.hand.assumed else agreement
         for mesh, agreement in zip(meshes, measured, strict=True)

@@ -1,4 +1,4 @@
-"""What a backend must offer: one protocol for each stage, and what a backend may offer besides.
+"""Define what a backend must offer, one protocol for each stage, and what it may offer besides.
 
 A backend is any class with these members; it inherits from nothing here unless it says so.
 """
@@ -6,9 +6,10 @@ A backend is any class with these members; it inherits from nothing here unless 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.types import (
     Agreement,
     ControlMaps,
@@ -84,15 +85,32 @@ class Renderer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class PaintRequest:
+    """What an inpainter is asked to paint: the hands of one picture, once.
+
+    image: (H, W, 3) uint8 RGB. maps: of the picture's size, its layers and masks in the order of
+    `meshes`.
+    """
+
+    image: Image
+    meshes: tuple[HandMesh, ...]
+    maps: ControlMaps
+    params: RefineParams
+
+    def with_seed_after(self, steps: int) -> PaintRequest:
+        """Return the request with the seed that comes `steps` later; seeds wrap around."""
+        seed = (self.params.seed + steps) % SEEDS
+        return replace(self, params=replace(self.params, seed=seed))
+
+
 class Inpainter(Protocol):
     """Paints new hands inside the mask; pixels outside stay bit-identical."""
 
     name: str
 
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
-        """Return `image` with the hands of `meshes` painted where `maps.mask` is True."""
+    def paint(self, request: PaintRequest) -> Image:
+        """Return the picture, (H, W, 3), with its hands painted where the maps' mask is True."""
         ...
 
 
@@ -103,19 +121,10 @@ class CandidatePainter(Inpainter, Protocol):
     Inherit to get `paint`.
     """
 
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
-        return self.paint_candidates(image, meshes, maps, params, 1).pictures[0]
+    def paint(self, request: PaintRequest) -> Image:
+        return self.paint_candidates(request, 1).pictures[0]
 
-    def paint_candidates(
-        self,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        count: int,
-    ) -> Painting:
+    def paint_candidates(self, request: PaintRequest, count: int) -> Painting:
         """Paint with the seeds seed, seed + 1, …; at least one picture, fewer if interrupted."""
         ...
 
@@ -143,7 +152,9 @@ class Judge(Protocol):
         image: Image,
         meshes: tuple[HandMesh, ...],
         params: RefineParams,
-    ) -> tuple[Agreement, ...]: ...
+    ) -> tuple[Agreement, ...]:
+        """Return one agreement for each mesh, from detecting its hand in `image` again."""
+        ...
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Lists of backends by name; a backend is imported when it is built."""
+"""List the backends by name; each is imported only when it is built."""
 
 from __future__ import annotations
 
@@ -71,11 +71,14 @@ class Registry:
             ) from error
 
     def takes(self, name: str, option: str) -> bool:
-        """Whether the backend `name` is built differently for other values of an option."""
+        """Whether building the backend `name` depends on an option."""
         return option in signature(self._find(name)).parameters
 
     def find_first(self, build: Callable[[str], Any]) -> Any:
-        """Return what `build` makes of the first name that is available, in the order of `auto`."""
+        """Build the first backend that is available, in the order of `auto`.
+
+        Raises BackendUnavailable with the reasons of all if none is.
+        """
         reasons = []
         for name in self.where:
             try:

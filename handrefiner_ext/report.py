@@ -1,7 +1,7 @@
-"""What happened to every hand, in one vocabulary: records, their JSON, and their sentences.
+"""Report what happened to every hand, as records, JSON and sentences.
 
-The log, `_hands.json`, the API's answers, the lines of the command line, the infotext and the
-panel's preview all come from the records below, so that a new fact is added in one place.
+The log, `_hands.json`, the API's answers, the command line's output, the infotext and the panel's
+preview all come from the records below, so that a new fact is added in one place.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from handrefiner_ext.types import (
 )
 
 Said = Sequence[Mapping[str, Any]]
-"""Hands, decisions or refusals as the API answers them (docs/api.md)."""
+"""Hands, decisions or refusals as JSON of the API (docs/api.md)."""
 NONE_FOUND = "none found"
 ADVICE = "Lower the thresholds, turn tiles on, or give its box under Hand boxes."
 
 
 def told(text: str, **default: Any) -> Any:
-    """Return a field of a record, with the description that the API's schema shows."""
+    """Return a dataclass field with the description that the API's schema shows."""
     return field(metadata={"told": text}, **default)
 
 
@@ -48,7 +48,7 @@ class HandReport:
 
     number: int = told("Its number in the overlay, from 1.")
     handedness: str = told("left or right hand of the person.")
-    assumed: bool = told("Whether nobody saw it: a relaxed hand, put where the mask was drawn.")
+    assumed: bool = told("Whether it was not seen: a relaxed hand, put where the mask was drawn.")
     handedness_score: float = told("Certainty of the side, 0.5 to 1.")
     score: float = told("Certainty that it is a hand, 0 to 1.")
     box: list[int] = told("x0, y0, x1, y1 of its landmarks.")
@@ -169,7 +169,7 @@ def _say_distance(mpjpe: float | None) -> str:
 
 
 def shorten(sentence: str) -> str:
-    """Return a sentence without line ends and full stop, to stand in parentheses."""
+    """Return a sentence without line breaks and final full stop, for use in parentheses."""
     return " ".join(sentence.split()).removesuffix(".")
 
 
@@ -177,7 +177,7 @@ Record = TypeVar("Record", HandReport, RefusalReport, DecisionReport)
 
 
 def read(kind: type[Record], said: Mapping[str, Any]) -> Record:
-    """Return a record from its JSON; what an older version does not say is None."""
+    """Return a record from its JSON; fields that an older version lacks are None."""
     values: dict[str, Any] = {f.name: said.get(f.name) for f in fields(kind)}
     for name in ("quality_before", "quality_after"):
         quality = values.get(name)
@@ -192,7 +192,7 @@ def read(kind: type[Record], said: Mapping[str, Any]) -> Record:
 
 
 def number_meshes(meshes: Sequence[HandMesh]) -> tuple[int, ...]:
-    """Return the users' numbers of the meshes; their places where the hands have no numbers."""
+    """Return the meshes' numbers as users count them; their places if the hands have none."""
     return tuple(mesh.hand.number or place for place, mesh in enumerate(meshes, start=1))
 
 
@@ -205,7 +205,7 @@ def report_hands(hints: Hints) -> list[HandReport]:
 
 
 def report_refusals(hints: Hints) -> list[RefusalReport]:
-    """Return a record for every hand that is left alone: those of the detection first."""
+    """Return a record for every hand left alone, those of the detection first."""
     return [
         RefusalReport(refusal.number or None, [int(v) for v in refusal.box], refusal.reason)
         for refusal in (*hints.detection.refused, *hints.refused)
@@ -262,7 +262,7 @@ def _report_quality(quality: Quality | None) -> QualityReport | None:
 
 
 def describe_found(image: Image, hints: Hints) -> dict[str, Any]:
-    """Return the picture's size, its hands, and those that are left alone with the reason."""
+    """Return the picture's size, its hands, and the hands left alone with the reason."""
     height, width = image.shape[:2]
     return {
         "width": width,
@@ -273,7 +273,7 @@ def describe_found(image: Image, hints: Hints) -> dict[str, Any]:
 
 
 def describe_hands(image: Image, hints: Hints) -> dict[str, Any]:
-    """Return the same for `_hands.json`, which has never named the certainty of the side."""
+    """Return the same for `_hands.json`, which has never included the certainty of the side."""
     found = describe_found(image, hints)
     for hand in found["hands"]:
         del hand["handedness_score"]
@@ -289,7 +289,7 @@ def describe_decision(decision: Decision, hints: Hints) -> dict[str, Any]:
 
 
 def list_hint_lines(hints: Hints) -> list[str]:
-    """Return what the command line prints of refusals, uncertain overlaps, and notes."""
+    """Return the command line's output on refusals, uncertain overlaps and notes."""
     numbers = number_meshes(hints.meshes)
     overlaps = [
         f"hands {numbers[overlap.front]} and {numbers[overlap.back]} overlap and which is nearer "
@@ -302,25 +302,25 @@ def list_hint_lines(hints: Hints) -> list[str]:
 
 
 def list_decision_lines(hands: Said, decisions: Said) -> list[str]:
-    """Return what the command line prints of each decision."""
+    """Return the command line's output on each decision."""
     found = {said["number"]: read(HandReport, said) for said in hands}
     reports = [read(DecisionReport, said) for said in decisions]
     return [report.line(found[report.number]) for report in reports]
 
 
 def list_refusal_lines(skipped: Said) -> list[str]:
-    """Return what the command line prints of each hand that was left alone."""
+    """Return the command line's output on each hand left alone."""
     return [read(RefusalReport, said).line for said in skipped]
 
 
 def list_quality_lines(decisions: Said) -> list[str]:
-    """Return what `--eval` prints of the hands' qualities."""
+    """Return the output of `--eval` on the hands' qualities."""
     lines = [read(DecisionReport, said).quality_line for said in decisions]
     return [line for line in lines if line]
 
 
 def list_note_lines(notes: Iterable[str]) -> list[str]:
-    """Return what the command line prints of notes."""
+    """Return the command line's output on notes."""
     return [f"note: {note}" for note in notes]
 
 
@@ -337,7 +337,7 @@ def say_result(result: RefineResult) -> str:
 
 
 def list_panel_lines(hints: Hints) -> list[str]:
-    """Return what the panel's preview says: every hand, refusals, uncertain overlaps, notes."""
+    """Return the lines of the panel's preview: hands, refusals, uncertain overlaps, notes."""
     lines = [hand.panel_line for hand in report_hands(hints)]
     lines += [refusal.panel_line for refusal in report_refusals(hints)]
     lines += [overlap.reason for overlap in hints.maps.overlaps if not overlap.certain]

@@ -1,10 +1,10 @@
-"""`hints` and `refine` for scripts and notebooks: a picture in, a picture out, one call each.
+"""Offer `hints` and `refine` to scripts and notebooks: a picture in, a picture out, one call each.
 
     from handrefiner_ext import refine
     result = refine("picture.png", mask="silhouette")
     result.save("refined.png")
 
-Parameters are those of the command line, by the same names (`RefineParams`). The networks are kept
+The parameters have the same names as on the command line (`RefineParams`). The networks are kept
 between calls.
 """
 
@@ -111,6 +111,6 @@ def _open(image: Any) -> tuple[Image, Picture | None]:
     if isinstance(image, (str, os.PathLike)):
         picture = load_picture(Path(image))
         return picture.image, picture
-    if hasattr(image, "convert"):  # a PIL picture, of whatever mode
+    if hasattr(image, "convert"):  # a PIL picture in any mode
         image = image.convert("RGB")
     return np.asarray(image), None

@@ -1,7 +1,7 @@
-"""The backends of a run: the one place that builds them, and the cache that keeps them.
+"""Build the backends of a run, here and nowhere else, and keep them in a cache.
 
-Command line, Python interface, API, panel and cluster all come here, so that each of them uses the
-models folder and the device that it was told, and no network is loaded twice.
+Command line, Python interface, API, panel and cluster all use this module, so that each gets the
+models folder and the device it was given, and no network is loaded twice.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from handrefiner_ext.protocols import (
     Detector,
     Inpainter,
     Judge,
+    PaintRequest,
     Preparing,
     QualityMeter,
     Reconstructor,
@@ -37,19 +38,19 @@ from handrefiner_ext.registry import (
     RENDERERS,
     Registry,
 )
-from handrefiner_ext.repaint.task import paint_candidates
-from handrefiner_ext.types import ControlMaps, HandMesh, Image, ModelHome, Painting
+from handrefiner_ext.repaint.task import paint_several
+from handrefiner_ext.types import Image, ModelHome, Painting
 
 Build = Callable[[Registry, str], Any]
-"""Registry and name -> backend."""
+"""Takes a registry and a name, returns the backend."""
 
 
 class BackendCache:
     """Builds each backend once and keeps it.
 
-    Of each name one backend is kept. Where it depends on the home (its files or its device) and
-    another home is asked for, the old one is dropped before the new one is built, so that two
-    copies of a network are never in memory. May be used from several threads.
+    One backend is kept for each name. If it depends on the home (its files or its device) and a
+    different home is asked for, the old one is dropped before the new one is built, so that two
+    copies of a network are never in memory. It may be used from several threads.
     """
 
     def __init__(self) -> None:
@@ -81,11 +82,11 @@ class BackendCache:
 
 
 CACHE = BackendCache()
-"""One for the process: some backends are never freed before it ends."""
+"""One for the whole process, because some backends are never freed before it ends."""
 
 
 def build_meter(home: ModelHome) -> QualityMeter:
-    """Return what measures quality; it always fits the open hand, whatever makes the meshes."""
+    """Return what measures quality; it always fits the open hand, whatever `mesh` is."""
     return HandQuality(CACHE.build(RECONSTRUCTORS, EMBEDDED, home))
 
 
@@ -104,7 +105,7 @@ class Stages:
 
     @property
     def backends(self) -> Backends:
-        """Return what reads and fits a hand."""
+        """Return the backends that read and fit a hand."""
         return Backends(self.detector, self.reconstructor, self.fallbacks)
 
 
@@ -129,20 +130,11 @@ class LazyInpainter:
         """Return the backend's advice on `params`."""
         return self.backend.advise(params) if isinstance(self.backend, Advising) else ()
 
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
-        return self.backend.paint(image, meshes, maps, params)
+    def paint(self, request: PaintRequest) -> Image:
+        return self.backend.paint(request)
 
-    def paint_candidates(
-        self,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        count: int,
-    ) -> Painting:
-        return paint_candidates(self.backend, image, meshes, maps, params, count)
+    def paint_candidates(self, request: PaintRequest, count: int) -> Painting:
+        return paint_several(self.backend, request, count)
 
 
 def build_stages(

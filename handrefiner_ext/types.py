@@ -1,6 +1,6 @@
-"""Records and conventions that the stages share; what a backend must offer is in `protocols`.
+"""Define the records and conventions that all stages share.
 
-One convention each, everywhere in the package:
+What a backend must offer is in `protocols`. These conventions hold everywhere in the package:
 
 - image: `(H, W, 3)` uint8, RGB.
 - mask: `(H, W)` bool, True where a pixel may change.
@@ -65,7 +65,7 @@ class Hand:
     score: presence of a hand, 0..1. handedness_score: certainty of the side, 0.5..1.
     box: bounding box of the landmarks, clipped to the picture.
     number: as users count the hands of the picture, from 1; 0 until they are counted.
-    assumed: no detector saw it; a mask was drawn there, and a relaxed hand is put in its place.
+    assumed: no detector saw it; a mask was drawn there, and a relaxed hand was assumed.
     """
 
     handedness: Handedness
@@ -213,10 +213,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well formed the hand at one place of a picture looks, without regard to its mesh.
+    """How well formed the hand at one place of a picture looks, regardless of its mesh.
 
-    score: 0..1, 0 where no hand is seen. parts: what is seen in the hand, name -> 0..1.
-    doubt: why the judge cannot tell, empty where it can; there is a score all the same.
+    score: 0..1, 0 where no hand is seen. parts: the scores it is made of, name -> 0..1.
+    doubt: why the judge cannot tell, empty where it can; the score is given all the same.
     """
 
     score: float
@@ -250,10 +250,9 @@ class Assessment:
 class Decision:
     """What happened to one hand; `number` counts the meshes from 0.
 
-    strength: what adaptive strength found, None if it is off. candidate: number of the one that
-    was judged the best, from 0; None if there was no choice. Qualities are None if they were not
-    measured. failed: it could not be painted, and `reason` says
-    why.
+    strength: what adaptive strength found, None if it is off. candidate: number of the best one,
+    from 0; None if there was no choice. Qualities are None if they were not measured. failed: the
+    hand could not be painted, and `reason` says why.
     """
 
     number: int
@@ -312,7 +311,7 @@ class Hints:
 class RefineResult:
     """The picture kept, and why. `image` is the input object itself if nothing changed.
 
-    candidates: every picture that was painted to choose from; empty without a choice
+    candidates: every picture that was painted to choose from; empty without a choice.
     control_model: as for `Painting`.
     """
 
@@ -326,10 +325,10 @@ class RefineResult:
 
 @dataclass(frozen=True)
 class ModelHome:
-    """Where a backend finds its files and computes.
+    """Where a backend finds its files, and where it computes.
 
     models_dir: a folder searched before the standard ones. device: as torch names it; None = the
-    best there is. keep_on_device: leave weights there between pictures, not only while they work.
+    best available. keep_on_device: leave weights there between pictures, not only during work.
     dtype: of Stable Diffusion's weights, as torch names it; None = half precision on a CUDA GPU.
     """
 

@@ -124,9 +124,9 @@ class FloodPainter:
     colour: tuple[int, int, int] = (0, 255, 0)
     calls: list[RefineParams] = field(default_factory=list)
 
-    def paint(self, image, meshes, maps, params):
-        self.calls.append(params)
-        return np.full_like(image, self.colour)
+    def paint(self, request):
+        self.calls.append(request.params)
+        return np.full_like(request.image, self.colour)
 
 
 @dataclass

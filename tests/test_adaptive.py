@@ -10,7 +10,7 @@ from hand_scenes import BOTH, FloodPainter, make_stages, picture_with
 
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
-from handrefiner_ext.repaint.adaptive import REFERENCE
+from handrefiner_ext.repaint.policies import REFERENCE
 from handrefiner_ext.types import Agreement
 
 LEVEL = 200
@@ -25,11 +25,11 @@ class StrengthPainter:
     works_from: float = 0.0
     strengths: list[float] = field(default_factory=list)
 
-    def paint(self, image, meshes, maps, params):
-        self.strengths.append(params.strength)
-        if params.strength < self.works_from:
-            return image
-        return np.full_like(image, (0, 0, round(LEVEL * params.strength)))
+    def paint(self, request):
+        self.strengths.append(request.params.strength)
+        if request.params.strength < self.works_from:
+            return request.image
+        return np.full_like(request.image, (0, 0, round(LEVEL * request.params.strength)))
 
 
 @dataclass

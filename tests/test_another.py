@@ -48,8 +48,8 @@ class Copyist:
 
     name = "copyist"
 
-    def paint(self, image, meshes, maps, params):
-        return 255 - image
+    def paint(self, request):
+        return 255 - request.image
 
 
 @pytest.fixture(scope="module")

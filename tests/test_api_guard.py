@@ -67,7 +67,7 @@ WRONG = [
     ({"args": [{"detector": "magic"}]}, "one of auto, litert, mediapipe"),
     ({"args": [{"strenght": 0.5}]}, "Did you mean strength?"),
     ({"args": [{"seed": 1}]}, "seed is not a parameter"),
-    ({"args": [{"hands": "middle"}]}, "it must be words with commas between them"),
+    ({"args": [{"hands": "middle"}]}, "it must be words separated by commas"),
     ({"args": [{"strength": 0.5}, 0.7]}, "one dict or values by position, not both"),
     ({"args": [0] * 99}, "at most"),
     ({"args": {"enabled": True}}, "must be a list"),

@@ -14,6 +14,7 @@ from handrefiner_ext import pipeline
 from handrefiner_ext.cli.commands import main
 from handrefiner_ext.errors import BackendUnavailable, InvalidParameter, WeightsError
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import PaintRequest
 from handrefiner_ext.repaint.regions import RegionTask, RegionwiseInpainter
 
 pytest.importorskip("diffusers")
@@ -152,7 +153,9 @@ def test_only_pixels_inside_the_mask_change(painter, files):
     before = image.copy()
     seen = refine(image, params, painter).hints
     # Asked directly: the pipeline would give back what a backend changes outside the mask.
-    painted = RegionwiseInpainter(painter).paint(image, seen.meshes, seen.maps, params)
+    painted = RegionwiseInpainter(painter).paint(
+        PaintRequest(image, seen.meshes, seen.maps, params)
+    )
     assert np.array_equal(image, before)
     assert (~seen.maps.mask).mean() > 0.1
     assert np.array_equal(painted[~seen.maps.mask], image[~seen.maps.mask])

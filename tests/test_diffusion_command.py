@@ -24,6 +24,7 @@ from handrefiner_ext.files import run as file_run  # noqa: E402
 from handrefiner_ext.inpaint.diffusion import loading  # noqa: E402
 from handrefiner_ext.inpaint.draft import DraftInpainter  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
+from handrefiner_ext.protocols import PaintRequest  # noqa: E402
 from handrefiner_ext.repaint import regions as regionwise  # noqa: E402
 
 NO_MODELS = ("--models_dir", "{t}")
@@ -204,8 +205,8 @@ def scene(home, tiny_world, **values):
 class Green(DraftInpainter):
     """A draft that is easily told from the picture."""
 
-    def paint(self, image, meshes, maps, params):
-        return np.where(maps.mask[..., None], np.uint8((20, 220, 60)), image)
+    def paint(self, request):
+        return np.where(request.maps.mask[..., None], np.uint8((20, 220, 60)), request.image)
 
 
 @pytest.mark.parametrize("denoising", [0.2, 0.5, 0.8])
@@ -225,7 +226,7 @@ def test_denoising_starts_from_the_draft_as_strongly_as_the_schedule_says(
 
     handle = models.pipeline.unet.register_forward_pre_hook(watch, with_kwargs=True)
     for start in ("picture", "draft"):
-        inpainter.paint(image, seen.meshes, seen.maps, replace(params, start=start))
+        inpainter.paint(PaintRequest(image, seen.meshes, seen.maps, replace(params, start=start)))
     handle.remove()
     assert times["picture"] == times["draft"]
     # The same noise in both: what is left is the difference of the latents.
@@ -251,7 +252,7 @@ def _latents(models, inpainter, image, seen, params):
             return task.image
 
     watching = regionwise.RegionwiseInpainter(Watching())
-    watching.paint(image, seen.meshes, seen.maps, replace(params, start="draft"))
+    watching.paint(PaintRequest(image, seen.meshes, seen.maps, replace(params, start="draft")))
     task, vae = drawn[0], models.pipeline.vae
     assert (task.start[task.mask.nonzero()[0][0], task.mask.nonzero()[1][0]] != 0).any()
 
@@ -269,11 +270,13 @@ def test_no_denoising_leaves_the_draft_itself(home, tiny_world, monkeypatch):
     params, image, seen, inpainter = scene(
         home, tiny_world, denoising_strength=0.0, start="draft", mask_blur=0
     )
-    painted = inpainter.paint(image, seen.meshes, seen.maps, params)
+    painted = inpainter.paint(PaintRequest(image, seen.meshes, seen.maps, params))
     assert np.array_equal(painted[~seen.maps.mask], image[~seen.maps.mask])
     inside = painted[seen.maps.mask].astype(int)
     assert np.abs(np.median(inside, axis=0) - (20, 220, 60)).max() <= 2
-    kept = inpainter.paint(image, seen.meshes, seen.maps, replace(params, start="picture"))
+    kept = inpainter.paint(
+        PaintRequest(image, seen.meshes, seen.maps, replace(params, start="picture"))
+    )
     assert np.abs(kept.astype(int) - image).mean() < 20
 
 

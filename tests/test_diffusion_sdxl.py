@@ -21,6 +21,7 @@ from handrefiner_ext.inpaint.diffusion.finding import find_control  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.loading import Loader  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter, _request  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
+from handrefiner_ext.protocols import PaintRequest  # noqa: E402
 from handrefiner_ext.repaint.regions import DiffusersInpainter, RegionTask  # noqa: E402
 from handrefiner_ext.types import ModelHome  # noqa: E402
 
@@ -123,7 +124,7 @@ def test_only_pixels_inside_the_mask_change(folder, painter):
     image, inpainter = picture_with(BOTH), DiffusersInpainter(painter)
     result = pipeline.refine(image, params, make_stages(inpainter=inpainter))
     maps = result.hints.maps
-    painted = inpainter.paint(image, result.hints.meshes, maps, params)
+    painted = inpainter.paint(PaintRequest(image, result.hints.meshes, maps, params))
     assert np.array_equal(painted[~maps.mask], image[~maps.mask])
     assert (painted != image).any()
     # The tiny ControlNet is called depth.safetensors, for which 0.6 is recommended.

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import PaintRequest
 from handrefiner_ext.registry import INPAINTERS
 from handrefiner_ext.types import Box, ControlMaps, WeakPerspective
 
@@ -29,7 +30,7 @@ SCENE = make_scene()
 
 
 def paint(scene, params=PARAMS):
-    return DRAFT.paint(scene.image, scene.meshes, scene.maps, params)
+    return DRAFT.paint(PaintRequest(scene.image, scene.meshes, scene.maps, params))
 
 
 def erode(mask, by):
@@ -46,7 +47,7 @@ def test_the_registry_builds_it_under_its_name():
 
 def test_an_empty_mask_gives_back_the_very_same_picture():
     empty = replace(SCENE.maps, mask=np.zeros_like(SCENE.maps.mask))
-    assert DRAFT.paint(SCENE.image, SCENE.meshes, empty, PARAMS) is SCENE.image
+    assert DRAFT.paint(PaintRequest(SCENE.image, SCENE.meshes, empty, PARAMS)) is SCENE.image
 
 
 def test_only_pixels_inside_the_mask_change_and_the_input_is_left_alone():
@@ -80,7 +81,9 @@ def test_the_arm_behind_the_wrist_stays_bit_identical():
     mesh = SCENE.meshes[0]
     far = SCENE.old & (np.arange(256)[:, None] > mesh.joints_2d[0, 1] + 0.36 * mesh.hand.size_px)
     assert np.count_nonzero(far) > 500
-    out = DRAFT.paint(SCENE.image, SCENE.meshes, free_maps(np.ones_like(SCENE.old)), PARAMS)
+    out = DRAFT.paint(
+        PaintRequest(SCENE.image, SCENE.meshes, free_maps(np.ones_like(SCENE.old)), PARAMS)
+    )
     np.testing.assert_array_equal(out[far], SCENE.image[far])
 
 
@@ -89,7 +92,7 @@ def test_the_palm_keeps_its_marks():
     x, y = ((joints[0] + joints[9]) / 2.0).round().astype(int)
     image = SCENE.image.copy()
     image[y - 1 : y + 2, x - 1 : x + 2] = (120, 60, 50)
-    out = DRAFT.paint(image, SCENE.meshes, SCENE.maps, PARAMS)
+    out = DRAFT.paint(PaintRequest(image, SCENE.meshes, SCENE.maps, PARAMS))
     np.testing.assert_array_equal(
         out[y - 1 : y + 2, x - 1 : x + 2], image[y - 1 : y + 2, x - 1 : x + 2]
     )
@@ -126,7 +129,7 @@ def test_line_art_keeps_white_hands_white_and_draws_dark_lines_at_most():
     inside = silhouette(mesh, shape)
     image = np.where((inside & ~erode(inside, 2))[..., None], 0, 255).astype(np.uint8)
     image = np.repeat(image, 3, axis=-1)
-    out = DRAFT.paint(image, (mesh,), maps_for((mesh,), image), PARAMS)
+    out = DRAFT.paint(PaintRequest(image, (mesh,), maps_for((mesh,), image), PARAMS))
     assert np.median(out[erode(inside, 5)]) > 200
     assert np.median(out[~inside & maps_for((mesh,), image).mask]) == 255
 
@@ -149,7 +152,9 @@ def test_the_feather_lies_inside_the_mask_and_grows_with_the_blur():
     edge = drawn & ~erode(drawn, 2)
     change = {}
     for blur in (0, 4, 16):
-        out = DRAFT.paint(SCENE.image, SCENE.meshes, maps, replace(PARAMS, mask_blur=blur))
+        out = DRAFT.paint(
+            PaintRequest(SCENE.image, SCENE.meshes, maps, replace(PARAMS, mask_blur=blur))
+        )
         np.testing.assert_array_equal(out[~drawn], SCENE.image[~drawn])
         change[blur] = np.abs(out[edge].astype(int) - SCENE.image[edge]).mean()
     assert change[16] < 0.5 * change[4] < 0.5 * change[0]
@@ -172,7 +177,7 @@ def test_the_hand_in_front_is_painted_over_the_other(order):
     maps = maps_for(meshes, image, params)
     front, back = (int(number) - 1 for number in order.split(","))
     assert [(o.front, o.back) for o in maps.overlaps] == [(front, back)]
-    out = DRAFT.paint(image, meshes, maps, params).astype(int)
+    out = DRAFT.paint(PaintRequest(image, meshes, maps, params)).astype(int)
     first, second = (silhouette(mesh, image.shape[:2]) for mesh in meshes)
     both = erode(first & second, 3)
     assert np.count_nonzero(both) > 200
@@ -188,7 +193,7 @@ def test_a_hand_that_is_owned_by_one_behind_in_places_shows_through_there():
     crossed = maps.owner.copy()
     left = np.arange(image.shape[1]) < 153
     crossed[first & second & left] = 0
-    out = DRAFT.paint(image, meshes, replace(maps, owner=crossed), PARAMS).astype(int)
+    out = DRAFT.paint(PaintRequest(image, meshes, replace(maps, owner=crossed), PARAMS)).astype(int)
     both = erode(first & second & left, 3)
     assert np.count_nonzero(both) > 50
     assert np.median(out[both][:, 0] - out[both][:, 1]) > 20
@@ -201,8 +206,8 @@ def test_hands_far_apart_do_not_change_each_other():
     right = open_mesh((520, 110), 110, shape, "left")
     for mesh in (left, right):
         image[silhouette(mesh, shape)] = (205, 150, 125)
-    alone = DRAFT.paint(image, (left,), maps_for((left,), image), PARAMS)
-    both = DRAFT.paint(image, (left, right), maps_for((left, right), image), PARAMS)
+    alone = DRAFT.paint(PaintRequest(image, (left,), maps_for((left,), image), PARAMS))
+    both = DRAFT.paint(PaintRequest(image, (left, right), maps_for((left, right), image), PARAMS))
     difference = np.abs(alone[:, :320].astype(int) - both[:, :320])
     assert difference.max() <= 4
 
@@ -289,7 +294,7 @@ def test_whatever_comes_in_nothing_changes_outside_the_mask(case):
     image, mask = case.image, case.mask
     mesh = broken(open_mesh(case.place, case.size_px, mask.shape), case.fault)
     params = RefineParams(mask_blur=case.blur, seed=case.seed)
-    out = DRAFT.paint(image, (mesh,), free_maps(mask), params)
+    out = DRAFT.paint(PaintRequest(image, (mesh,), free_maps(mask), params))
     assert out.shape == image.shape
     assert out.dtype == np.uint8
     np.testing.assert_array_equal(out[~mask], image[~mask])
@@ -302,7 +307,9 @@ def test_memory_stays_bounded(shape, fault):
     mesh = broken(open_mesh((shape[1] / 2, shape[0] / 2), 2.0 * max(shape), shape), fault)
     tracemalloc.start()
     try:
-        DRAFT.paint(image, (mesh,), free_maps(np.ones(shape, dtype=bool)), RefineParams())
+        DRAFT.paint(
+            PaintRequest(image, (mesh,), free_maps(np.ones(shape, dtype=bool)), RefineParams())
+        )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -314,7 +321,7 @@ def test_moving_everything_by_whole_pixels_moves_the_result():
     mesh = SCENE.meshes[0]
     rolled = np.roll(SCENE.image, (shift[1], shift[0]), axis=(0, 1))
     moved = move_mesh(mesh, shift)
-    out = DRAFT.paint(rolled, (moved,), maps_for((moved,), rolled), PARAMS)
+    out = DRAFT.paint(PaintRequest(rolled, (moved,), maps_for((moved,), rolled), PARAMS))
     back = np.roll(out, (-shift[1], -shift[0]), axis=(0, 1))
     box = np.zeros(shape, dtype=bool)
     box[60:150, 60:190] = True

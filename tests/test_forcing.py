@@ -32,8 +32,8 @@ class Negative:
 
     name = "negative"
 
-    def paint(self, image, meshes, maps, params):
-        return 255 - image
+    def paint(self, request):
+        return 255 - request.image
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ class NoisePainter:
 
     name: str = "noise"
 
-    def paint(self, image, meshes, maps, params):
-        return np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
+    def paint(self, request):
+        return np.random.default_rng(0).integers(0, 256, request.image.shape, dtype=np.uint8)
 
 
 @dataclass
@@ -38,8 +38,8 @@ class SamePainter:
 
     name: str = "same"
 
-    def paint(self, image, meshes, maps, params):
-        return (image * 0.9).astype(np.uint8)
+    def paint(self, request):
+        return (request.image * 0.9).astype(np.uint8)
 
 
 @dataclass
@@ -48,8 +48,8 @@ class GrainPainter:
 
     name: str = "grain"
 
-    def paint(self, image, meshes, maps, params):
-        noisy = image + np.random.default_rng(0).normal(scale=3.0, size=image.shape)
+    def paint(self, request):
+        noisy = request.image + np.random.default_rng(0).normal(scale=3.0, size=request.image.shape)
         return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
@@ -59,10 +59,10 @@ class MirrorPainter:
 
     name: str = "mirror"
 
-    def paint(self, image, meshes, maps, params):
-        painted = image.copy()
-        for box, _ in maps.hand_masks:
-            painted[box.slices] = image[box.slices][:, ::-1]
+    def paint(self, request):
+        painted = request.image.copy()
+        for box, _ in request.maps.hand_masks:
+            painted[box.slices] = request.image[box.slices][:, ::-1]
         return painted
 
 

@@ -116,10 +116,10 @@ def test_what_is_no_picture_is_refused_and_never_fetched(wrong):
 class LosesTheSecond(FloodPainter):
     """Paints as any other, but reports that the second hand could not be painted."""
 
-    def paint_candidates(self, image, meshes, maps, params, count):
-        painted = self.paint(image, meshes, maps, params)
-        box, mask = maps.hand_masks[1]
-        painted[box.slices][mask] = image[box.slices][mask]
+    def paint_candidates(self, request, count):
+        painted = self.paint(request)
+        box, mask = request.maps.hand_masks[1]
+        painted[box.slices][mask] = request.image[box.slices][mask]
         lost = RegionReport((1,), "The second pass failed: no memory.")
         return Painting((painted,) * count, (RegionReport((0,)), lost), "a model")
 

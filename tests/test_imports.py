@@ -169,7 +169,7 @@ def test_no_modules_import_one_another_in_a_ring():
         ("detect.litert", "from handrefiner_ext.mesh import open_hand"),
         ("geometry.boxes", "from handrefiner_ext.pipeline import refine"),
         ("types", "import handrefiner_ext.geometry.boxes"),
-        ("repaint.once", "def f():\n    from handrefiner_ext.files.run import Job"),
+        ("repaint.deciding", "def f():\n    from handrefiner_ext.files.run import Job"),
     ],
 )
 def test_an_arrow_that_points_right_is_found(module, line):

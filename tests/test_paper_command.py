@@ -33,9 +33,10 @@ class SeedPainter(FloodPainter):
     def __init__(self):
         super().__init__("diffusers")
 
-    def paint(self, image, meshes, maps, params):
+    def paint(self, request):
+        params = request.params
         self.colour = (params.seed % 256, len(params.prompt), round(100 * params.strength))
-        return super().paint(image, meshes, maps, params)
+        return super().paint(request)
 
 
 @pytest.fixture(autouse=True)
@@ -310,10 +311,10 @@ def test_a_file_that_does_not_serve_is_exit_code_1(pictures, tmp_path, capsys, o
 
 def test_an_interrupted_run_goes_on_where_it_stopped(pictures, tmp_path, tiny_stages, capsys):
     class Stopped(SeedPainter):
-        def paint(self, image, meshes, maps, params):
+        def paint(self, request):
             if len(self.calls) == 3:
                 raise KeyboardInterrupt
-            return super().paint(image, meshes, maps, params)
+            return super().paint(request)
 
     out, log, whole = tmp_path / "out", tmp_path / "log.json", tmp_path / "whole"
     more = ("--num_samples", 2, "--mask_dir", tmp_path / "mask", "--resume", "--log_json", log)

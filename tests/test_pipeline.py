@@ -70,8 +70,8 @@ def test_one_bad_hand_does_not_lose_the_other(fault, side):
 
 def test_a_backend_that_changes_nothing_leaves_the_picture_object_itself():
     class Copier(FloodPainter):
-        def paint(self, image, meshes, maps, params):
-            return image.copy()
+        def paint(self, request):
+            return request.image.copy()
 
     image = picture_with(BOTH)
     result = pipeline.refine(image, PARAMS, make_stages(inpainter=Copier()))

@@ -159,8 +159,8 @@ def test_a_picture_has_the_same_number_before_and_after(twins):
     class Darker:
         name: str = "darker"
 
-        def paint(self, image, meshes, maps, params):
-            return (image * 0.8).astype(np.uint8)
+        def paint(self, request):
+            return (request.image * 0.8).astype(np.uint8)
 
     params = replace(PARAMS, keep_best=False, padding_bbox=8)
     stages = build_stages(params, ModelHome(), Darker())

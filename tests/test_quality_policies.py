@@ -43,12 +43,12 @@ class SeedPainter:
     name: str = "seed"
     seeds: list[int] = field(default_factory=list)
 
-    def paint(self, image, meshes, maps, params):
-        self.seeds.append(params.seed)
-        picture = np.zeros_like(image)
-        half = image.shape[1] // 2
-        picture[:, :half, 1] = 100 + 20 * params.seed
-        picture[:, half:, 1] = 200 - 20 * params.seed
+    def paint(self, request):
+        self.seeds.append(request.params.seed)
+        picture = np.zeros_like(request.image)
+        half = request.image.shape[1] // 2
+        picture[:, :half, 1] = 100 + 20 * request.params.seed
+        picture[:, half:, 1] = 200 - 20 * request.params.seed
         return picture
 
 
@@ -58,13 +58,10 @@ class ManyAtOnce(SeedPainter):
 
     counts: list[int] = field(default_factory=list)
 
-    def paint_candidates(self, image, meshes, maps, params, count):
+    def paint_candidates(self, request, count):
         self.counts.append(count)
         return Painting(
-            tuple(
-                self.paint(image, meshes, maps, replace(params, seed=params.seed + shift))
-                for shift in range(count - 1)
-            )
+            tuple(self.paint(request.with_seed_after(shift)) for shift in range(count - 1))
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrefiner_ext.repaint.adaptive import REFERENCE, STRENGTHS, TOLERANCE, bisect, try_in_order
+from handrefiner_ext.repaint.policies import REFERENCE, STRENGTHS, TOLERANCE, bisect, try_in_order
 
 
 class Sampler:

@@ -17,6 +17,7 @@ from handrefiner_ext.dataset.scene import Scene
 from handrefiner_ext.dataset.truth import fold_mesh, make_maps
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import PaintRequest
 from handrefiner_ext.types import Image
 
 
@@ -38,4 +39,5 @@ def repaint_with_draft(
     wrists = [float(hand.joints_3d[0, 2]) for hand in hands]
     maps = make_maps(drawn, wrists, scene.size)
     params = replace(RefineParams(), seed=int(rng.integers(2**31)))
-    return DraftInpainter().paint(image, tuple(hand.mesh for hand in drawn), maps, params)
+    meshes = tuple(hand.mesh for hand in drawn)
+    return DraftInpainter().paint(PaintRequest(image, meshes, maps, params))

@@ -15,11 +15,9 @@ from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
-from handrefiner_ext.protocols import CandidatePainter
+from handrefiner_ext.protocols import CandidatePainter, PaintRequest
 from handrefiner_ext.stages import build_renderer, build_stages
 from handrefiner_ext.types import (
-    ControlMaps,
-    HandMesh,
     Image,
     Mask,
     Painting,
@@ -40,22 +38,17 @@ class CarefulPainter(CandidatePainter):
     def __init__(self, painter: WebuiInpainter) -> None:
         self.painter = painter
 
-    def paint_candidates(
-        self,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        count: int,
-    ) -> Painting:
+    def paint_candidates(self, request: PaintRequest, count: int) -> Painting:
         try:
-            return self.painter.paint_candidates(image, meshes, maps, params, count)
+            return self.painter.paint_candidates(request, count)
         except HandRefinerError as reason:
             problem = str(reason)
         except Exception as fault:  # whatever fails, the picture comes back
             logger.exception("HandRefiner could not repaint this picture.")
             problem = explain(fault)
-        return Painting((image,), (RegionReport(tuple(range(len(meshes))), problem),))
+        return Painting(
+            (request.image,), (RegionReport(tuple(range(len(request.meshes))), problem),)
+        )
 
 
 def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) -> RefineResult:

@@ -16,11 +16,9 @@ from handrefiner_ext.host.nested import run_pass
 from handrefiner_ext.host.state import counted_job, undisturbed
 from handrefiner_ext.inpaint.control_models import NATIVE_SIDE
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.protocols import CandidatePainter, Renderer
-from handrefiner_ext.repaint.regions import RegionFailed, RegionTask, Scene, paint_regions
+from handrefiner_ext.protocols import CandidatePainter, PaintRequest, Renderer
+from handrefiner_ext.repaint.regions import RegionFailed, RegionPlan, RegionTask, paint_regions
 from handrefiner_ext.types import (
-    ControlMaps,
-    HandMesh,
     Image,
     Mask,
     Painting,
@@ -42,28 +40,21 @@ class WebuiInpainter(CandidatePainter):
         self.renderer = renderer
         self.allowed = allowed
 
-    def paint_candidates(
-        self,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        count: int,
-    ) -> Painting:
+    def paint_candidates(self, request: PaintRequest, count: int) -> Painting:
         """Return `count` pictures with every region that could be repainted.
 
         The candidates of a region are one batch of the WebUI, where memory allows. RegionFailed
         where none can be painted at all.
         """
         seed = int(self.p.seeds[self.p.batch_index])
-        scene = Scene(meshes, maps, self.renderer, seed, allowed=self.allowed)
-        if not scene.regions:
-            return Painting((image,), tuple(scene.outside))
+        plan = RegionPlan(request, self.renderer, seed, allowed=self.allowed)
+        if not plan.regions:
+            return Painting((request.image,), tuple(plan.outside))
         if controlnet.find_script(self.p.scripts) is None:
             raise RegionFailed(controlnet.MISSING)
-        with undisturbed(self.p, checkpoint.restore), checkpoint.chosen(params):
-            model = _choose_model(params)
-            painting = paint_regions((image,) * count, scene, _Batches(self.p, model), params)
+        with undisturbed(self.p, checkpoint.restore), checkpoint.chosen(request.params):
+            model = _choose_model(request.params)
+            painting = paint_regions(plan, _Batches(self.p, model), count)
         return replace(painting, control_model=model)
 
 

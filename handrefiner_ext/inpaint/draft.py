@@ -16,8 +16,8 @@ from handrefiner_ext.inpaint.closeup import blur, look_at, study_closely
 from handrefiner_ext.inpaint.fill import fill_hole, grain_of
 from handrefiner_ext.inpaint.study import SURELY_SKIN, Study, study_hand
 from handrefiner_ext.inpaint.surface import see_surface, shade_hollows, subdivide, viewer_normals
-from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask
+from handrefiner_ext.protocols import PaintRequest
+from handrefiner_ext.types import ControlMaps, Image, Mask
 
 FILL_PX = 384
 FRINGE = 0.015
@@ -103,13 +103,14 @@ class DraftInpainter:
 
     name = "draft"
 
-    def paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Image:
+    def paint(self, request: PaintRequest) -> Image:
         """`image` with new hands inside `maps.mask`; the very same object where that is empty."""
+        image, maps, params = request.image, request.maps, request.params
         if not maps.mask.any():
             return image
-        found = (study_hand(image, mesh, maps, number) for number, mesh in enumerate(meshes))
+        found = (
+            study_hand(image, mesh, maps, number) for number, mesh in enumerate(request.meshes)
+        )
         studies = {study.number: study for study in found if study is not None}
         canvas = Canvas(image.copy(), maps, params.mask_blur, np.random.default_rng(params.seed))
         for study in studies.values():

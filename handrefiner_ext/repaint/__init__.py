@@ -1,1 +1,1 @@
-"""How often a picture is painted, and what of it is kept."""
+"""Repaint the hands of a picture: how often it is painted, and what of it is kept."""

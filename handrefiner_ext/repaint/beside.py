@@ -1,8 +1,8 @@
-"""What a repaint changes beside the hand: a held thing, another hand, the background's structure.
+"""Measure what a repaint changes beside the hand: a held thing, another hand, the background.
 
-Compared are the pixels of the mask that neither the new hand nor the old fingers cover. A sixth
-finger that is gone changes a little there, in the hand's own colours; a ball, a sleeve or a
-neighbour's hand changes much, or in other colours.
+Only the pixels of the mask that the new hand does not cover are compared. A sixth finger that is
+gone changes little there, in the hand's own colours; an erased ball, sleeve or neighbouring hand
+changes much, or in other colours.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from handrefiner_ext.render.masks import MaskMaker
 from handrefiner_ext.types import Box, ControlMaps, HandMesh, Image, Mask
 
 BLUR = 0.02
-"""Grain and texture finer than this are not compared, hand sizes."""
+"""Noise and texture finer than this are ignored, hand sizes."""
 STEP = 24.0
-"""Grey levels by which a place must differ: what is laid over with a feather differs by less."""
+"""Grey levels by which a pixel must differ; the feather of the mask's edge changes less."""
 RIM = 0.04
 """Rim around the hand that may change, hand sizes."""
 LARGEST = 256.0
-"""Size at which hands are compared, pixels; larger ones are shrunk, so that the work is bounded."""
+"""Size at which hands are compared, pixels; larger ones are shrunk to bound the work."""
 REACH = 0.06
-"""Distance from the mesh's outline within which no colours are learnt, hand sizes."""
-
-
+"""Colours are not learnt this near the mesh's outline, hand sizes."""
 MOST_AREA, MOST_FOREIGN = 0.1, 0.03
 """What may change, squared hand sizes. Of 16 drafts that the judge took on real pictures, those
 that left no damage changed at most 0.05 and 0.016, and those that erased a ball, a pocket, cloth or
@@ -37,7 +35,7 @@ a neighbour's fingers at least 0.107 and 0.036."""
 
 
 class Change(NamedTuple):
-    """Area that changed beside a hand, in squared hand sizes: all of it, and what is no skin."""
+    """Area that changed beside a hand, in squared hand sizes: all of it, and the part not skin."""
 
     area: float
     foreign: float
@@ -46,7 +44,7 @@ class Change(NamedTuple):
 def find_damage(
     before: Image, after: Image, maps: ControlMaps, meshes: Sequence[HandMesh]
 ) -> dict[int, str]:
-    """Return number -> reason, of the hands beside which too much would change."""
+    """Return number -> reason for the hands beside which too much would change."""
     damaged = {}
     for number, mesh in enumerate(meshes):
         change = measure_change(before, after, maps, number, mesh)

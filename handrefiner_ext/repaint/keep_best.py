@@ -1,10 +1,9 @@
-"""keep_best: nothing is replaced by something that is not better.
+"""Keep the original hand (`keep_best`) unless the new one is better.
 
-A new hand must be the hand of its mesh, look another, look well formed, and be better drawn than
-the old one by a margin. Where the judge cannot tell, or sees no hand in the old picture, or a good
-one, the original stays.
-The distance between landmarks and mesh before and after cannot be compared, because the mesh was
-fitted to the landmarks before; the quality, which knows no mesh, can.
+A new hand must be the hand of its mesh, differ from the old one, look well formed, and be better
+drawn than the old one by a margin. The original stays if the judge cannot tell, or if it is good.
+The distance from the mesh before and after cannot be compared, because the mesh was fitted to the
+old landmarks; the quality can, because it does not know the mesh.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ from handrefiner_ext.types import (
 )
 
 FARTHEST = 0.2
-"""Mean distance from the mesh, hand sizes, up to which a hand counts as that of the mesh."""
+"""A hand this near to the mesh counts as the hand of the mesh; mean distance, hand sizes."""
 WELL_FORMED = 0.8
-"""Quality from which nothing is to be mended: such a hand stays."""
+"""A hand of at least this quality needs no repair and stays."""
 EDGE = 1e-3
-"""A quality of 0 or 1 counts as so near to it."""
-SAME = "The original was kept: the new hand looks like it, but for its grain."
+"""Qualities nearer to 0 or 1 than this count as this, so that log-odds stay finite."""
+SAME = "The original was kept: the new hand looks the same, apart from noise."
 SPOILED = "The original was kept: the new hand was good only together with one that was not."
 
 
 def needs_quality(params: RefineParams) -> bool:
-    """Whether anything is decided by quality."""
+    """Whether any decision depends on quality."""
     return params.keep_best or params.candidates > 1
 
 
@@ -51,10 +50,11 @@ def find_worse(
     margin: float,
     same: AbstractSet[int],
 ) -> dict[int, str]:
-    """Number -> reason, of the hands to give back.
+    """Return number -> reason for the hands that are not better.
 
-    Each hand is decided by itself, but one that gets no worse goes with a hand of its region that
-    gets better, so that no seam is drawn without need. same: hands that look as they did.
+    Each hand is decided on its own, but one that does not get worse follows a hand of its region
+    that gets better, so that no needless seam is drawn. same: numbers of the hands that look as
+    they did.
     """
     reasons: dict[int, str] = {}
     for group in group_overlapping(list(maps.hand_masks)):
@@ -65,7 +65,7 @@ def find_worse(
             continue
         for decision in painted:
             said = problems[decision.number]
-            if said and not (decision.number in same or _goes_along(decision)):
+            if said and not (decision.number in same or _may_follow(decision)):
                 reasons[decision.number] = said
     return reasons
 
@@ -78,7 +78,7 @@ def find_mixed(maps: ControlMaps, decisions: Sequence[Decision]) -> list[tuple[i
 
 
 def _find_problem(decision: Decision, margin: float, is_same: bool) -> str | None:
-    """Why one hand is not taken, looked at by itself."""
+    """Return why one hand is not taken on its own merit, or None."""
     if is_same:
         return SAME
     if decision.after is None or is_lost(decision.after):
@@ -98,8 +98,8 @@ def _find_problem(decision: Decision, margin: float, is_same: bool) -> str | Non
     return None if gain(decision) >= margin else _explain_gain(decision, margin)
 
 
-def _goes_along(decision: Decision) -> bool:
-    """Whether a hand that is not taken for itself may change beside one that is."""
+def _may_follow(decision: Decision) -> bool:
+    """Whether a hand that is not taken on its own merit may follow one that is."""
     before = decision.quality_before
     return not is_worse(decision) and not (before is not None and before.doubt)
 
@@ -120,17 +120,17 @@ def _explain_gain(decision: Decision, margin: float) -> str:
 
 
 def gain(decision: Decision) -> float:
-    """How much better drawn the new hand is, as `keep_margin` counts: a quarter of log-odds.
+    """Return how much better drawn the new hand is, in the units of `keep_margin`.
 
-    About one half that is the quality's own measure; near 0 and 1, where all qualities crowd, small
-    steps count for more.
+    That is a quarter of the difference in log-odds. Around one half it equals the difference in
+    quality; near 0 and 1, where qualities crowd, small steps count for more.
     """
     before, after = _score(decision.quality_before), _score(decision.quality_after)
     return (log_odds(after, EDGE) - log_odds(before, EDGE)) / 4
 
 
 def step_up(quality: float, margin: float) -> float:
-    """The quality that is better than `quality` by the margin."""
+    """Return the quality that is better than `quality` by the margin."""
     return logistic(log_odds(quality, EDGE) + 4 * margin)
 
 
@@ -139,12 +139,12 @@ def _score(quality: Quality | None) -> float:
 
 
 def is_lost(agreement: Agreement) -> bool:
-    """Whether the hand of the mesh is not seen."""
+    """Whether the hand of the mesh is not seen in the picture."""
     return agreement.mpjpe is None or agreement.mpjpe > FARTHEST
 
 
 def explain_loss(agreement: Agreement | None) -> str:
-    """Why a hand that is not that of the mesh is not kept."""
+    """Return the sentence for a hand that is not kept because it is not the mesh's."""
     if agreement is None or agreement.mpjpe is None:
         return "The original was kept: no such hand is seen in the new picture."
     return (
@@ -154,9 +154,9 @@ def explain_loss(agreement: Agreement | None) -> str:
 
 
 def give_back(image: Image, painted: Image, lost: frozenset[int], maps: ControlMaps) -> Image:
-    """`painted` with the pixels of `image` wherever lost hands could change them.
+    """Return `painted` with the pixels of `image` in the masks of the lost hands.
 
-    A pixel that a hand which is kept could change as well goes to the hand whose mesh is nearer.
+    Where the mask of a kept hand overlaps, a pixel goes to the hand whose mesh is nearer.
     """
     restored = painted.copy()
     for number in lost:

@@ -1,8 +1,8 @@
-"""Repaint region by region: what every diffusion backend does around its model.
+"""Repaint region by region, as every diffusion backend does around its model.
 
 Hands whose masks overlap are one region. Each is cropped with context, enlarged to the resolution
 at which the model paints best, given depth and mask rendered at that resolution, painted, scaled
-back and laid over the picture with a feather. Pixels outside the mask stay bit-identical.
+back and blended into the picture. Pixels outside the mask stay bit-identical.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.geometry.regions import choose_crop, group_overlapping, lay_over
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.params import DRAFT, PAPER, SEEDS, RefineParams
-from handrefiner_ext.protocols import CandidatePainter, Renderer
+from handrefiner_ext.protocols import CandidatePainter, PaintRequest, Renderer
 from handrefiner_ext.registry import RENDERERS
 from handrefiner_ext.render.maps import render_region
 from handrefiner_ext.render.masks import unite
 from handrefiner_ext.report import number_meshes
 from handrefiner_ext.types import (
-    ControlMaps,
-    HandMesh,
     Image,
     Mask,
     ModelHome,
@@ -79,31 +77,30 @@ class RegionBatchPainter(Protocol):
         ...
 
     def paint_region(self, tasks: Sequence[RegionTask], params: RefineParams) -> Sequence[Image]:
-        """Return one (h, w, 3) for each task; what differs outside its mask is not used.
+        """Return one (h, w, 3) for each task; changes outside its mask are dropped.
 
-        tasks: candidates of the same region, which differ in image, draft and seed alone.
+        tasks: candidates of the same region, which differ only in image, draft and seed.
         """
         ...
 
     def work_on(self, place: int, total: int) -> AbstractContextManager[None]:
-        """Surround all work on region `place` (from 0) of `total`.
+        """Return the context in which region `place` (from 0) of `total` is painted.
 
-        RegionFailed raised inside costs this region alone, any other error the whole picture.
+        RegionFailed raised inside fails this region alone, any other error the whole picture.
         """
         ...
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Everything that painting the regions of a picture needs besides the picture and the model.
+class RegionPlan:
+    """The regions of a picture, and everything that painting them needs besides the model.
 
     seed: of the first candidate's first region. draft: (H, W, 3), the picture with drafts of the
     new hands, None where painting starts from the picture itself. allowed: (H, W), where the user
     lets hands change; None = everywhere.
     """
 
-    meshes: tuple[HandMesh, ...]
-    maps: ControlMaps
+    request: PaintRequest
     renderer: Renderer
     seed: int
     draft: Image | None = None
@@ -112,38 +109,40 @@ class Scene:
     @cached_property
     def regions(self) -> list[tuple[int, ...]]:
         """The hands that share each region, by the numbers of their meshes."""
-        masks = self.maps.hand_masks
+        masks = self.request.maps.hand_masks
         numbers = [n for n, (_, mask) in enumerate(masks) if mask.any() and self._is_allowed(n)]
         groups = group_overlapping([masks[n] for n in numbers])
         return [tuple(numbers[i] for i in group) for group in groups]
 
     @property
     def outside(self) -> list[RegionReport]:
-        """A report on each hand that the user's own mask keeps as it is."""
-        masks = self.maps.hand_masks
+        """A report on each hand that lies outside the user's own mask."""
+        masks = self.request.maps.hand_masks
         numbers = [n for n, (_, mask) in enumerate(masks) if mask.any()]
         return [RegionReport((n,), OUTSIDE) for n in numbers if not self._is_allowed(n)]
 
     def _is_allowed(self, number: int) -> bool:
-        """Whether a pixel of the mesh itself may change; to reach its padding is not enough."""
+        """Whether a pixel of the mesh itself may change; one of its padding is not enough."""
         if self.allowed is None:
             return True
-        layer = self.maps.layers[number]
+        layer = self.request.maps.layers[number]
         return bool((np.isfinite(layer.depth) & self.allowed[layer.box.slices]).any())
 
 
-def paint_regions(
-    images: tuple[Image, ...], scene: Scene, painter: RegionBatchPainter, params: RefineParams
-) -> Painting:
-    """Return `images`, the candidates of one picture, with every region that could be repainted."""
-    reports = list(scene.outside)
+def paint_regions(plan: RegionPlan, painter: RegionBatchPainter, count: int = 1) -> Painting:
+    """Return `count` candidates of the picture with every region that could be repainted.
+
+    The reports say of each other region why it could not be.
+    """
+    images = (plan.request.image,) * count
+    reports = list(plan.outside)
     stopped: str | None = None
-    for place, numbers in enumerate(scene.regions):
+    for place, numbers in enumerate(plan.regions):
         problem = stopped
         if stopped is None:
             try:
-                with painter.work_on(place, len(scene.regions)):
-                    images = _paint_one(images, scene, painter, params, (place, numbers))
+                with painter.work_on(place, len(plan.regions)):
+                    images = _paint_one(images, plan, painter, place, numbers)
             except RegionFailed as failure:
                 problem = str(failure)
                 stopped = problem if isinstance(failure, Stopped) else None
@@ -153,29 +152,30 @@ def paint_regions(
 
 def _paint_one(
     images: tuple[Image, ...],
-    scene: Scene,
+    plan: RegionPlan,
     painter: RegionBatchPainter,
-    params: RefineParams,
-    region: tuple[int, tuple[int, ...]],
+    place: int,
+    numbers: tuple[int, ...],
 ) -> tuple[Image, ...]:
-    place, numbers = region
-    box, inside = unite([scene.maps.hand_masks[number] for number in numbers])
+    """Paint region `place`, which holds the hands `numbers`, in every candidate."""
+    params, every_mesh = plan.request.params, plan.request.meshes
+    box, inside = unite([plan.request.maps.hand_masks[number] for number in numbers])
     height, width = images[0].shape[:2]
     mask = np.zeros((height, width), dtype=bool)
     mask[box.slices] = inside
-    if scene.allowed is not None:
-        mask &= scene.allowed
+    if plan.allowed is not None:
+        mask &= plan.allowed
     side = params.region_size or painter.native_side(params)
     crop = choose_crop(box, (height, width), side)
-    meshes = [scene.meshes[number] for number in numbers]
-    seen = render_region(crop, images[0], meshes, mask, scene.renderer, params)
-    counted = number_meshes(scene.meshes)
+    meshes = [every_mesh[number] for number in numbers]
+    seen = render_region(crop, images[0], meshes, mask, plan.renderer, params)
+    counted = number_meshes(every_mesh)
     first = RegionTask(
         crop.take(images[0]),
         seen.control,
         seen.mask | crop.take_mask(mask),
-        scene.seed + place * params.seed_step,
-        None if scene.draft is None else crop.take(scene.draft),
+        plan.seed + place * params.seed_step,
+        None if plan.draft is None else crop.take(plan.draft),
         tuple(counted[number] for number in numbers),
     )
     tasks = [
@@ -190,10 +190,13 @@ def _paint_one(
 
 
 def prompt_for(template: str, picture_prompt: str, numbers: Sequence[int]) -> str:
-    """Return the prompt for the hands `numbers` (as users count them, from 1) of one region.
+    """Return the prompt for the hands of one region.
 
-    Each hand has its part of the template; where there are fewer parts, the last goes on. An empty
-    part is the picture's own prompt.
+    Each hand has its own part of the template; if there are fewer parts than hands, the last part
+    serves the rest. An empty part means the picture's own prompt.
+
+    Arguments:
+        numbers: the hands as users count them, from 1.
     """
     parts = [part.strip() for part in template.split(SEPARATOR)]
     chosen = [parts[min(number, len(parts)) - 1] or PICTURE for number in numbers]
@@ -201,7 +204,7 @@ def prompt_for(template: str, picture_prompt: str, numbers: Sequence[int]) -> st
 
 
 def _with_prompts(params: RefineParams, numbers: Sequence[int]) -> RefineParams:
-    """Return `params` with the prompts of these hands; no picture's prompt is known here."""
+    """Return `params` with the prompts of these hands; a picture's own prompt is unknown here."""
     return replace(
         params,
         prompt=prompt_for(params.prompt, "", numbers),
@@ -217,7 +220,7 @@ class RegionPainter(Protocol):
     def native_side(self, params: RefineParams) -> int: ...
 
     def paint_region(self, task: RegionTask, params: RefineParams) -> Image:
-        """Return (h, w, 3); what differs outside the mask is not used."""
+        """Return (h, w, 3); changes outside the mask are dropped."""
         ...
 
 
@@ -254,28 +257,16 @@ class RegionwiseInpainter(CandidatePainter):
         self.name = painter.name
         self.build_renderer = build_renderer
 
-    def paint_candidates(
-        self,
-        image: Image,
-        meshes: tuple[HandMesh, ...],
-        maps: ControlMaps,
-        params: RefineParams,
-        count: int,
-    ) -> Painting:
-        paintings = [
-            self._paint(image, meshes, maps, replace(params, seed=(params.seed + number) % SEEDS))
-            for number in range(count)
-        ]
+    def paint_candidates(self, request: PaintRequest, count: int) -> Painting:
+        paintings = [self._paint_once(request.with_seed_after(steps)) for steps in range(count)]
         return replace(paintings[0], pictures=tuple(p.pictures[0] for p in paintings))
 
-    def _paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Painting:
-        draft = None
-        if params.start == DRAFT:
-            draft = DraftInpainter().paint(image, meshes, maps, params)
-        scene = Scene(meshes, maps, self.build_renderer(params.renderer), params.seed, draft)
-        return paint_regions((image,), scene, _OneByOne(self.painter), params)
+    def _paint_once(self, request: PaintRequest) -> Painting:
+        params = request.params
+        draft = DraftInpainter().paint(request) if params.start == DRAFT else None
+        renderer = self.build_renderer(params.renderer)
+        plan = RegionPlan(request, renderer, params.seed, draft)
+        return paint_regions(plan, _OneByOne(self.painter))
 
 
 class DiffusersInpainter(RegionwiseInpainter):
@@ -284,20 +275,19 @@ class DiffusersInpainter(RegionwiseInpainter):
     painter: DiffusersPainter
 
     def prepare(self, params: RefineParams) -> None:
-        """Load the models; raises what is wrong with them or with `params`."""
+        """Load the models, or raise what is wrong with them or with `params`."""
         self.painter.prepare(params)
 
     def advise(self, params: RefineParams) -> tuple[str, ...]:
-        """Return what is worth knowing about `params` and the models."""
+        """Return sentences for the user about `params` and the models."""
         return self.painter.advise(params)
 
-    def _paint(
-        self, image: Image, meshes: tuple[HandMesh, ...], maps: ControlMaps, params: RefineParams
-    ) -> Painting:
+    def _paint_once(self, request: PaintRequest) -> Painting:
+        params, maps = request.params, request.maps
         if params.sampling != PAPER:
-            return super()._paint(image, meshes, maps, params)
-        task = RegionTask(image, maps.control, maps.mask, params.seed)
-        prompted = _with_prompts(params, number_meshes(meshes))
+            return super()._paint_once(request)
+        task = RegionTask(request.image, maps.control, maps.mask, params.seed)
+        prompted = _with_prompts(params, number_meshes(request.meshes))
         return Painting((self.painter.paint_as_paper(task, prompted),))
 
 

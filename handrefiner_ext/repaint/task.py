@@ -1,4 +1,4 @@
-"""What a policy has to work on, and what it comes to."""
+"""The records that every policy of repainting takes and returns."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from handrefiner_ext.params import SEEDS, RefineParams
-from handrefiner_ext.protocols import CandidatePainter, Inpainter
+from handrefiner_ext.params import RefineParams
+from handrefiner_ext.protocols import CandidatePainter, Inpainter, PaintRequest
 from handrefiner_ext.types import (
     Agreement,
-    ControlMaps,
     Decision,
-    HandMesh,
     Hints,
     Image,
     Painting,
@@ -21,17 +19,21 @@ from handrefiner_ext.types import (
 )
 
 Measure = Callable[[Image], tuple[Agreement, ...]]
-"""Agreement of every mesh with a picture."""
+"""Takes a picture, returns the agreement of every mesh with it."""
 Rate = Callable[[Image], tuple[Quality, ...]]
-"""Quality of what is seen in every mesh's place."""
+"""Takes a picture, returns the quality of what is seen in the place of every mesh."""
 
-WITHOUT_CHANCE = ("draft",)
-"""Backends that paint the same at every seed and every strength."""
+DETERMINISTIC = ("draft",)
+"""Backends that paint the same whatever the seed and the strength."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The picture kept (the input object itself where no pixel changed), and why."""
+    """The picture kept, and why.
+
+    image: the input object itself if no pixel changed. candidates: all pictures that were painted
+    to choose from.
+    """
 
     image: Image
     decisions: tuple[Decision, ...]
@@ -42,10 +44,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """What a policy has to work on.
+    """A picture whose hands are to be repainted, and the backends for it.
 
-    left_alone: hands that are not to be painted, number -> why. evaluates: whether qualities are to
-    be measured, also where nothing hangs on them.
+    left_alone: number of a hand that is not painted -> why. evaluates: measure the qualities even
+    if nothing is decided by them.
     """
 
     image: Image
@@ -58,22 +60,21 @@ class Task:
     evaluates: bool = False
 
     def paint(self, params: RefineParams, count: int = 1) -> Painting:
-        """Paint all hands `count` times, each time with the next seed; at least one picture.
+        """Paint all hands `count` times, each time with the next seed.
 
-        Pixels outside the mask stay, whatever the backend does.
+        Returns at least one picture. Pixels outside the mask stay, whatever the backend does.
         """
         maps = self.hints.maps
         if not maps.mask.any():
             return Painting((self.image,))
-        painting = paint_candidates(
-            self.inpainter, self.image, self.hints.meshes, maps, params, count
-        )
+        request = PaintRequest(self.image, self.hints.meshes, maps, params)
+        painting = paint_several(self.inpainter, request, count)
         inside = maps.mask[..., None]
         kept = tuple(np.where(inside, picture, self.image) for picture in painting.pictures)
         return replace(painting, pictures=kept)
 
     def without(self, reasons: Mapping[int, str]) -> Task:
-        """The task with these hands left alone: their masks are empty."""
+        """Return the task with these hands left alone, by emptying their masks."""
         maps = self.hints.maps
         kept = tuple(
             (box, np.zeros_like(mask) if number in reasons else mask)
@@ -86,18 +87,9 @@ class Task:
         return replace(self, hints=hints, left_alone={**self.left_alone, **reasons})
 
 
-def paint_candidates(
-    inpainter: Inpainter,
-    image: Image,
-    meshes: tuple[HandMesh, ...],
-    maps: ControlMaps,
-    params: RefineParams,
-    count: int,
-) -> Painting:
-    """Pictures of the seeds seed, seed + 1, …, together where the inpainter can."""
+def paint_several(inpainter: Inpainter, request: PaintRequest, count: int) -> Painting:
+    """Paint with the seeds seed, seed + 1, …; all at once if the inpainter can."""
     if isinstance(inpainter, CandidatePainter):
-        return inpainter.paint_candidates(image, meshes, maps, params, count)
-    seeds = [(params.seed + shift) % SEEDS for shift in range(count)]
-    return Painting(
-        tuple(inpainter.paint(image, meshes, maps, replace(params, seed=s)) for s in seeds)
-    )
+        return inpainter.paint_candidates(request, count)
+    requests = map(request.with_seed_after, range(count))
+    return Painting(tuple(map(inpainter.paint, requests)))

@@ -1,4 +1,4 @@
-"""The simplest policy: every hand is painted once; the guard may give single hands back."""
+"""Decide hand by hand what of a painted picture is kept, and say why."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ import numpy as np
 from handrefiner_ext.judge.agreement import is_changed
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Advising, Inpainter
-from handrefiner_ext.repaint import keep_best as guard
+from handrefiner_ext.repaint import keep_best
 from handrefiner_ext.repaint.beside import find_damage
-from handrefiner_ext.repaint.task import WITHOUT_CHANCE, Outcome, Task
-from handrefiner_ext.types import (
-    Assessment,
-    Decision,
-    Image,
-    Painting,
-)
+from handrefiner_ext.repaint.task import DETERMINISTIC, Outcome, Task
+from handrefiner_ext.types import Assessment, Decision, Image, Painting
 
 NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
 PAINTED_THE_SAME = "The backend painted the same pixels again."
@@ -26,7 +21,11 @@ PAINTED_THE_SAME = "The backend painted the same pixels again."
 
 @dataclass(frozen=True)
 class Chosen:
-    """A painting of one picture, and how each hand in it was chosen: number -> value."""
+    """One painted picture, and how it was put together.
+
+    strengths, candidates: number of a hand -> the strength or candidate it was taken from. tried:
+    all pictures that were painted to choose from.
+    """
 
     painting: Painting
     strengths: Mapping[int, float] = field(default_factory=dict)
@@ -34,13 +33,8 @@ class Chosen:
     tried: tuple[Image, ...] = ()
 
 
-def paint_once(task: Task) -> Outcome:
-    """Paint all hands once and measure them before and after."""
-    return settle(task, Chosen(task.paint(task.params)))
-
-
-def settle(task: Task, chosen: Chosen) -> Outcome:
-    """What becomes of a painted picture, hand by hand."""
+def decide(task: Task, chosen: Chosen) -> Outcome:
+    """Return the picture to keep and a decision for every hand."""
     image, hints = task.image, task.hints
     [painted] = chosen.painting.pictures
     if np.array_equal(painted, image):
@@ -50,7 +44,9 @@ def settle(task: Task, chosen: Chosen) -> Outcome:
     after = before if painted is image else assess(task, painted)
     decisions = tuple(
         _credit(
-            _decide(number, task, painted, (before[number], after[number]), problems.get(number)),
+            _decide_hand(
+                number, task, painted, (before[number], after[number]), problems.get(number)
+            ),
             chosen,
         )
         for number in range(len(hints.meshes))
@@ -63,7 +59,7 @@ def settle(task: Task, chosen: Chosen) -> Outcome:
 
 
 def _credit(decision: Decision, chosen: Chosen) -> Decision:
-    """With the strength and the candidate that the new hand was come by."""
+    """Return the decision with the strength and the candidate that the new hand came from."""
     strength = chosen.strengths.get(decision.number)
     candidate = chosen.candidates.get(decision.number)
     if decision.refined and candidate is not None and len(chosen.tried) > 1:
@@ -73,18 +69,18 @@ def _credit(decision: Decision, chosen: Chosen) -> Decision:
 
 
 def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
-    """Every hand of a picture; qualities only where asked for or where a decision hangs on them."""
+    """Assess every hand of a picture; measure quality only if asked for or needed to decide."""
     agreements = task.measure(picture)
-    if not (task.evaluates or guard.needs_quality(task.params)):
+    if not (task.evaluates or keep_best.needs_quality(task.params)):
         return tuple(Assessment(agreement) for agreement in agreements)
     qualities = task.rate(picture)
     return tuple(Assessment(a, q) for a, q in zip(agreements, qualities, strict=True))
 
 
 def _hold_back(task: Task, outcome: Outcome) -> Outcome:
-    """The outcome with the original in place of every new hand that is no better.
+    """Return the outcome with the original in place of every new hand that is not better.
 
-    Assumed hands are not judged: nothing is known of what was there, and they were asked for.
+    Assumed hands are not judged: the user asked for them, and no hand was seen there before.
     """
     image, hints, margin = task.image, task.hints, task.params.keep_margin
     judged = [d for d in outcome.decisions if not hints.meshes[d.number].hand.assumed]
@@ -93,9 +89,9 @@ def _hold_back(task: Task, outcome: Outcome) -> Outcome:
         for number, place in enumerate(hints.maps.hand_masks)
         if not is_changed(image, outcome.image, place, hints.meshes[number].size_px)
     }
-    reasons = guard.find_worse(judged, hints.maps, margin, same)
+    reasons = keep_best.find_worse(judged, hints.maps, margin, same)
     # Stable Diffusion paints a background that fits; the draft cannot know what lies behind a hand.
-    if task.inpainter.name in WITHOUT_CHANCE and not task.params.uses_drawing:
+    if task.inpainter.name in DETERMINISTIC and not task.params.uses_drawing:
         damage = find_damage(image, outcome.image, hints.maps, hints.meshes)
         reasons = {**damage, **reasons}
     held = _give_back(task, outcome, reasons)
@@ -103,22 +99,22 @@ def _hold_back(task: Task, outcome: Outcome) -> Outcome:
 
 
 def _give_back(task: Task, outcome: Outcome, reasons: Mapping[int, str]) -> Outcome:
-    """The outcome without the hands of `reasons`."""
+    """Return the outcome with the original in place of these hands. reasons: number -> why."""
     decisions = tuple(
         replace(decision, refined=False, reason=reasons[decision.number])
         if decision.refined and decision.number in reasons
         else decision
         for decision in outcome.decisions
     )
-    kept = guard.give_back(task.image, outcome.image, frozenset(reasons), task.hints.maps)
+    kept = keep_best.give_back(task.image, outcome.image, frozenset(reasons), task.hints.maps)
     return replace(outcome, image=kept, decisions=decisions)
 
 
 def _find_spoiled(task: Task, outcome: Outcome) -> dict[int, str]:
-    """Number -> reason, of new hands that were good only together with what was given back."""
+    """Return number -> reason for new hands that were good only with what was given back."""
     meshes, maps = task.hints.meshes, task.hints.maps
     judged = [d for d in outcome.decisions if not meshes[d.number].hand.assumed]
-    mixed = guard.find_mixed(maps, judged)
+    mixed = keep_best.find_mixed(maps, judged)
     if not mixed:
         return {}
     seen = assess(task, outcome.image)
@@ -129,24 +125,28 @@ def _find_spoiled(task: Task, outcome: Outcome) -> dict[int, str]:
             replace(d, after=seen[d.number].agreement, quality_after=seen[d.number].quality)
             for d in new
         ]
-        if any(guard.is_worse(decision) for decision in again):
-            spoiled.update(dict.fromkeys((d.number for d in new), guard.SPOILED))
+        if any(keep_best.is_worse(decision) for decision in again):
+            spoiled.update(dict.fromkeys((d.number for d in new), keep_best.SPOILED))
     return spoiled
 
 
-def _decide(
+def _decide_hand(
     number: int,
     task: Task,
     painted: Image,
     assessed: tuple[Assessment, Assessment],
     problem: str | None,
 ) -> Decision:
+    """Return the decision on one hand before keep_best has its say.
+
+    assessed: the hand before and after. problem: why its region could not be painted, or None.
+    """
     before, after = assessed
     box, mask = task.hints.maps.hand_masks[number]
     changed = (painted[box.slices] != task.image[box.slices]).any(axis=2) & mask
     # Pixels of a hand that failed may still change: another region's mask can reach into its own.
     refined = problem is None and bool(changed.any())
-    reason = "Painted anew and kept."
+    reason = "Repainted and kept."
     if not refined:
         empty = NOTHING_TO_PAINT if not mask.any() else PAINTED_THE_SAME
         reason = task.left_alone.get(number, problem or empty)
@@ -164,7 +164,7 @@ def _decide(
 
 def _notes(params: RefineParams, inpainter: Inpainter) -> tuple[str, ...]:
     """Return the inpainter's advice, or which of the parameters that were changed it ignores."""
-    if inpainter.name not in WITHOUT_CHANCE:
+    if inpainter.name not in DETERMINISTIC:
         return inpainter.advise(params) if isinstance(inpainter, Advising) else ()
     return tuple(
         f"{f.name}: the {inpainter.name} backend {effect}."
