@@ -17,7 +17,7 @@ from handrefiner_ext.knobs import WEBUI, Knob, coerce
 from handrefiner_ext.params import MAIN, RefineParams, fields_of
 
 MARK = "HandRefiner"
-"""The key that says the picture was made with us; its value is our version."""
+"""The key that marks a picture as made with HandRefiner; its value is our version."""
 SWITCH = "enabled"
 """The parameter that `MARK` stands for."""
 EMPTY = '""'
@@ -46,20 +46,10 @@ def to_infotext(params: RefineParams) -> dict[str, str]:
     }
 
 
-def from_infotext(infotext: Mapping[str, object]) -> dict[str, Value]:
-    """Return values by parameter, without what is missing, foreign or not allowed."""
-    found: dict[str, Value] = {SWITCH: True} if infotext.get(MARK) else {}
-    for f in written_fields():
-        value = _read(f, infotext)
-        if value is not None:
-            found[f.name] = value
-    return found
-
-
 def restore(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
-    """Return what pasting `infotext` sets a parameter to; None where it does not mention it.
+    """Return the value that pasting `infotext` gives a parameter; None to leave it as it is.
 
-    A picture made with us that does not mention a parameter was made with its default.
+    A picture made with HandRefiner that does not mention a parameter was made with its default.
     """
     if f.name == SWITCH:
         return True if infotext.get(MARK) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.dataset.anatomy_maps import SkinMap, open_hand_skin
+from handrefiner_ext.dataset.anatomy_maps import open_hand_skin
 from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.mesh.open_hand.model import OpenHand, PosedSkeleton, load_open_hand
 from handrefiner_ext.types import FloatArray, Handedness
@@ -119,10 +119,6 @@ def shape_model(build: Build) -> OpenHand:
     radial = model.vertices - skin.axis_points
     moved = model.vertices + (finger * np.where(along > 0.0, factor, 0.0))[:, None] * radial
     return replace(model, vertices=moved)
-
-
-def mean_skin() -> SkinMap:
-    return open_hand_skin()
 
 
 def rim_of(faces: Faces, cap: int) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ from handrefiner_ext.dataset.shading import (
     sample_light,
     shade_photo,
 )
-from handrefiner_ext.dataset.textures import Skin, linear, sample_skin, sample_stuff
+from handrefiner_ext.dataset.textures import Skin, sample_skin, sample_stuff
 
 Floats = NDArray[np.float32]
 STYLES = {
@@ -199,6 +199,3 @@ def name_skin(skin: Skin) -> str:
         if brightness < limit:
             return word
     return "pale"
-
-
-BLACK = linear(np.zeros(3))

@@ -14,8 +14,6 @@ Bends = tuple[float, float, float]
 """Flexion of a finger's three joints, degrees beyond the rest pose."""
 
 STRAIGHT: Bends = (-8, -8, -5)
-RELAXED: Bends = (10, 14, 8)
-BENT: Bends = (35, 45, 28)
 HOOKED: Bends = (5, 80, 45)
 CLOSED: Bends = (72, 88, 50)
 THUMB_OUT: Bends = (-18, -12, -10)

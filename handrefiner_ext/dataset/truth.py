@@ -20,7 +20,6 @@ from handrefiner_ext.render.masks import MaskMaker, unite
 from handrefiner_ext.render.raster import RasterRenderer
 from handrefiner_ext.types import (
     ControlMaps,
-    DepthMap,
     FloatArray,
     Hand,
     HandMesh,
@@ -147,12 +146,3 @@ def make_maps(hands: Sequence[TrueHand], wrists: Sequence[float], size: int) -> 
         box, inside = unite(masks)
         mask[box.slices] = inside
     return ControlMaps(layers, owner, control, mask, masks)
-
-
-def joined_depth(maps: ControlMaps) -> DepthMap:
-    """(H, W) metres from each hand's own wrist, of the hand that is seen; infinity elsewhere."""
-    depth = np.full(maps.owner.shape, np.inf, dtype=np.float32)
-    for number, layer in enumerate(maps.layers):
-        seen = maps.owner[layer.box.slices] == number
-        depth[layer.box.slices][seen] = layer.depth[seen]
-    return depth
