@@ -146,9 +146,9 @@ def reconstruct_well(
     if is_doubtful(best):
         others = _read_again(image, hand, backends.fallbacks.detectors, backends, params)
         best = _better(best, others)
-    return (
-        best if isinstance(best, HandMesh) else ask_fallbacks(image, hand, best, backends, params)
-    )
+    if isinstance(best, HandMesh):
+        return best
+    return ask_fallbacks(image, hand, best, backends, params)
 
 
 def _better(first: HandMesh | Refusal, others: Sequence[HandMesh]) -> HandMesh | Refusal:
