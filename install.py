@@ -24,7 +24,7 @@ from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
-from handrefiner_ext.detect.mediapipe_tasks import find_obstacle, installed_version
+from handrefiner_ext.detect.mediapipe import find_obstacle, installed_version
 
 OFFLINE_FLAG, OFFLINE_VARIABLE = "--handrefiner-offline", "HANDREFINER_OFFLINE"
 BASICS = {

@@ -41,7 +41,7 @@ from report import Target, make_parser, positive, print_table, print_targets, us
 from handrefiner_ext.dataset.faults import CLASSIC
 from handrefiner_ext.dataset.plain import SPLITS, open_hand_model
 from handrefiner_ext.dataset.twins import SETTINGS, SIDE, Twins, all_pictures, make_twins
-from handrefiner_ext.detect.caching import CachingDetector
+from handrefiner_ext.detect.flow import CachingDetector
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge.agreement import measure_agreement
 from handrefiner_ext.judge.quality import MALFORMED_BELOW

@@ -7,8 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from handrefiner_ext.detect.caching import CachingDetector
-from handrefiner_ext.detect.flow import parse_boxes
+from handrefiner_ext.detect.flow import CachingDetector, parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.meshing import Meshes

@@ -14,16 +14,15 @@ from detect_pictures import NUMBERS, mirrored, photo, turned
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrefiner_ext.detect.networks import HandNetworks
-from handrefiner_ext.detect.palm import (
+from handrefiner_ext.detect.networks import (
     MOST_ALTERNATIVES,
+    HandNetworks,
     Palm,
     anchor_centers,
     decode_palms,
     distinct,
 )
-from handrefiner_ext.detect.runtime import read_bundle, read_network
-from handrefiner_ext.detect.ssd import blend
+from handrefiner_ext.detect.runtime import blend, read_bundle, read_network
 from handrefiner_ext.detect.windows import (
     Roi,
     around_box,
@@ -48,7 +47,7 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def landmarkers():
     pytest.importorskip("mediapipe")
-    from handrefiner_ext.detect.mediapipe_tasks import Landmarkers
+    from handrefiner_ext.detect.mediapipe import Landmarkers
 
     made = Landmarkers()
     yield made

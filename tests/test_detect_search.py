@@ -13,7 +13,6 @@ from detect_pictures import drawn
 from PIL import Image as PillowImage
 
 from handrefiner_ext.detect import runtime
-from handrefiner_ext.detect.belief import LOOKS, measure_support
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.detect.people import ARMS, Person, Surroundings
 from handrefiner_ext.detect.searching import (
@@ -26,6 +25,7 @@ from handrefiner_ext.detect.searching import (
     scale_hand,
 )
 from handrefiner_ext.detect.sightings import Sighting, is_same_hand
+from handrefiner_ext.detect.views import LOOKS, measure_support
 from handrefiner_ext.geometry.transforms import mirror_hand
 from handrefiner_ext.params import RefineParams
 
@@ -137,13 +137,13 @@ def test_a_hand_has_more_support_than_any_place_beside_it(detector, close_up):
 def test_looking_ends_as_soon_as_the_answer_is_certain(detector, close_up, monkeypatch):
     looks = []
     monkeypatch.setattr(
-        "handrefiner_ext.detect.belief._look_once", lambda *a: looks.append(a) or 1.0
+        "handrefiner_ext.detect.views._look_once", lambda *a: looks.append(a) or 1.0
     )
     hand = close_up.hands[0].mesh.hand
     assert measure_support(detector._networks, close_up.image, hand, enough=0.5) == 1.0
     assert len(looks) == len(LOOKS) / 2
     monkeypatch.setattr(
-        "handrefiner_ext.detect.belief._look_once", lambda *a: looks.append(a) or 0.0
+        "handrefiner_ext.detect.views._look_once", lambda *a: looks.append(a) or 0.0
     )
     looks.clear()
     assert measure_support(detector._networks, close_up.image, hand, enough=0.85) == 0.0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from handrefiner_ext.detect.mediapipe_tasks import describe_obstacle
+from handrefiner_ext.detect.mediapipe import describe_obstacle
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "install.py"

@@ -14,7 +14,7 @@ from scipy.signal import correlate
 from handrefiner_ext.dataset.faults import CLASSIC
 from handrefiner_ext.dataset.plain import open_hand_model
 from handrefiner_ext.dataset.twins import SETTINGS, all_pictures, make_twins
-from handrefiner_ext.detect.caching import DetectorWrapper
+from handrefiner_ext.detect.flow import DetectorWrapper
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge import form as form_network
 from handrefiner_ext.judge.form import CONTEXT, KINDS, Jitter, make_planes, place_window

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from handrefiner_ext.detect.caching import DetectorWrapper
+from handrefiner_ext.detect.flow import DetectorWrapper
 from handrefiner_ext.hands.choosing import choose_hands
 from handrefiner_ext.hands.meshing import Meshes, find_meshes
 from handrefiner_ext.hands.readings import Backends

@@ -1,9 +1,11 @@
-"""The steps that all detectors share: views, user boxes, duplicates, filters."""
+"""The steps that all detectors share (user boxes, looking again), and detectors that wrap one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import is_
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +15,8 @@ from handrefiner_ext.detect.windows import plan_tiles
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersection_over_union
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Box, Detection, FloatArray, Hand, Image, Refusal
+from handrefiner_ext.protocols import Detector
+from handrefiner_ext.types import Box, Detection, FloatArray, Hand, Image, Refusal, View
 
 
 def parse_boxes(text: str) -> tuple[Box, ...]:
@@ -149,3 +152,49 @@ def enlarge(box: Box, scale: float) -> Box:
     """Grow a box on all sides until its longer side is `scale` times as long."""
     margin = math.ceil((scale - 1) / 2 * max(box.width, box.height))
     return grow(box, margin, margin)
+
+
+@dataclass
+class DetectorWrapper:
+    """Passes every call on to `detector`; subclasses override what they change."""
+
+    detector: Detector
+    name: str
+
+    def detect(self, image: Image, params: RefineParams) -> Detection:
+        return self.detector.detect(image, params)
+
+    def redetect(
+        self, image: Image, hands: tuple[Hand, ...], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        return self.detector.redetect(image, hands, params)
+
+    def reread(self, image: Image, hand: Hand, params: RefineParams) -> tuple[Hand, ...]:
+        return self.detector.reread(image, hand, params)
+
+    def examine(
+        self, image: Image, hand: Hand, views: Sequence[View], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        return self.detector.examine(image, hand, views, params)
+
+
+@dataclass
+class CachingDetector(DetectorWrapper):
+    """Caches the last result of `redetect`, so that agreement and quality share one detection.
+
+    Pictures and hands are compared by identity: comparing pixels would cost more than it saves.
+    """
+
+    last: tuple[Image, tuple[Hand, ...], tuple[Hand | None, ...]] | None = None
+
+    def redetect(
+        self, image: Image, hands: tuple[Hand, ...], params: RefineParams
+    ) -> tuple[Hand | None, ...]:
+        """Find the hands near their old places; the same picture and hands are looked at once."""
+        if self.last is not None:
+            picture, asked, seen = self.last
+            if picture is image and len(asked) == len(hands) and all(map(is_, asked, hands)):
+                return seen
+        seen = self.detector.redetect(image, hands, params)
+        self.last = image, hands, seen
+        return seen

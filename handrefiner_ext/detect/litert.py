@@ -13,8 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from handrefiner_ext.detect import flow
-from handrefiner_ext.detect.networks import HandNetworks
-from handrefiner_ext.detect.palm import Palm
+from handrefiner_ext.detect.networks import HandNetworks, Palm
 from handrefiner_ext.detect.people import PeopleNetworks
 from handrefiner_ext.detect.searching import HandSearch
 from handrefiner_ext.detect.sightings import Sighting, build_detection

@@ -20,9 +20,11 @@ from handrefiner_ext.detect.runtime import (
     FACE_NETWORK,
     POSE_LANDMARK_NETWORK,
     POSE_NETWORK,
+    AnchorGrid,
     TfliteNetwork,
+    blend,
+    decode,
 )
-from handrefiner_ext.detect.ssd import AnchorGrid, blend, decode
 from handrefiner_ext.detect.windows import Roi, around_box, turn_from_upright, warp
 from handrefiner_ext.geometry.boxes import bounding_box
 from handrefiner_ext.types import Box, FloatArray, Handedness, Image

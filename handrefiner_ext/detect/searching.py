@@ -6,7 +6,7 @@
    a rim, then the same mirrored and smoothed.
 4. Fine tiles, for small hands without a body, as `tiles` asks.
 
-What is not clear at once is believed only if several looks agree (`belief`); how many must depends
+What is not clear at once is believed only if several looks agree (`views`); how many must depends
 on what else speaks for it: a body's wrist, the whole picture's look, its size.
 """
 
@@ -19,12 +19,11 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from handrefiner_ext.detect.belief import measure_support, smooth
 from handrefiner_ext.detect.flow import enlarge
-from handrefiner_ext.detect.networks import HandNetworks
-from handrefiner_ext.detect.palm import Palm
+from handrefiner_ext.detect.networks import HandNetworks, Palm
 from handrefiner_ext.detect.people import PeopleNetworks, Surroundings, Wrist
 from handrefiner_ext.detect.sightings import Sighting, is_same_hand
+from handrefiner_ext.detect.views import measure_support, smooth
 from handrefiner_ext.detect.windows import around_box, around_landmarks, plan_tiles
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersect
 from handrefiner_ext.geometry.transforms import mirror_hand
