@@ -1,4 +1,4 @@
-"""A mask drawn by hand forces its hand: found on a second look, else assumed and marked as such."""
+"""A hand where a mask was drawn: found on a second look, else assumed and marked as such."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_what_was_asked_for_is_not_held_back(stages):
 
 
 @pytest.mark.parametrize("mask_kind", ["box", "silhouette"])
-def test_a_mask_that_is_not_used_forces_nothing(stages, mask_kind):
+def test_a_mask_that_is_not_used_adds_no_hand(stages, mask_kind):
     seen = hints(landscape(), replace(DRAWN, mask=mask_kind), stages, ellipse((150, 200), (65, 99)))
     assert seen.meshes == ()
 
@@ -178,7 +178,7 @@ def test_a_part_over_or_beside_a_found_hand_belongs_to_it(stages):
         assert [mesh.hand.assumed for mesh in seen.meshes] == [False]
 
 
-def test_forced_hands_are_numbered_with_the_others_and_can_be_chosen():
+def test_added_hands_are_numbered_with_the_others_and_can_be_chosen():
     image = picture_with(("right half",), 200, 400)
     mask = ellipse((90, 100), (40, 80), shape=(200, 400))
     seen = hints(image, DRAWN, make_stages(), mask)
