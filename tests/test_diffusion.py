@@ -25,7 +25,7 @@ from tiny_diffusion import TINY, TinyModels  # noqa: E402
 
 from handrefiner_ext.inpaint.diffusion.loading import Loader  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter, _request  # noqa: E402
-from handrefiner_ext.inpaint.diffusion.tokens import build_tokenizer  # noqa: E402
+from handrefiner_ext.inpaint.diffusion.text import build_tokenizer  # noqa: E402
 
 CHANNELS = [4, 9]
 SIDE = 64
@@ -224,13 +224,13 @@ def load(checkpoint, control="auto"):
 
 def test_files_of_the_wrong_kind_are_refused_with_a_sentence(files, tmp_path):
     checkpoint, control = files
-    with pytest.raises(WeightsError, match="is no Stable Diffusion checkpoint"):
+    with pytest.raises(WeightsError, match="is not a Stable Diffusion checkpoint"):
         load(control, control)
-    with pytest.raises(WeightsError, match="is no ControlNet"):
+    with pytest.raises(WeightsError, match="is not a ControlNet"):
         load(checkpoint, checkpoint)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(WeightsError, match="get it anew"):
+    with pytest.raises(WeightsError, match="download it again"):
         load(broken, control)
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match="as diffusers writes it"):

@@ -130,9 +130,9 @@ def test_the_papers_sampling_from_the_command_line(home, folder, tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--weights", "{h}/control_v11f1p_sd15_depth.pth"), (FAILED, "is no Stable Diffusion")),
+        (("--weights", "{h}/control_v11f1p_sd15_depth.pth"), (FAILED, "is not a Stable Diffusion")),
         (("--weights", "{h}/gone.ckpt"), (WRONG_USAGE, "checkpoint = '{h}/gone.ckpt' does not")),
-        (("--control_model", "{h}/sd-v1-5-inpainting.ckpt"), (FAILED, "is no ControlNet")),
+        (("--control_model", "{h}/sd-v1-5-inpainting.ckpt"), (FAILED, "is not a ControlNet")),
         (
             ("--weights", "{h}/inpaint_depth_control.ckpt", "--finetuned", "0", *NO_MODELS),
             (FAILED, "weights download depth"),

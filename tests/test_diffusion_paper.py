@@ -43,7 +43,7 @@ def test_latents_are_those_of_the_papers_own_code(tmp_path):
     place = tmp_path / "inpaint_depth_control.ckpt"
     network = load(paper_case.ARCHITECTURE, paper_case.make_state(), place)
     image, control, mask = paper_case.make_picture()
-    wanted = paper_sampling.Wanted(
+    wanted = paper_sampling.PaperTask(
         *(image, control, mask, paper_case.PROMPT, paper_case.NEGATIVE),
         strength=paper_case.STRENGTH,
         steps=paper_case.STEPS,
@@ -119,11 +119,11 @@ def test_nothing_outside_the_mask_changes_and_seed_and_strength_matter(tiny):
 def test_the_papers_own_numbers_are_used_where_none_are_given(tiny):
     place, _ = tiny
     task = replace(make_task(), image=picture())
-    wanted = paper_sampling.read_wanted(task, params_for(place, steps=0))
+    wanted = paper_sampling.make_task(task, params_for(place, steps=0))
     assert (wanted.steps, wanted.cfg_scale) == (50, 9.0)
     assert wanted.negative_prompt.startswith("fake 3D rendered image, longbody")
     other = params_for(place, steps=4, cfg_scale=3, negative_prompt="x", guidance_end=0.5)
-    wanted = paper_sampling.read_wanted(task, other)
+    wanted = paper_sampling.make_task(task, other)
     assert (wanted.steps, wanted.cfg_scale, wanted.negative_prompt) == (4, 3.0, "x")
     assert wanted.guided == (0.0, 0.5)
 

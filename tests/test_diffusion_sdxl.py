@@ -17,8 +17,7 @@ from tiny_sdxl import TINY_XL, TinyXl  # noqa: E402
 
 from handrefiner_ext import pipeline  # noqa: E402
 from handrefiner_ext.errors import BackendUnavailable, InvalidParameter, WeightsError  # noqa: E402
-from handrefiner_ext.inpaint.diffusion.finding import find_control  # noqa: E402
-from handrefiner_ext.inpaint.diffusion.loading import Loader  # noqa: E402
+from handrefiner_ext.inpaint.diffusion.loading import Loader, find_control  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter, _request  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
 from handrefiner_ext.protocols import PaintRequest  # noqa: E402

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from handrefiner_ext.inpaint.diffusion.architecture import STABLE_DIFFUSION_1, Architecture
-from handrefiner_ext.inpaint.diffusion.tokens import build_tokenizer
+from handrefiner_ext.inpaint.diffusion.text import build_tokenizer
 
 LAYERS, VAE_BLOCKS, TEXT_WIDTH = 1, 4, 32
 BLOCKS = {"block_out_channels": (32, 64), "layers_per_block": LAYERS, "attention_head_dim": 4}

@@ -18,7 +18,7 @@ from tiny_diffusion import TINY, rename_unet, rename_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from handrefiner_ext.inpaint.diffusion.architecture import STABLE_DIFFUSION_XL
-from handrefiner_ext.inpaint.diffusion.tokens import build_tokenizer
+from handrefiner_ext.inpaint.diffusion.text import build_tokenizer
 
 TEXT_2 = 48
 BLOCKS = {

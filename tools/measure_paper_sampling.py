@@ -26,7 +26,7 @@ import paper_case  # noqa: E402
 
 from handrefiner_ext.inpaint.diffusion import paper_sampling  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.loading import Loader  # noqa: E402
-from handrefiner_ext.inpaint.diffusion.tokens import build_tokenizer  # noqa: E402
+from handrefiner_ext.inpaint.diffusion.text import build_tokenizer  # noqa: E402
 
 CHANNELS = paper_case.ARCHITECTURE.unet["block_out_channels"]
 WIDTH = paper_case.ARCHITECTURE.text["hidden_size"]
@@ -77,7 +77,7 @@ def compare(ours: torch.Tensor, theirs: torch.Tensor) -> str:
 @torch.inference_mode()
 def sample_ours(pipeline: Any, noises: paper_sampling.Noises, steps: int) -> torch.Tensor:
     image, control, mask = paper_case.make_picture()
-    wanted = paper_sampling.Wanted(
+    wanted = paper_sampling.PaperTask(
         *(image, control, mask, paper_case.PROMPT, paper_case.NEGATIVE),
         strength=paper_case.STRENGTH,
         steps=steps,
@@ -177,10 +177,10 @@ def stand_in_for_what_is_not_used() -> None:
 
 def build_text_encoder(state: dict[str, torch.Tensor]) -> Any:
     """transformers' own class, which its code uses too."""
-    from handrefiner_ext.inpaint.diffusion import single_file
+    from handrefiner_ext.inpaint.diffusion import single_file, text
 
     first = {single_file.FIRST_WEIGHT: torch.zeros(1)}
-    return single_file.build_text_encoder({**state, **first}, paper_case.ARCHITECTURE)
+    return text.build_text_encoder({**state, **first}, paper_case.ARCHITECTURE)
 
 
 def describe_network() -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The numbers of Stable Diffusion 1.x and SDXL, as their authors published them with the weights.
+"""The settings of Stable Diffusion 1.x and SDXL, as their authors published them with the weights.
 
 Rombach et al. 2022 (arXiv 2112.10752), CompVis' v1-inference.yaml; Podell et al. 2023 (arXiv
-2307.01952), Stability's sd_xl_base.yaml; in the words of diffusers and transformers, so that single
-files need no hub.
+2307.01952), Stability's sd_xl_base.yaml; under the names of diffusers and transformers. With them
+single files load offline.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ XL = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
-"""What UNet and ControlNet of SDXL have in common."""
+"""Settings that SDXL's UNet and ControlNet share."""
 
 
 def _text_xl() -> dict[str, Any]:
@@ -119,9 +119,9 @@ def _text_xl() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Settings of each part; the channels that the UNet takes are those of the file.
+    """Settings of each part; the number of the UNet's input channels is read from the file.
 
-    text_2: of the second text encoder, None where there is none.
+    text_2: those of the second text encoder; None if there is none.
     """
 
     family: str = SD1

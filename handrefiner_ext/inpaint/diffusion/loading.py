@@ -1,27 +1,38 @@
-"""Checkpoints and ControlNets from single files or folders of diffusers, without any network."""
+"""Finds and loads checkpoints and ControlNets, from single files or diffusers folders, offline."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.errors import InvalidParameter, WeightsError
-from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
-from handrefiner_ext.inpaint.diffusion import controls, single_file
+from handrefiner_ext import weights
+from handrefiner_ext.errors import BackendUnavailable, InvalidParameter, WeightsError
+from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL, choose_control
+from handrefiner_ext.inpaint.diffusion import single_file
 from handrefiner_ext.inpaint.diffusion.architecture import ARCHITECTURES, Architecture
-from handrefiner_ext.inpaint.diffusion.open_clip import build_second_text_encoder
-from handrefiner_ext.inpaint.diffusion.tokens import build_tokenizer
+from handrefiner_ext.inpaint.diffusion.text import (
+    build_second_text_encoder,
+    build_text_encoder,
+    build_tokenizer,
+)
+from handrefiner_ext.registry import AUTO
+from handrefiner_ext.weights.manifest import HAND_CONTROLNET, INPAINTING, PLAIN_DEPTH
 
+MODEL_ENDINGS = frozenset({".safetensors", ".pth", ".pt", ".ckpt", ".bin"})
+CONTROL_FOLDERS = ("ControlNet", "models/ControlNet", "controlnet")
+"""Subfolders of a models folder."""
+WEBUI_FOLDERS = ("models/ControlNet", "extensions/sd-webui-controlnet/models")
+"""Folders under a WebUI's root."""
 FindControl = Callable[[str], Path]
-"""Family -> the ControlNet to use for it."""
+"""Takes the family of a checkpoint, returns the place of the ControlNet to use with it."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """pipeline: of diffusers, for inpainting under a ControlNet. control: name of its file."""
+    """pipeline: diffusers' inpainting pipeline with ControlNet. control: the ControlNet's name."""
 
     pipeline: Any
     family: str
@@ -48,7 +59,7 @@ class Loader:
         self.dtype: Any = getattr(torch, dtype or usual)
 
     def load(self, checkpoint: Path, find_control: FindControl, uses_own: bool = True) -> Models:
-        """uses_own: take the checkpoint's own ControlNet if it has one, else `find_control`."""
+        """Load both; with `uses_own`, a ControlNet inside the checkpoint comes before others."""
         if checkpoint.is_dir():
             models = self._build_from_folder(checkpoint, find_control)
         else:
@@ -77,7 +88,7 @@ class Loader:
             )
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(
-                f"{checkpoint} is no checkpoint as diffusers writes it: {error}"
+                f"{checkpoint} is not a checkpoint folder as diffusers writes it: {error}"
             ) from error
         return Models(pipeline.to(self.dtype), family, place.name)
 
@@ -89,15 +100,15 @@ class Loader:
         state = single_file.read_state(checkpoint, self.dtype)
         family = single_file.tell_family(checkpoint, state)
         architecture = self.architectures[family]
-        if uses_own and controls.holds_control(state):
+        if uses_own and single_file.has(state, single_file.CONTROL):
             name = f"control_sd15_inpaint_depth_hand (in {checkpoint.name})"
-            controlnet = controls.build_controlnet(checkpoint, state, architecture)
+            controlnet = single_file.build_controlnet(checkpoint, state, architecture)
         else:
             place = find_control(family)
             name, controlnet = place.name, self._load_controlnet(place, family)
         parts = {
             "vae": single_file.build_vae(state, architecture),
-            "text_encoder": single_file.build_text_encoder(state, architecture),
+            "text_encoder": build_text_encoder(state, architecture),
             "tokenizer": build_tokenizer(),
             "unet": single_file.build_unet(state, architecture),
             "controlnet": controlnet,
@@ -116,7 +127,7 @@ class Loader:
         if path.is_dir():
             return _load_controlnet_folder(path).to(self.dtype)
         state = single_file.read_state(path, self.dtype)
-        return controls.build_controlnet(path, state, self.architectures[family])
+        return single_file.build_controlnet(path, state, self.architectures[family])
 
 
 def _load_controlnet_folder(path: Path) -> Any:
@@ -124,10 +135,10 @@ def _load_controlnet_folder(path: Path) -> Any:
 
     try:
         name = _read_class(path / "config.json")
-        kind = controls.UNIONS if name == controls.UNIONS else "ControlNetModel"
+        kind = single_file.UNIONS if name == single_file.UNIONS else "ControlNetModel"
         return getattr(diffusers, kind).from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} is no ControlNet: {error}") from error
+        raise WeightsError(f"{path} is not a ControlNet: {error}") from error
 
 
 def _tell_folder_family(checkpoint: Path) -> str:
@@ -135,12 +146,12 @@ def _tell_folder_family(checkpoint: Path) -> str:
         return SDXL if "XL" in _read_class(checkpoint / "model_index.json") else SD1
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"{checkpoint} is no checkpoint as diffusers writes it: {error}"
+            f"{checkpoint} is not a checkpoint folder as diffusers writes it: {error}"
         ) from error
 
 
 def _read_class(path: Path) -> str:
-    """The class of diffusers that wrote a folder."""
+    """Return the name of the diffusers class that wrote a folder."""
     return str(json.loads(path.read_text("utf-8"))["_class_name"])
 
 
@@ -149,7 +160,7 @@ def _pipeline_class(family: str, controlnet: Any) -> Any:
 
     if family == SD1:
         return diffusers.StableDiffusionControlNetInpaintPipeline
-    if controls.is_union(controlnet):
+    if single_file.is_union(controlnet):
         return diffusers.StableDiffusionXLControlNetUnionInpaintPipeline
     return diffusers.StableDiffusionXLControlNetInpaintPipeline
 
@@ -165,14 +176,89 @@ def _check(models: Models, checkpoint: Path) -> None:
     wanted = int(pipeline.unet.config.cross_attention_dim)
     found = int(pipeline.controlnet.config.cross_attention_dim)
     if found != wanted:
-        raise WeightsError(controls.describe_misfit(models.control, wanted, found))
-    if controls.is_union(pipeline.controlnet) and channels == 9:
+        raise WeightsError(single_file.describe_misfit(models.control, wanted, found))
+    if single_file.is_union(pipeline.controlnet) and channels == 9:
         raise WeightsError(
             f"diffusers cannot steer an inpainting checkpoint by a union ControlNet; use a depth "
             f"ControlNet in place of {models.control}, or an ordinary SDXL checkpoint."
         )
-    if controls.is_union(pipeline.controlnet) and models.family != SDXL:
+    if single_file.is_union(pipeline.controlnet) and models.family != SDXL:
         raise WeightsError(
             f"{models.control} is a union ControlNet of {FAMILY_NAMES[SDXL]}; {checkpoint} is of "
             f"{FAMILY_NAMES[models.family]}."
         )
+
+
+def find_checkpoint(given: str, models_dir: Path | None) -> Path:
+    """Return the path of a checkpoint.
+
+    given: a path, a name in the models folders, or "" for the SD 1.5 inpainting checkpoint.
+    Raises BackendUnavailable or InvalidParameter, which say how to get the file.
+    """
+    if given:
+        return _find_given(given, "checkpoint", models_dir)
+    found = weights.find(INPAINTING.name, models_dir)
+    if found is None:
+        raise BackendUnavailable(
+            f"The backend diffusers has no {INPAINTING.name}; run: handrefiner weights download "
+            "inpainting, or name another file with --checkpoint."
+        )
+    return found
+
+
+def find_control(given: str, family: str, models_dir: Path | None) -> Path:
+    """Return the path of a ControlNet.
+
+    given: a path, a name in the models folders, or "auto" for the best installed for `family`.
+    Raises BackendUnavailable or InvalidParameter, which say how to get the file.
+    """
+    if given not in (AUTO, ""):
+        return _find_given(given, "control_model", models_dir)
+    if family == SD1:
+        found = weights.find(HAND_CONTROLNET.name, models_dir)
+        if found is not None:
+            return found
+    installed = {path.name: path for path in _list_installed(models_dir)}
+    best = choose_control(installed, family)
+    if best is not None:
+        return installed[best]
+    if family == SD1:
+        raise BackendUnavailable(
+            f"The backend diffusers has no {HAND_CONTROLNET.name}; run: handrefiner weights "
+            "download controlnet, or name another file with --control_model."
+        )
+    raise BackendUnavailable(
+        f"No depth or union ControlNet for {FAMILY_NAMES[family]} is installed; put one with depth "
+        "or union and xl in its name into the models folder or the WebUI's models/ControlNet, or "
+        "name its file with --control_model."
+    )
+
+
+def _find_given(given: str, option: str, models_dir: Path | None) -> Path:
+    path = Path(given).expanduser()
+    if path.exists():
+        return path
+    installed = {each.name: each for each in _list_installed(models_dir)}
+    found = weights.find(given, models_dir) or installed.get(given)
+    if found is None and given == PLAIN_DEPTH.name:
+        raise BackendUnavailable(
+            f"The backend diffusers has no {given}; run: handrefiner weights download depth."
+        )
+    if found is None:
+        raise InvalidParameter(
+            f"{option} = {given!r} does not exist; give a file or folder, or the name of a file in "
+            "the models folder."
+        )
+    return found
+
+
+def _list_installed(models_dir: Path | None) -> Iterator[Path]:
+    """List weight files and diffusers folders in every models folder, the least preferred first."""
+    places = weights.standard_places(models_dir)
+    folders = [folder / sub for folder in places.folders for sub in ("", *CONTROL_FOLDERS)]
+    folders += [places.webui / sub for sub in WEBUI_FOLDERS] if places.webui else []
+    for folder in reversed(folders):  # a dictionary of them keeps the last of equal names
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                if path.suffix.lower() in MODEL_ENDINGS or (path / "config.json").is_file():
+                    yield path

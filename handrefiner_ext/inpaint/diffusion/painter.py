@@ -1,4 +1,4 @@
-"""One region through Stable Diffusion under the hand ControlNet."""
+"""Paints one region with Stable Diffusion, guided by a depth ControlNet."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ from handrefiner_ext.inpaint.control_models import (
     SD1,
     recommend_strength,
 )
-from handrefiner_ext.inpaint.diffusion import controls
-from handrefiner_ext.inpaint.diffusion.finding import find_checkpoint, find_control
-from handrefiner_ext.inpaint.diffusion.loading import Loader, Models
+from handrefiner_ext.inpaint.diffusion import single_file
+from handrefiner_ext.inpaint.diffusion.loading import (
+    Loader,
+    Models,
+    find_checkpoint,
+    find_control,
+)
 from handrefiner_ext.params import OFF, PAPER, RefineParams
 from handrefiner_ext.registry import AUTO
 from handrefiner_ext.types import Image, Mask, ModelHome
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     import torch
 
 STEPS, CFG_SCALE, SAMPLER = 30, 7.5, "DDIM"
-"""What a 0 or an empty text means here, where there is no picture's own."""
+"""Used where a parameter is 0 or empty; a file has no settings of its own, as a WebUI's has."""
 SAMPLERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "DDIM": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
     "Euler": ("EulerDiscreteScheduler", {}),
@@ -42,13 +46,13 @@ SAMPLERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
     "UniPC": ("UniPCMultistepScheduler", {}),
 }
-"""The WebUI's name -> class of diffusers and its settings."""
+"""The WebUI's name -> diffusers' class and its settings."""
 
 
 class Region(Protocol):
-    """What is painted: (h, w, 3) image, (h, w) control image, (h, w) mask, and the seed.
+    """What to paint: (h, w, 3) image, (h, w) control image, (h, w) mask, and the seed.
 
-    start: (h, w, 3), what denoising starts from; the image, or a draft of the new hand in it.
+    start: (h, w, 3), what denoising starts from: the image, or a draft of the new hand in it.
     """
 
     @property
@@ -64,10 +68,11 @@ class Region(Protocol):
 
 
 class DiffusersPainter:
-    """Paints regions; the checkpoint is loaded at the first and kept until another is wanted.
+    """Paints regions; loads the checkpoint at the first one and keeps it until another is named.
 
-    Raises BackendUnavailable where a package is missing and, at the first region, where a file is.
-    loader: None = of Stable Diffusion 1.x and SDXL, on the device that `home` names or the best.
+    Raises BackendUnavailable if a package is missing and, at the first region, if a file is.
+    loader: None = one for Stable Diffusion 1.x and SDXL, on the device that `home` names, else the
+    best there is.
     """
 
     name = "diffusers"
@@ -85,7 +90,7 @@ class DiffusersPainter:
         self._loaded: tuple[tuple[str, str], Models] | None = None
 
     def prepare(self, params: RefineParams) -> None:
-        """Load the models, and refuse what none of them can do."""
+        """Load the models and raise InvalidParameter for settings that they cannot follow."""
         check_sampler(params.sampler or SAMPLER)
         if params.sampling == PAPER and params.sampler not in ("", "DDIM"):
             raise InvalidParameter(
@@ -102,7 +107,7 @@ class DiffusersPainter:
         return NATIVE_SIDE[self.load(params).family]
 
     def advise(self, params: RefineParams) -> tuple[str, ...]:
-        """A sentence where the ControlNet in use suits another strength."""
+        """Return a sentence if another strength is recommended for the ControlNet in use."""
         control = self.load(params).control
         suits = recommend_strength(control)
         if suits == params.strength or params.adaptive_strength != OFF:
@@ -110,7 +115,7 @@ class DiffusersPainter:
         return (f"strength: {suits:g} suits {control}; {params.strength:g} was used.",)
 
     def paint_region(self, task: Region, params: RefineParams) -> Image:
-        """(h, w, 3): the region with new hands inside the mask."""
+        """Return the (h, w, 3) region with new hands inside the mask."""
         steps = params.steps or STEPS
         if int(steps * params.denoising_strength) < 1:
             return task.start
@@ -124,23 +129,24 @@ class DiffusersPainter:
         return np.asarray(np.rint(np.clip(painted, 0.0, 1.0) * 255.0), dtype=np.uint8)
 
     def paint_as_paper(self, task: Region, params: RefineParams) -> Image:
-        """(H, W, 3): the whole picture sampled as the paper's command line does."""
+        """Return the (H, W, 3) picture, sampled as a whole, as the paper's command line does."""
         import torch
 
         from handrefiner_ext.inpaint.diffusion import paper_sampling
 
         self.prepare(params)
         pipeline = self.load(params).pipeline
-        wanted = paper_sampling.read_wanted(task, params)
-        noises = paper_sampling.draw_noises(task.seed, wanted.latent_shape, wanted.steps)
+        paper_task = paper_sampling.make_task(task, params)
+        noises = paper_sampling.draw_noises(task.seed, paper_task.latent_shape, paper_task.steps)
         with memory_told(), torch.inference_mode():
-            return paper_sampling.decode(pipeline, paper_sampling.sample(pipeline, wanted, noises))
+            latents = paper_sampling.sample(pipeline, paper_task, noises)
+            return paper_sampling.decode(pipeline, latents)
 
     def load(self, params: RefineParams) -> Models:
-        """The models that `params` name, loaded once."""
+        """Return the models that `params` name; they are loaded once."""
         names = (params.checkpoint, params.control_model)
         if self._loaded is None or self._loaded[0] != names:
-            self._loaded = None  # never two at once
+            self._loaded = None  # frees its memory first: two checkpoints at once may not fit
             folder = self.home.models_dir
             models = self.loader.load(
                 find_checkpoint(params.checkpoint, folder),
@@ -153,7 +159,7 @@ class DiffusersPainter:
 
 @contextmanager
 def memory_told() -> Iterator[None]:
-    """Too little memory becomes a sentence, and what there was is given back."""
+    """Turn torch's out-of-memory error into a sentence and release the cached memory."""
     import torch
 
     try:
@@ -189,9 +195,9 @@ def _set_sampler(pipeline: Any, name: str) -> None:
 
 
 def _request(task: Region, params: RefineParams, models: Models) -> dict[str, Any]:
-    """The arguments of diffusers' pipeline; pictures are floats from 0 to 1."""
+    """Return the arguments of diffusers' pipeline; pictures are floats from 0 to 1."""
     height, width = task.mask.shape
-    union = controls.is_union(models.pipeline.controlnet)
+    union = single_file.is_union(models.pipeline.controlnet)
     return {
         "prompt": params.prompt,
         "negative_prompt": params.negative_prompt,
@@ -208,7 +214,7 @@ def _request(task: Region, params: RefineParams, models: Models) -> dict[str, An
         "control_guidance_end": params.guidance_end,
         "generator": _generator(task.seed),
         "output_type": "np",
-        **({"control_mode": controls.DEPTH_MODE} if union else {}),
+        **({"control_mode": single_file.DEPTH_MODE} if union else {}),
     }
 
 
@@ -217,7 +223,7 @@ def _as_floats(picture: Image) -> NDArray[np.float32]:
 
 
 def _generator(seed: int) -> torch.Generator:
-    """On the CPU whatever the device, so that a seed means the same noise everywhere."""
+    """Make a generator on the CPU, so that a seed gives the same noise on every device."""
     import torch
 
     return torch.Generator("cpu").manual_seed(seed)

@@ -1,4 +1,12 @@
-"""Parts of a model from one file, recognised by its keys and loaded strictly, without any hub."""
+"""UNet, VAE and ControlNet from one file, recognised by its keys and loaded strictly, offline.
+
+diffusers' own `from_single_file` was tried in place of this module (diffusers 0.42, tiny models): a
+surplus weight only raises a warning, a missing one ends in "Cannot copy out of meta tensor", and
+without accelerate a missing one is left at its random values without a word. It reads its settings
+from folders only (eleven of them for the two families), passes over SDXL's size embedding in
+original ControlNets, and reads .ckpt files through torch's own unpickler. So only its converters of
+names are used here; pyproject.toml bounds diffusers because they are no public interface.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +27,25 @@ UNET, VAE, CONTROL = "model.diffusion_model.", "first_stage_model.", "control_mo
 TEXT = "cond_stage_model.transformer."
 TEXT_XL, TEXT_XL_2 = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 TEXTS = {SD1: (TEXT,), SDXL: (TEXT_XL, TEXT_XL_2)}
-"""Family -> beginnings of the keys of its text encoders."""
+"""Family -> prefixes of the keys of its text encoders."""
 OTHERS = {
     "conditioner.embedders.0.model.": "a checkpoint of SDXL's refiner",
     "cond_stage_model.model.": "a checkpoint of Stable Diffusion 2",
     "model.diffusion_model.joint_blocks.": "a checkpoint of Stable Diffusion 3",
     "model.diffusion_model.double_blocks.": "a checkpoint of Flux",
 }
-"""Beginning of a key -> what has such keys and is not read."""
-POSITIONS = "position_ids"
-"""Counted by the model itself; old files carry them all the same."""
+"""Prefix of a key -> the kind of checkpoint that has such keys and is not supported."""
+TASKS = "task_embedding"
+"""A weight that only union ControlNets have: one row for each kind of control."""
+DEPTH_MODE = 1
+"""The index of depth among the kinds of control of the union models (xinsir's)."""
+UNIONS = "ControlNetUnionModel"
 
 State = Mapping[str, "torch.Tensor"]
 
 
 def read_state(path: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors file or of an old checkpoint, of which nothing is executed."""
+    """Read the tensors of a .safetensors file or an old checkpoint; nothing in it is executed."""
     state = _read_tensors(path)
     return {key: v.to(dtype) if v.is_floating_point() else v for key, v in state.items()}
 
@@ -50,31 +61,36 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return state
     except SafetensorError as error:
         raise WeightsError(
-            f"{path} is no intact safetensors file ({error}); get it anew."
+            f"{path} is not an intact safetensors file ({error}); download it again."
         ) from error
 
 
 def tell_family(path: Path, state: State) -> str:
-    """The family of a checkpoint; WeightsError for what is none of Stable Diffusion 1.x or SDXL."""
-    for beginning, kind in OTHERS.items():
-        if has(state, beginning):
+    """Return the family of a checkpoint; WeightsError if it is neither SD 1.x nor SDXL."""
+    for prefix, kind in OTHERS.items():
+        if has(state, prefix):
             raise WeightsError(
                 f"{path} is {kind}; this backend paints with Stable Diffusion 1.x and SDXL."
             )
     family = SDXL if has(state, "conditioner.embedders.") else SD1
     needed = {UNET: FIRST_WEIGHT in state, VAE: has(state, VAE)}
-    needed |= {beginning: has(state, beginning) for beginning in TEXTS[family]}
-    missing = [beginning for beginning, there in needed.items() if not there]
+    needed |= {prefix: has(state, prefix) for prefix in TEXTS[family]}
+    missing = [prefix for prefix, there in needed.items() if not there]
     if missing:
         raise WeightsError(
-            f"{path} is no Stable Diffusion checkpoint: it has no weights named "
+            f"{path} is not a Stable Diffusion checkpoint: it has no weights named "
             f"{', '.join(missing)}…"
         )
     return family
 
 
-def has(state: State, beginning: str) -> bool:
-    return any(key.startswith(beginning) for key in state)
+def has(state: State, prefix: str) -> bool:
+    return any(key.startswith(prefix) for key in state)
+
+
+def take(state: State, prefix: str) -> dict[str, torch.Tensor]:
+    """Return the part whose keys begin with the prefix, under the same keys."""
+    return {key: value for key, value in state.items() if key.startswith(prefix)}
 
 
 def build_unet(state: State, architecture: Architecture) -> Any:
@@ -83,31 +99,59 @@ def build_unet(state: State, architecture: Architecture) -> Any:
 
     channels = int(state[FIRST_WEIGHT].shape[1])
     settings = {**architecture.unet, "in_channels": channels}
-    return fill(UNet2DConditionModel, settings, convert_ldm_unet_checkpoint, take(state, UNET))
+    return _build(UNet2DConditionModel, settings, convert_ldm_unet_checkpoint, take(state, UNET))
 
 
 def build_vae(state: State, architecture: Architecture) -> Any:
     from diffusers import AutoencoderKL
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-    return fill(AutoencoderKL, architecture.vae, convert_ldm_vae_checkpoint, take(state, VAE))
+    return _build(AutoencoderKL, architecture.vae, convert_ldm_vae_checkpoint, take(state, VAE))
 
 
-def take(state: State, beginning: str) -> dict[str, torch.Tensor]:
-    """The part whose keys begin so, under the same keys."""
-    return {key: value for key, value in state.items() if key.startswith(beginning)}
+def build_controlnet(path: Path, state: State, architecture: Architecture) -> Any:
+    """Build a ControlNet, whichever names its weights have.
+
+    Those are the authors' own, the same inside a whole checkpoint, or diffusers'.
+    """
+    from diffusers import ControlNetModel
+
+    inside = take(state, CONTROL)
+    part = {key.removeprefix(CONTROL): value for key, value in (inside or state).items()}
+    if not {"time_embed.0.weight", "time_embedding.linear_1.weight"} & set(part):
+        raise WeightsError(f"{path} is not a ControlNet: it has no weights named {CONTROL}…")
+    _check_text_width(path, part, architecture)
+    if TASKS in part:
+        return _build_union(part, architecture)
+    return _build(ControlNetModel, architecture.controlnet, _convert_controlnet, part)
 
 
-def fill(
+def _build_union(part: dict[str, torch.Tensor], architecture: Architecture) -> Any:
+    try:
+        from diffusers import ControlNetUnionModel
+    except ImportError as error:
+        raise WeightsError(
+            "A union ControlNet needs a newer diffusers; run pip install -U diffusers."
+        ) from error
+    tasks, channels = part[TASKS].shape
+    settings = {
+        **architecture.controlnet,
+        **{"num_control_type": int(tasks), "num_trans_channel": int(channels)},
+        "num_proj_channel": int(channels),
+    }
+    return _build(ControlNetUnionModel, settings, lambda part, config: part, part)
+
+
+def _build(
     kind: Any,
     settings: Mapping[str, Any],
     convert: Callable[[Any, Any], Mapping[str, torch.Tensor]],
     part: dict[str, torch.Tensor],
 ) -> Any:
-    """A model of diffusers with the weights of `part`, every one accounted for."""
+    """Build a model of diffusers from `part`; a missing or a surplus weight is an error."""
     import torch
 
-    with torch.device("meta"):
+    with torch.device("meta"):  # so that no random weights are drawn and no memory is spent twice
         model = kind.from_config(dict(settings))
     try:
         model.load_state_dict(convert(part, model.config), strict=True, assign=True)
@@ -117,29 +161,32 @@ def fill(
     return model.eval()
 
 
-def build_text_encoder(state: State, architecture: Architecture) -> Any:
-    """CLIP's, the only one of Stable Diffusion 1.x and the first of SDXL."""
-    from transformers import CLIPTextConfig, CLIPTextModel
+def _convert_controlnet(part: dict[str, torch.Tensor], config: Any) -> Mapping[str, torch.Tensor]:
+    """Rename to diffusers' names; its converter leaves out SDXL's size embedding."""
+    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
-    beginning = TEXTS[architecture.family][0]
-    part = {key[len(beginning) :]: value for key, value in take(state, beginning).items()}
-    model = CLIPTextModel(CLIPTextConfig(**architecture.text)).to(state[FIRST_WEIGHT].dtype)
-    return fill_text_encoder(model, part)
+    converted: dict[str, torch.Tensor] = dict(convert_controlnet_checkpoint(part, config))
+    for number, theirs in enumerate(("label_emb.0.0", "label_emb.0.2"), start=1):
+        for kind in ("weight", "bias"):
+            if f"{theirs}.{kind}" in part:
+                converted[f"add_embedding.linear_{number}.{kind}"] = part[f"{theirs}.{kind}"]
+    return converted
 
 
-def fill_text_encoder(model: Any, part: State) -> Any:
-    """part: under transformers' names, with `text_model.` in front as older versions have it."""
-    own = model.state_dict()
-    nested = has(own, "text_model.")  # not any more in newer versions
-    weights = {
-        key if nested else key.removeprefix("text_model."): value
-        for key, value in part.items()
-        if not key.endswith(POSITIONS)
-    }
-    counted = {key: value for key, value in own.items() if key.endswith(POSITIONS)}
-    try:
-        model.load_state_dict({**counted, **weights}, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"The weights do not fit CLIP's text encoder: {reason}") from error
-    return model.eval()
+def _check_text_width(path: Path, part: State, architecture: Architecture) -> None:
+    """Refuse a ControlNet of another family, whose text embeddings have another width."""
+    widths = {int(v.shape[1]) for key, v in part.items() if key.endswith("attn2.to_k.weight")}
+    wanted = int(architecture.unet["cross_attention_dim"])
+    if widths and widths != {wanted}:
+        raise WeightsError(describe_misfit(path, wanted, min(widths)))
+
+
+def describe_misfit(path: Path | str, wanted: int, found: int) -> str:
+    return (
+        f"The ControlNet is not of the checkpoint's family: {path} reads text embeddings of "
+        f"{found} numbers, the checkpoint's have {wanted}. Choose another with --control_model."
+    )
+
+
+def is_union(controlnet: Any) -> bool:
+    return type(controlnet).__name__ == UNIONS
