@@ -11,7 +11,7 @@ from weights_server import Behaviour, serving
 from handrefiner_ext.cli.commands import main
 from handrefiner_ext.errors import UsageError
 from handrefiner_ext.weights import Places, find, standard_places
-from handrefiner_ext.weights.download import read_network
+from handrefiner_ext.weights.download import read_connection
 from handrefiner_ext.weights.manifest import HUB, MANIFEST, MANO, RAW, all_files, choose
 from handrefiner_ext.weights.places import LOCK_NAME, cache_folder
 
@@ -108,15 +108,15 @@ def test_the_cache_lies_where_the_platform_wants_it(platform, environment, expec
 @pytest.mark.parametrize("value", ["1", "true", "YES"])
 @pytest.mark.parametrize("switch", ["HANDREFINER_OFFLINE", "HF_HUB_OFFLINE"])
 def test_either_switch_forbids_the_network(switch, value):
-    assert read_network({switch: value}).offline == f"{switch} is set"
-    assert read_network({switch: "0"}).offline is None
+    assert read_connection({switch: value}).offline == f"{switch} is set"
+    assert read_connection({switch: "0"}).offline is None
 
 
 def test_mirrors_take_the_place_of_their_host_only():
-    network = read_network({"HF_ENDPOINT": "https://mirror.example/hf/"})
-    assert network.address(f"{HUB}/a/b") == "https://mirror.example/hf/a/b"
-    assert network.address(f"{RAW}/a/b") == f"{RAW}/a/b"
-    assert network.address(f"{HUB}.evil.example/a") == f"{HUB}.evil.example/a"
+    connection = read_connection({"HF_ENDPOINT": "https://mirror.example/hf/"})
+    assert connection.address(f"{HUB}/a/b") == "https://mirror.example/hf/a/b"
+    assert connection.address(f"{RAW}/a/b") == f"{RAW}/a/b"
+    assert connection.address(f"{HUB}.evil.example/a") == f"{HUB}.evil.example/a"
 
 
 def test_list_says_what_is_here_and_how_to_get_the_rest(alone, capsys):

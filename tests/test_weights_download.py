@@ -13,7 +13,7 @@ from weights_server import Behaviour, serving
 
 from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.weights import download as downloading
-from handrefiner_ext.weights.download import Network, download
+from handrefiner_ext.weights.download import Connection, download
 from handrefiner_ext.weights.manifest import HUB, WeightsFile
 from handrefiner_ext.weights.places import LOCK_NAME, measure, read_pins
 
@@ -27,11 +27,13 @@ def no_proxy_of_this_machine(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
-def fetch(behaviour, folder, stated=None, report=lambda done, length: None, **network):
+def fetch(behaviour, folder, stated=None, report=lambda done, length: None, **connection):
     """Download from a server that behaves so; `stated` is the checksum of the manifest."""
     with serving(behaviour) as address:
         mirrors = {HUB: address}
-        patience = Network(mirrors, **{"timeout_s": 0.5, "tries": 3, "pause_s": 0.0, **network})
+        patience = Connection(
+            mirrors, **{"timeout_s": 0.5, "tries": 3, "pause_s": 0.0, **connection}
+        )
         file = WeightsFile(NAME, f"{HUB}/owner/name/resolve/main/{NAME}", sha256=stated)
         return download(file, folder, patience, report)
 
@@ -48,7 +50,7 @@ def assert_resumed(asked, *ends):
     assert len(asked) == len(ends) + 1
     for text, end in zip(asked[1:], ends, strict=True):
         start = int(text.removeprefix("bytes=").removesuffix("-"))
-        assert end - downloading.BLOCK < start <= end
+        assert end - downloading.BLOCK_BYTES < start <= end
 
 
 def test_a_file_arrives_whole_and_is_pinned(tmp_path):
@@ -246,15 +248,15 @@ def test_a_full_disk_is_told_before_anything_is_fetched(tmp_path, monkeypatch):
 def test_nobody_there_is_a_sentence(tmp_path):
     with serving(Behaviour(CONTENT)) as address:
         pass
-    network = Network({HUB: address}, timeout_s=0.5, tries=2, pause_s=0.0)
+    connection = Connection({HUB: address}, timeout_s=0.5, tries=2, pause_s=0.0)
     with pytest.raises(WeightsError, match="could not be downloaded"):
-        download(WeightsFile(NAME, f"{HUB}/x"), tmp_path, network, lambda done, length: None)
+        download(WeightsFile(NAME, f"{HUB}/x"), tmp_path, connection, lambda done, length: None)
 
 
 def test_a_mirror_that_is_no_address_is_a_sentence(tmp_path):
-    network = Network({HUB: "mirror.example"}, timeout_s=0.5, tries=2, pause_s=0.0)
+    connection = Connection({HUB: "mirror.example"}, timeout_s=0.5, tries=2, pause_s=0.0)
     with pytest.raises(WeightsError, match=r"mirror\.example/x cannot be fetched"):
-        download(WeightsFile(NAME, f"{HUB}/x"), tmp_path, network, lambda done, length: None)
+        download(WeightsFile(NAME, f"{HUB}/x"), tmp_path, connection, lambda done, length: None)
 
 
 def test_offline_nothing_is_asked(tmp_path):
@@ -271,6 +273,6 @@ def test_a_proxy_of_the_environment_is_used(tmp_path, monkeypatch):
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         file = WeightsFile(NAME, "http://weights.example/file")
-        network = Network(timeout_s=0.5, tries=1)
-        assert_whole(download(file, tmp_path, network, lambda done, length: None), behaviour)
+        connection = Connection(timeout_s=0.5, tries=1)
+        assert_whole(download(file, tmp_path, connection, lambda done, length: None), behaviour)
     assert behaviour.requests[0][0] == "http://weights.example/file"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handrefiner_ext.errors import BackendUnavailable, WeightsError, how_to_install
-from handrefiner_ext.weights.download import Network, read_network
+from handrefiner_ext.weights.download import Connection, read_connection
 from handrefiner_ext.weights.manifest import GRAPHORMER, MANIFEST, Weights, WeightsFile, choose
 from handrefiner_ext.weights.places import Places, find, standard_places
 
@@ -77,20 +77,20 @@ def _describe(file: WeightsFile, place: Path | None) -> str:
 
 
 def _download(options: argparse.Namespace) -> int:
-    places, network = _places(options), read_network(os.environ, options.offline)
+    places, connection = _places(options), read_connection(os.environ, options.offline)
     chosen = [choose(name) for name in options.names]
-    fetch = partial(_fetch, places=places, network=network)
+    fetch = partial(_fetch, places=places, connection=connection)
     return _for_each([file for weights in chosen for file in weights.files], fetch)
 
 
-def _fetch(file: WeightsFile, places: Places, network: Network) -> str:
+def _fetch(file: WeightsFile, places: Places, connection: Connection) -> str:
     from handrefiner_ext.weights.download import download
 
     place = find(file.name, places)
     if place is not None:
         return f"{file.name} is here already: {place}"
     with _open_bar(file.name) as bar:
-        place = download(file, places.target, network, partial(_show, bar))
+        place = download(file, places.target, connection, partial(_show, bar))
     return f"{file.name} -> {place}"
 
 

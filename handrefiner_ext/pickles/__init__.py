@@ -2,7 +2,7 @@
 
 `pickle.Unpickler` calls whatever a file names; an allow-list in front of it still runs
 constructors and `__setstate__`. Here a small stack machine only notes what would have been called
-(`records.Built`), and the readers translate the few names they know into arrays or tensors.
+(`machine.Built`), and the readers translate the few names they know into arrays or tensors.
 """
 
 from __future__ import annotations

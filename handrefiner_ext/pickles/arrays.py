@@ -1,4 +1,4 @@
-"""Pickled dictionaries of arrays, such as MANO_RIGHT.pkl, read without numpy's own unpickling.
+"""Reads pickled dictionaries of arrays, such as MANO_RIGHT.pkl, without numpy's own unpickling.
 
 MANO's file comes from Python 2 (its texts are read as latin-1) and holds numpy arrays, a
 scipy.sparse matrix and chumpy objects. Of those three only the names are known here.
@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import WeightsError
-from handrefiner_ext.pickles.machine import BAD_CONTENT, Limits, Machine
-from handrefiner_ext.pickles.records import Built, Name
+from handrefiner_ext.pickles.machine import BAD_CONTENT, Built, Limits, Machine, Name
 
 LARGEST_FILE = 256 * 2**20
 DEEPEST = 40
-"""Levels of containers and objects within one another."""
+"""Deepest nesting of containers and objects."""
 KNOWN = re.compile(
     r"numpy\.(ndarray|dtype)"
     r"|numpy\.(core|_core)\.multiarray\.(_reconstruct|scalar)"
@@ -34,7 +33,7 @@ KNOWN = re.compile(
     r"|_codecs\.encode"
 )
 NUMBERS = re.compile(r"(b1|[iu][1248]|f[248]|c8|c16)")
-"""Element types that are plain numbers: no objects, texts or records."""
+"""Element types that are plain numbers, not objects, texts or records."""
 BYTE_ORDERS = frozenset("<>|=")
 
 
@@ -53,7 +52,7 @@ class SparseMatrix:
     by_column: bool = True
 
     def dense(self) -> NDArray[Any]:
-        """(rows, columns) array; entries that stand twice are added, as scipy does."""
+        """Return the (rows, columns) array; entries given twice are added, as scipy does."""
         lines = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
         places = (self.indices, lines) if self.by_column else (lines, self.indices)
         full = np.zeros(self.shape, dtype=self.data.dtype)
@@ -62,7 +61,7 @@ class SparseMatrix:
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """The dictionary that a pickle holds: arrays, `SparseMatrix`, numbers, texts and lists.
+    """Return the dictionary in a pickle: arrays, `SparseMatrix`, numbers, texts and lists.
 
     Raises WeightsError for a file that names anything else, is damaged or too large.
     """
@@ -87,7 +86,7 @@ def _is_known(name: Name) -> bool:
 
 
 class Translator:
-    """Turns what the machine noted into arrays; each object once, however often it is named."""
+    """Turns what the machine noted into arrays; each object once, however often it is used."""
 
     def __init__(self) -> None:
         self.done: dict[int, Any] = {}
@@ -134,7 +133,7 @@ class Translator:
 
 
 def _make_dtype(translator: Translator, built: Built) -> np.dtype[Any]:
-    """numpy.dtype('f8', …) with its state (version, byte order, …)."""
+    """Read numpy.dtype('f8', …) with its state (version, byte order, …)."""
     text = str(built.args[0]).lstrip("<>|=")
     order = str(built.state[1] if built.state else "|")
     if not NUMBERS.fullmatch(text) or order not in BYTE_ORDERS:
@@ -143,13 +142,13 @@ def _make_dtype(translator: Translator, built: Built) -> np.dtype[Any]:
 
 
 def _make_array(translator: Translator, built: Built) -> NDArray[Any]:
-    """numpy.core.multiarray._reconstruct(…) with its state (version, shape, type, order, bytes)."""
+    """Read _reconstruct(…) with its state (version, shape, type, order, bytes)."""
     _, shape, kind, by_column, content = built.state
     return _lay_out(translator.translate(content), translator.translate(kind), shape, by_column)
 
 
 def _make_array_from_buffer(translator: Translator, built: Built) -> NDArray[Any]:
-    """_frombuffer(bytes, type, shape, order): numpy's form in newer protocols."""
+    """Read _frombuffer(bytes, type, shape, order), numpy's form in newer protocols."""
     content, kind, shape, order = built.args
     return _lay_out(translator.translate(content), translator.translate(kind), shape, order == "F")
 
@@ -160,7 +159,7 @@ def _make_scalar(translator: Translator, built: Built) -> Any:
 
 
 def _lay_out(content: Any, kind: Any, shape: Any, by_column: Any) -> NDArray[Any]:
-    """An array of its own over `content`, whose length must be exactly what the shape needs."""
+    """Copy `content` into a new array; its length must be exactly what the shape needs."""
     if isinstance(content, str):
         content = content.encode("latin-1")  # Python 2 wrote bytes as text
     sizes = tuple(int(size) for size in shape)
@@ -176,7 +175,7 @@ def _lay_out(content: Any, kind: Any, shape: Any, by_column: Any) -> NDArray[Any
 
 
 def _encode(translator: Translator, built: Built) -> bytes:
-    """Protocol 2 of Python 3 writes bytes as encode(text, 'latin1')."""
+    """Read encode(text, 'latin1'), which is how Python 3 writes bytes under protocol 2."""
     text, encoding = built.args
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
         raise WeightsError(f"It encodes a text as {encoding!r}.")
@@ -184,7 +183,7 @@ def _encode(translator: Translator, built: Built) -> bytes:
 
 
 def _make_no_bytes(translator: Translator, built: Built) -> bytes:
-    """Python 3 writes empty bytes as bytes(); with arguments it is something else."""
+    """Read bytes(), which is how Python 3 writes empty bytes; refuse it with arguments."""
     if built.args:
         raise WeightsError("It calls bytes with arguments.")
     return b""
@@ -218,7 +217,7 @@ def _make_chumpy_array(translator: Translator, built: Built) -> NDArray[Any]:
 
 
 def _make_chumpy_selection(translator: Translator, built: Built) -> NDArray[Any]:
-    """chumpy.reordering.Select: the entries `idxs` of `a`, in `preferred_shape`."""
+    """Read chumpy.reordering.Select: the entries `idxs` of `a`, in `preferred_shape`."""
     state = translator.state(built)
     chosen = np.ravel(translator.array(state["a"]))[translator.array(state["idxs"])]
     shape = state.get("preferred_shape")

@@ -1,4 +1,4 @@
-"""A pickle machine without hands: it reads every data opcode and calls nothing.
+"""A pickle machine that reads every data opcode, calls nothing, and notes what would be called.
 
 Opcodes and their arguments are those of the standard library's `pickletools`, which describes the
 format (protocols 0 to 5) and executes nothing.
@@ -10,11 +10,47 @@ import codecs
 import pickletools
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from handrefiner_ext.errors import WeightsError
-from handrefiner_ext.pickles.records import Built, Name, OddKey, Persistent
+
+
+@dataclass(frozen=True)
+class Name:
+    """A global that a file names; it is never imported."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False)
+class Built:
+    """What calling `name` with `args` would have made, and what would have been put into it."""
+
+    name: Name
+    args: tuple[Any, ...]
+    state: Any = None
+    items: list[tuple[Any, Any]] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Persistent:
+    """A reference to something stored outside the pickle, such as a tensor's storage."""
+
+    identity: Any
+
+
+@dataclass(frozen=True, eq=False)
+class OddKey:
+    """A dictionary's key that is no plain value; hashing it could take for ever."""
+
+    key: Any
+
 
 OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -32,19 +68,19 @@ BAD_CONTENT = (
     *(ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError),
     *(struct.error, RecursionError, MemoryError),
 )
-"""What a broken or hostile stream can raise while it is read."""
+"""What reading a broken or hostile stream can raise."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Most opcodes that a pickle may have; allowed: which globals it may name (None = any)."""
+    """operations: the most opcodes to read. allowed: which globals may be named (None = any)."""
 
     operations: int = 4_000_000
     allowed: Callable[[Name], bool] | None = None
 
 
 class Machine:
-    """Reads one pickle from `stream` and leaves the stream behind it."""
+    """Reads one pickle from `stream` and leaves the stream at the pickle's end."""
 
     def __init__(self, stream: IO[bytes], limits: Limits) -> None:
         self.stream = stream
@@ -54,7 +90,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """What the pickle holds, with `Built` in place of every object."""
+        """Return what the pickle holds, with `Built` in place of every object."""
         for _ in range(self.limits.operations):
             code, argument = self._read_operation()
             if code == "STOP":
@@ -95,7 +131,7 @@ class Machine:
         return items
 
     def name(self, module: Any, name: Any) -> Name:
-        """The global, if it may be named at all."""
+        """Return the global if the file may name it, else raise WeightsError."""
         found = Name(str(module), str(name))
         if self.limits.allowed is not None and not self.limits.allowed(found):
             raise WeightsError(
@@ -106,7 +142,7 @@ class Machine:
 
 
 def _read_old_string(stream: IO[bytes]) -> str:
-    """A quoted text of protocol 0, every byte a letter (latin-1)."""
+    """Read a quoted text of protocol 0, in which each byte is a letter (latin-1)."""
     line = stream.readline().strip()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise ValueError("a text has no quotes")
@@ -256,7 +292,7 @@ def _persistent(machine: Machine, identity: Any) -> None:
 
 
 def _nothing(machine: Machine, _: Any) -> None:
-    """PROTO and FRAME only announce what follows."""
+    """Do nothing: PROTO and FRAME only announce what follows."""
 
 
 STEPS: dict[str, Callable[[Machine, Any], None]] = {

@@ -1,7 +1,7 @@
 """Tensors of old checkpoints (.ckpt, .bin, .pt, .pth) whose other content torch refuses to load.
 
 Training checkpoints hold optimizers, callbacks and loggers, which `torch.load(weights_only=True)`
-refuses. Here they stay notes that nobody looks at. Both of torch's formats are read: zip archives
+refuses. Here they stay notes that are never read. Both of torch's formats are read: zip archives
 (torch 1.6 and later) and the older row of pickles followed by the storages. Storages are mapped
 into memory, not copied, and never written to.
 """
@@ -18,21 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import WeightsError
-from handrefiner_ext.pickles.machine import BAD_CONTENT, Limits, Machine
-from handrefiner_ext.pickles.records import Built, Name, Persistent
+from handrefiner_ext.pickles.machine import BAD_CONTENT, Built, Limits, Machine, Name, Persistent
 
 if TYPE_CHECKING:
     import torch
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
-"""Both are written at the head of every file by torch.save before 1.6."""
+"""torch.save before 1.6 wrote both at the head of every file."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
-"""Of a file in a zip archive: signature, lengths of the name and of the extra field."""
+"""The header of a file in a zip archive: signature, lengths of the name and the extra field."""
 ALIGNED = 16
-"""Numbers are used where they lie only if they begin at a multiple of this many bytes."""
+"""Numbers are mapped from the file only if they begin at a multiple of this many bytes."""
 NESTED = 8
-"""Parameters within parameters, hooks and the like are not nested deeper than this."""
+"""Deepest nesting of parameters within parameters."""
 STORAGES = {
     "DoubleStorage": "float64",
     "FloatStorage": "float32",
@@ -48,14 +47,14 @@ STORAGES = {
 """Storage class -> element type of torch."""
 
 Storages = Callable[[str, int], NDArray[np.uint8]]
-"""The bytes of a storage, by its key and its length in bytes."""
+"""Takes a storage's key and its length in bytes, returns its bytes."""
 
 
 def read_tensors(path: Path, without: Container[str] = ()) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint by name: those of its `state_dict` if it has one.
+    """Return the tensors of a checkpoint by name, those of its `state_dict` if it has one.
 
-    without: names that are passed over, so that they take no memory.
-    Nothing else in the file is looked at, and nothing is called. Raises WeightsError.
+    without: names to skip, so that they take no memory.
+    Nothing else in the file is read, and nothing is called. Raises WeightsError.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -89,7 +88,7 @@ def _entries(value: Any) -> Mapping[Any, Any]:
 
 
 class TensorReader:
-    """Makes tensors from notes of torch's rebuilding functions; None for everything else."""
+    """Turns notes of torch's rebuilding functions into tensors, and anything else into None."""
 
     def __init__(self, storages: Storages) -> None:
         self.storages = storages
@@ -104,7 +103,7 @@ class TensorReader:
         return None
 
     def _rebuild(self, storage: Any, offset: Any, size: Any, stride: Any) -> torch.Tensor:
-        """A view of its storage; refused where it would reach outside."""
+        """Return a view of its storage; WeightsError if it would reach outside."""
         flat = self._storage(storage)
         sizes, strides = [tuple(int(n) for n in row) for row in (size, stride)]
         if len(sizes) != len(strides) or int(offset) < 0 or min((0, *sizes, *strides)) < 0:
@@ -131,7 +130,7 @@ class TensorReader:
 
 
 def _open_archive(path: Path) -> tuple[Any, Storages]:
-    """The pickle of a zip archive, and its storages mapped into memory."""
+    """Return the pickle of a zip archive, and a function that maps its storages into memory."""
     with zipfile.ZipFile(path) as archive:
         places = {info.filename: info for info in archive.infolist()}
         heads = [name for name in places if name.rpartition("/")[2] == "data.pkl"]
@@ -156,7 +155,7 @@ def _open_archive(path: Path) -> tuple[Any, Storages]:
 
 
 def _check_stored(info: zipfile.ZipInfo) -> None:
-    """torch never compresses; what unpacks to more than it is could be a bomb."""
+    """Refuse compressed members: torch never writes them, and they can hide a bomb."""
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise WeightsError("Its archive is compressed, which torch never writes.")
 
@@ -171,7 +170,7 @@ def _content_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def _map(path: Path, offset: int, length: int) -> NDArray[np.uint8]:
-    """Bytes of the file; writing to them changes memory only."""
+    """Map bytes of the file; writing to them changes memory only."""
     if offset < 0 or offset + length > path.stat().st_size:
         raise WeightsError("It is shorter than its own list of contents says.")
     if not length:
@@ -182,7 +181,7 @@ def _map(path: Path, offset: int, length: int) -> NDArray[np.uint8]:
 
 
 def _open_legacy(path: Path) -> tuple[Any, Storages]:
-    """Five pickles in a row (magic number, protocol, machine, content, keys), then storages."""
+    """Read five pickles in a row (magic, protocol, machine, content, keys); storages follow."""
     with path.open("rb") as stream:
         if Machine(stream, Limits(16)).run() != LEGACY_MAGIC:
             raise WeightsError("It does not begin as torch's files do.")
@@ -204,7 +203,7 @@ def _open_legacy(path: Path) -> tuple[Any, Storages]:
 
 
 def _element_sizes(content: Any) -> dict[str, int]:
-    """Bytes per element of every storage that the content names."""
+    """Return the bytes per element of every storage that the content names."""
     sizes: dict[str, int] = {}
     waiting: list[Any] = [content]
     seen: dict[int, Any] = {}  # holds what it has seen, so that no identity is given twice
@@ -243,7 +242,7 @@ def _element_size(name: Any) -> int:
 def _list_storages(
     stream: IO[bytes], keys: Any, sizes: Mapping[str, int]
 ) -> dict[str, tuple[int, int]]:
-    """Key -> (offset in the file, length in bytes); each is preceded by its count of elements."""
+    """Return key -> (offset in the file, length in bytes); a count of elements precedes each."""
     places: dict[str, tuple[int, int]] = {}
     for key in keys:
         (count,) = struct.unpack("<q", stream.read(8))

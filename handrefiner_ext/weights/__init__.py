@@ -1,4 +1,4 @@
-"""Weights that do not ship with the package: which there are, where they lie, how to get them."""
+"""Weights that do not ship with the package: which there are, where they are, how to get them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Downloads that survive broken lines and never leave half a file behind.
+"""Downloads that survive broken connections and never leave half a file behind.
 
-The part that has arrived waits as `name.part`, with what the server said of it in
-`name.part.json`; the next try goes on behind it (RFC 9110: Range with If-Range, so that a file that
-has changed is sent whole). Only a whole file with the right checksum gets its name.
+The part that has arrived is kept as `name.part`, with what the server said about it in
+`name.part.json`; the next try continues after it (RFC 9110: Range with If-Range, so that a file
+that has changed is sent whole). Only a whole file with the right checksum gets its name.
 
 requests does the talking (TLS with certificates of its own, proxies, redirects); pooch cannot
 resume, and huggingface_hub neither fetches from elsewhere nor checks what it has resumed.
@@ -25,17 +25,19 @@ from handrefiner_ext.weights.manifest import HUB, RAW, WeightsFile
 from handrefiner_ext.weights.places import LOCK_NAME, Pin, measure, read_pins, write_pin
 
 MIRRORS = {"HF_ENDPOINT": HUB, "HANDREFINER_RAW_ENDPOINT": RAW}
-"""Variable -> the host it takes the place of."""
+"""Variable with a mirror's address -> the host that it replaces."""
 SWITCHES = ("HANDREFINER_OFFLINE", "HF_HUB_OFFLINE")
-OFF = frozenset({"", "0", "false", "no", "off"})
+SWITCHED_OFF = frozenset({"", "0", "false", "no", "off"})
 
 
 @dataclass(frozen=True)
-class Network:
-    """mirrors: host -> what takes its place. offline: why nothing may be fetched, or None.
+class Connection:
+    """How to reach the servers.
 
-    timeout_s: of a connection, and of silence within a download. tries: in a row without a byte.
-    pause_s: before the second try; it doubles with every further one.
+    mirrors: host -> the address used instead. offline: why nothing may be fetched, or None.
+    timeout_s: longest wait for a connection or for the next bytes. tries: failures in a row,
+    without one new byte, after which a download ends. pause_s: the wait before the second try; it
+    doubles with every further one.
     """
 
     mirrors: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class Network:
     pause_s: float = 1.0
 
     def address(self, url: str) -> str:
-        """Where `url` is fetched from."""
+        """Return the address to fetch `url` from."""
         for host, mirror in self.mirrors.items():
             if url.startswith(host + "/"):
                 return mirror.rstrip("/") + url[len(host) :]
@@ -56,24 +58,24 @@ class Network:
             raise WeightsError(f"Nothing is downloaded, because {self.offline}.")
 
 
-def read_network(environment: Mapping[str, str], offline: bool = False) -> Network:
-    """As the environment and the flag --offline want it; proxies are found by requests itself."""
+def read_connection(environment: Mapping[str, str], offline: bool = False) -> Connection:
+    """Read the settings of the environment; requests finds proxies itself."""
     reasons = ["--offline was given"] if offline else []
     reasons += [
         f"{switch} is set"
         for switch in SWITCHES
-        if environment.get(switch, "").strip().lower() not in OFF
+        if environment.get(switch, "").strip().lower() not in SWITCHED_OFF
     ]
     named = {name: environment.get(name, "").strip() for name in MIRRORS}
     mirrors = {MIRRORS[name]: address for name, address in named.items() if address}
-    return Network(mirrors, reasons[0] if reasons else None)
+    return Connection(mirrors, reasons[0] if reasons else None)
 
 
 if TYPE_CHECKING:
     import requests
 
-BLOCK = 2**16
-"""Bytes read at once; of a line that breaks, at most so many are lost."""
+BLOCK_BYTES = 2**16
+"""Bytes read at once; a connection that breaks loses at most so many."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 OK, PARTIAL, RANGE_WRONG, TOO_MANY = 200, 206, 416, 429
@@ -82,31 +84,31 @@ RESERVE = 64 * 2**20
 """Bytes that a download leaves free on the disk."""
 
 Report = Callable[[int, "int | None"], None]
-"""Told the bytes that are there and the whole length, once known."""
+"""Called with the number of bytes that have arrived and the whole length (None = unknown)."""
 
 
 class Interrupted(Exception):
-    """The line broke or the server was busy; another try may do better."""
+    """The connection broke or the server was busy; another try may succeed."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What the server says of the file: length, checksum, and the tag of just these bytes."""
+    """What the server says about the file: length, checksum, and the tag of exactly these bytes."""
 
     size: int | None = None
     sha256: str | None = None
     tag: str | None = None
 
 
-def download(file: WeightsFile, folder: Path, network: Network, report: Report) -> Path:
+def download(file: WeightsFile, folder: Path, connection: Connection, report: Report) -> Path:
     """Fetch `file` into `folder`; WeightsError says why that cannot be."""
     if file.url is None:
         raise WeightsError(f"{file.name} is never downloaded. {file.how}")
-    network.check_online()
+    connection.check_online()
     folder.mkdir(parents=True, exist_ok=True)
-    attempt = Download(file, folder, network, report)
+    attempt = Download(file, folder, connection, report)
     if not attempt.fetch_and_check():
-        # Bytes of two states of the file may have been joined; the second time none are.
+        # Bytes of two versions may have been joined; the second time it is fetched whole.
         attempt.forget()
         if not attempt.fetch_and_check():
             reason = attempt.explain_mismatch()
@@ -116,14 +118,16 @@ def download(file: WeightsFile, folder: Path, network: Network, report: Report) 
 
 
 class Download:
-    """One file on its way."""
+    """One file while it is downloaded."""
 
-    def __init__(self, file: WeightsFile, folder: Path, network: Network, report: Report) -> None:
+    def __init__(
+        self, file: WeightsFile, folder: Path, connection: Connection, report: Report
+    ) -> None:
         self.file = file
         self.folder = folder
-        self.network = network
+        self.connection = connection
         self.report = report
-        self.address = network.address(file.url or "")
+        self.address = connection.address(file.url or "")
         self.part = folder / (file.name + ".part")
         self.notes = folder / (file.name + ".part.json")
         self.remote = self._read_notes()
@@ -134,10 +138,9 @@ class Download:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def expected(self) -> Pin:
-        """Length (-1 where unknown) and checksum ("" where unknown) that the file must have.
+        """Return the length (-1 = unknown) and the checksum ("" = unknown) that the file must have.
 
-        What the manifest states comes before what was downloaded earlier, and that before what the
-        server says.
+        The manifest counts first, then what was downloaded earlier, then what the server says.
         """
         pin = read_pins(self.folder).get(self.file.name)
         sums = (self.file.sha256, pin.sha256 if pin else None, self.remote.sha256)
@@ -146,7 +149,7 @@ class Download:
         return Pin(size, next((checksum for checksum in sums if checksum), ""))
 
     def fetch_and_check(self) -> bool:
-        """Whether all bytes are there now and are the expected ones."""
+        """Fetch all bytes and return whether they are the expected ones."""
         self._fetch_all()
         self.found, expected = measure(self.part), self.expected()
         right_size = expected.size in (-1, self.found.size)
@@ -176,7 +179,7 @@ class Download:
         )
 
     def _fetch_all(self) -> None:
-        """Try until the whole file is there; tries that bring bytes are not counted."""
+        """Try until the whole file is there; only tries that bring no new bytes are counted."""
         failures, most = 0, self.arrived
         while True:
             try:
@@ -184,15 +187,15 @@ class Download:
             except Interrupted as reason:
                 failures = 1 if self.arrived > most else failures + 1
                 most = max(most, self.arrived)
-                if failures >= self.network.tries:
+                if failures >= self.connection.tries:
                     raise WeightsError(
                         f"{self.address} could not be downloaded: {reason}. "
                         f"{self.arrived:,} bytes are kept; the next try goes on from there."
                     ) from reason
-                time.sleep(self.network.pause_s * 2 ** (failures - 1))
+                time.sleep(self.connection.pause_s * 2 ** (failures - 1))
 
     def _fetch_rest(self) -> None:
-        """One request for what is missing."""
+        """Make one request for what is missing."""
         import requests
 
         if self.remote.size is not None and self.arrived == self.remote.size:
@@ -202,7 +205,7 @@ class Download:
                 self.address,
                 headers=self._headers(),
                 stream=True,
-                timeout=self.network.timeout_s,
+                timeout=self.connection.timeout_s,
             ) as response:
                 self._receive(response)
         except requests.exceptions.SSLError as error:
@@ -211,18 +214,18 @@ class Download:
                 "proxy that reads along, set REQUESTS_CA_BUNDLE to its certificate."
             ) from error
         except requests.RequestException as error:
-            if isinstance(error, ValueError):  # no address at all
+            if isinstance(error, ValueError):  # not an address at all
                 raise WeightsError(f"{self.address} cannot be fetched: {error}.") from error
             raise Interrupted(_shorten(error)) from error
 
     def _headers(self) -> dict[str, str]:
-        """A range where bytes are there and these can be told from those of another state."""
+        """Ask for a range if the bytes here can be told from those of another version."""
         headers = {"Accept-Encoding": "identity", "User-Agent": "handrefiner"}
         if not self.arrived:
             return headers
         if self.remote.tag:
             return {**headers, "Range": f"bytes={self.arrived}-", "If-Range": self.remote.tag}
-        if self.expected().sha256:  # a wrong joint would be seen
+        if self.expected().sha256:  # bytes of two versions would be noticed
             return {**headers, "Range": f"bytes={self.arrived}-"}
         return headers
 
@@ -242,7 +245,7 @@ class Download:
         self._check_space((length or 0) - start)
         with self.part.open("ab" if start else "wb") as stream:
             done = start
-            for block in response.iter_content(BLOCK):
+            for block in response.iter_content(BLOCK_BYTES):
                 stream.write(block)
                 done += len(block)
                 self.report(done, length)
@@ -278,14 +281,14 @@ class Download:
             )
 
     def _note(self, remote: Remote) -> None:
-        """Remember what the server says; a later request may not be told the checksum again."""
+        """Keep what the server says; a later answer may leave the checksum out."""
         self.remote = replace(remote, sha256=remote.sha256 or self.remote.sha256)
         self.notes.write_text(
             json.dumps({"url": self.file.url, **asdict(self.remote)}), encoding="utf-8"
         )
 
     def _read_notes(self) -> Remote:
-        """Of an earlier try; without them, or from elsewhere, the part is of no use."""
+        """Read the notes of an earlier try; a part without notes of this address is deleted."""
         try:
             notes: dict[str, Any] = json.loads(self.notes.read_text("utf-8"))
             if notes.pop("url") == self.file.url:
@@ -302,7 +305,7 @@ def _say(pin: Pin) -> str:
 
 
 def _start_of(response: requests.Response) -> int:
-    """Where the bytes of this answer begin; 0 where the server sends the whole file."""
+    """Return where the bytes of this answer begin; 0 = the server sends the whole file."""
     if response.status_code != PARTIAL:
         return 0
     match = RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -310,7 +313,7 @@ def _start_of(response: requests.Response) -> int:
 
 
 def _length_of(response: requests.Response, start: int) -> int | None:
-    """Of the whole file, bytes."""
+    """Return the length of the whole file in bytes, if the server says it."""
     match = RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match and match[3] != "*":
         return int(match[3])
@@ -319,7 +322,7 @@ def _length_of(response: requests.Response, start: int) -> int | None:
 
 
 def _describe(response: requests.Response, length: int | None) -> Remote:
-    """The hub tells the checksum in its redirection; a weak tag does not stand for bytes."""
+    """Read the headers: the hub gives the checksum in its redirect; a weak tag proves no bytes."""
     linked = [answer.headers.get("X-Linked-Etag", "") for answer in (*response.history, response)]
     sums = [tag.strip('"') for tag in linked]
     known = next((checksum for checksum in sums if SHA256.fullmatch(checksum)), None)

@@ -1,8 +1,7 @@
-"""Every file of weights: what for, from where, under which licence.
+"""Every file of weights: its purpose, its source, its licence.
 
-Size and sha256 stand here only where a public source states them, which is named beside them. For
-other files of the hub, the hub's own answer at download time is believed; failing that, the first
-download is pinned.
+Size and sha256 are given only if a public source states them; a comment names the source. For other
+files the checksum in the hub's answer is used, and failing that the first download is pinned.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ INPAINTING_REPOSITORY = (
 MESH_DATA = (
     f"{RAW}/microsoft/MeshGraphormer/27f7cdb33d2ce9e77969352e71a4e84eb5d9a522/src/modeling/data"
 )
-"""Commits are named where they are known, so that what is downloaded cannot change."""
+"""Addresses name commits where these are known, so that the files behind them cannot change."""
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One file. url: None where it is never downloaded, and `how` says how to get it.
+    """One file. url: None if it is never downloaded; then `how` says how to get it.
 
-    size, sha256: as a public source states them; None where none does.
-    webui: folders under a WebUI's root in which its users have the file already.
+    size, sha256: as a public source states them, or None.
+    webui: folders under a WebUI's root in which its users may have the file already.
     """
 
     name: str
@@ -43,7 +42,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class Weights:
-    """Files that are of use together, under the name by which they are downloaded."""
+    """Files that are used together, under the name by which they are downloaded."""
 
     name: str
     purpose: str
@@ -114,7 +113,7 @@ MANIFEST = (
     ),
     Weights(
         "mano",
-        "the hand model that MeshGraphormer speaks of",
+        "the hand model that MeshGraphormer predicts",
         "MANO's own: non-commercial research only, no redistribution",
         (MANO,),
     ),
@@ -126,7 +125,7 @@ MANIFEST = (
     ),
     Weights(
         "depth",
-        "a plain depth ControlNet for SD1.5, which no hand trained (--finetuned False), optional",
+        "a plain depth ControlNet for SD1.5, not trained on hands (--finetuned False), optional",
         "OpenRAIL, see the page of lllyasviel/ControlNet-v1-1",
         (PLAIN_DEPTH,),
     ),
@@ -134,7 +133,7 @@ MANIFEST = (
 
 
 def choose(name: str) -> Weights:
-    """The weights of that name; UsageError names the others."""
+    """Return the weights of that name; UsageError lists the names there are."""
     for weights in MANIFEST:
         if weights.name == name:
             return weights

@@ -1,4 +1,4 @@
-"""Where weights are looked for, and where downloads go."""
+"""Where weights are searched and downloaded to, and what their bytes must be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.weights.manifest import WeightsFile, all_files
 
 LOCK_NAME = "weights.lock.json"
-BLOCK = 2**20
+HASHED_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Pin:
 
 
 def measure(path: Path, report: Callable[[int], None] = lambda done: None) -> Pin:
-    """Length and checksum of a file; `report` hears of every block."""
+    """Return length and checksum of a file; `report` is called with the size of every block."""
     checksum, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
+        while block := stream.read(HASHED_AT_ONCE):
             checksum.update(block)
             size += len(block)
             report(len(block))
@@ -38,7 +38,7 @@ def measure(path: Path, report: Callable[[int], None] = lambda done: None) -> Pi
 
 
 def read_pins(folder: Path) -> dict[str, Pin]:
-    """File name -> pin, of what was downloaded to the folder."""
+    """Return file name -> pin of everything that was downloaded to the folder."""
     place = folder / LOCK_NAME
     if not place.exists():
         return {}
@@ -48,12 +48,12 @@ def read_pins(folder: Path) -> dict[str, Pin]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{place} cannot be read ({error}); delete it if you do not need to know that "
-            "downloads are what they were."
+            "downloads are unchanged."
         ) from error
 
 
 def write_pin(folder: Path, name: str, pin: Pin) -> None:
-    """Add the pin to the folder's lock file, which changes all at once."""
+    """Add the pin to the folder's lock file, which is replaced in one step."""
     pins = {**read_pins(folder), name: pin}
     entries = {key: asdict(value) for key, value in sorted(pins.items())}
     fresh = folder / (LOCK_NAME + ".new")
@@ -64,12 +64,12 @@ def write_pin(folder: Path, name: str, pin: Pin) -> None:
 FOLDER_VARIABLE = "HANDREFINER_MODELS"
 WEBUI_VARIABLE = "HANDREFINER_WEBUI"
 SUBFOLDERS = ("", "mano", "models", "mano_v1_2/models")
-"""Where people leave files under a models folder, such as MANO's unpacked archive."""
+"""Subfolders of a models folder to look in; the last ones are those of MANO's archive."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """folders: searched in this order. target: where downloads go. webui: its root, if known."""
+    """folders: searched in this order. target: where downloads go. webui: its root, or None."""
 
     folders: tuple[Path, ...]
     target: Path
@@ -77,9 +77,9 @@ class Places:
 
 
 def find(name: str, places: Path | Places | None = None) -> Path | None:
-    """The file `name` (as in the manifest) where it lies, or None.
+    """Return the path of the file `name` (as in the manifest), or None.
 
-    places: a folder that is searched before the standard ones, or all places.
+    places: a folder to search before the standard ones, or all places to search.
     """
     if not isinstance(places, Places):
         places = standard_places(places)
@@ -103,9 +103,9 @@ def _host_folders(file: WeightsFile, places: Places) -> list[Path]:
 def standard_places(
     chosen: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> Places:
-    """The chosen folder (a flag or a setting), HANDREFINER_MODELS, the extension's own, the cache.
+    """List the folders to search: the chosen one, HANDREFINER_MODELS, the extension's, the cache.
 
-    Downloads go to the first of the first three that there is, else to the cache.
+    Downloads go to the first of them.
     """
     named = environment.get(FOLDER_VARIABLE, "").strip()
     extension = _extension_root()
@@ -119,7 +119,7 @@ def standard_places(
 
 
 def cache_folder(environment: Mapping[str, str], platform: str = sys.platform) -> Path:
-    """The user's cache, in the place that the platform wants."""
+    """Return the user's cache folder, which differs between platforms."""
     if platform == "win32" and environment.get("LOCALAPPDATA"):
         return Path(environment["LOCALAPPDATA"]) / "handrefiner" / "Cache"
     if platform == "darwin":
@@ -129,13 +129,13 @@ def cache_folder(environment: Mapping[str, str], platform: str = sys.platform) -
 
 
 def _extension_root() -> Path | None:
-    """The folder of the repository or extension; None for an installed package."""
+    """Return the folder of the repository or extension; None for an installed package."""
     root = Path(handrefiner_ext.__file__).resolve().parents[1]
     return root if (root / "models" / "README.md").is_file() else None
 
 
 def _find_webui(extension: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """The WebUI that is named, or whose folder `extensions` holds this one."""
+    """Return the root of the WebUI that is named, or whose folder `extensions` holds this one."""
     if environment.get(WEBUI_VARIABLE):
         return Path(environment[WEBUI_VARIABLE])
     if extension is not None and extension.parent.name == "extensions":

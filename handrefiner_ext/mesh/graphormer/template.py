@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext.errors import InvalidParameter, WeightsError
 from handrefiner_ext.pickles.arrays import KNOWN, Translator
-from handrefiner_ext.pickles.machine import BAD_CONTENT, Limits, Machine
-from handrefiner_ext.pickles.records import Built
+from handrefiner_ext.pickles.machine import BAD_CONTENT, Built, Limits, Machine
 from handrefiner_ext.types import FloatArray
 
 JOINTS, COARSE = 21, 195
