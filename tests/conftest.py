@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hand_scenes import BOTH, make_stages, picture_with
 from hypothesis import settings
@@ -13,6 +15,44 @@ from handrefiner_ext.files import run
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("handrefiner", deadline=None)
 settings.load_profile("handrefiner")
+
+
+NEEDS = {
+    "slow": "--slow",
+    "torch": 'pip install -e ".[torch]"',
+    "diffusers": 'pip install -e ".[diffusion]"',
+    "mediapipe": 'pip install -e ".[mediapipe]"',
+    "ray": 'pip install -e ".[cluster]"',
+    "pyarrow": 'pip install -e ".[cluster]"',
+    "pyrender": 'pip install -e ".[pyrender]"',
+    "HANDREFINER_": "pictures or a WebUI that a variable HANDREFINER_... names",
+}
+"""A word in the reason of a skipped test -> what runs it."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow") or "slow" in config.getoption("markexpr"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in one line what was skipped and what runs it, instead of in a line for each reason."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ())]
+    if not reasons:
+        return
+    ways = Counter(
+        next((way for word, way in NEEDS.items() if word in reason), f"other: {reason}")
+        for reason in reasons
+    )
+    told = "; ".join(f"{count} ({way})" for way, count in ways.most_common())
+    terminalreporter.write_line(f"skipped {len(reasons)}: {told}. See CONTRIBUTING.md, or -rs.")
 
 
 @pytest.fixture
