@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import warnings
 from pathlib import Path
 
@@ -21,14 +20,6 @@ pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="the package alone is 
 @pytest.fixture
 def text():
     return PAGE.read_text("utf-8")
-
-
-def test_the_table_is_that_of_the_schema(text, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import write_api_docs
-
-    assert write_api_docs.with_table(text) == text, "run: python tools/write_api_docs.py"
-    del sys.modules["write_api_docs"]
 
 
 def test_both_examples_of_a_generation_say_the_same(text):

@@ -194,7 +194,7 @@ def _add_parameter(
 
 
 def options_table() -> str:
-    """Return the parameters of the command line as a Markdown table, for the README."""
+    """Return the parameters of the command line as a Markdown table."""
     rows = ["| option | default | allowed | what it does |", "|---|---|---|---|"]
     rows += [
         f"| `--{f.name}` | {_shown_default(f)} | {_allowed(f)} | "
