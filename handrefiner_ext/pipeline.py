@@ -15,7 +15,7 @@ from handrefiner_ext.hands.painted import add_painted_hands
 from handrefiner_ext.judge.agreement import NOT_FOUND
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
-from handrefiner_ext.render.sparing import spare
+from handrefiner_ext.render.masks import spare
 from handrefiner_ext.repaint.policies import carry_out
 from handrefiner_ext.repaint.task import Task
 from handrefiner_ext.report import number_meshes

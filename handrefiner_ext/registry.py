@@ -119,8 +119,8 @@ RECONSTRUCTORS = Registry(
 )
 RENDERERS = Registry(
     "renderer",
-    raster="handrefiner_ext.render.raster:RasterRenderer",
-    pyrender="handrefiner_ext.render.pyrender:PyrenderRenderer",
+    raster="handrefiner_ext.render.renderers:RasterRenderer",
+    pyrender="handrefiner_ext.render.renderers:PyrenderRenderer",
 )
 INPAINTERS = Registry(
     "backend",

@@ -21,7 +21,9 @@ FINGER_NAMES = ("thumb", "index", "middle", "ring", "little")
 FINGERS = {name: tuple(range(1 + 4 * i, 5 + 4 * i)) for i, name in enumerate(FINGER_NAMES)}
 """Name of a finger -> its four joints, base to tip."""
 
-WRIST, INDEX_MCP, MIDDLE_MCP, LITTLE_MCP = 0, 5, 9, 17
+WRIST, THUMB_CMC, INDEX_MCP, MIDDLE_MCP, RING_MCP, LITTLE_MCP = 0, 1, 5, 9, 13, 17
+PALM = (WRIST, THUMB_CMC, INDEX_MCP, MIDDLE_MCP, RING_MCP, LITTLE_MCP)
+"""Joints around the palm."""
 FINGERTIPS = tuple(joints[-1] for joints in FINGERS.values())
 
 PARENTS = tuple(

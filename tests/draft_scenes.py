@@ -12,7 +12,7 @@ from handrefiner_ext.geometry.rasterize import covered_box, picture_points, z_bu
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.types import Hand, HandMesh, WeakPerspective
 
 SKIN = np.array([205, 150, 125])

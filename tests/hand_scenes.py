@@ -9,7 +9,7 @@ import numpy as np
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import Registry
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.stages import LazyInpainter, Stages
 from handrefiner_ext.types import Detection, Hand, HandMesh, Quality, Refusal, WeakPerspective
 

@@ -12,26 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from handrefiner_ext.inpaint.blend import order_from_far
-from handrefiner_ext.inpaint.closeup import blur, look_at, tiles
-from handrefiner_ext.inpaint.colours import fit_mixture, with_shadows
-from handrefiner_ext.inpaint.fill import fill_hole, grain_of, make_grain
+from handrefiner_ext.geometry.boxes import tiles
+from handrefiner_ext.inpaint.blend import fill_hole, make_grain, measure_grain, order_from_far
+from handrefiner_ext.inpaint.closeup import blur, make_closeup
 from handrefiner_ext.inpaint.light import estimate_light
-from handrefiner_ext.inpaint.old_hand import expect_hand, find_skin
+from handrefiner_ext.inpaint.old_hand import expect_hand, find_skin, fit_mixture, with_shadows
 from handrefiner_ext.inpaint.surface import (
+    find_surface,
     mesh_pixels,
-    see_surface,
     shade_hollows,
     subdivide,
     viewer_normals,
 )
 from handrefiner_ext.inpaint.wrist import (
-    Arm,
+    DrawnArm,
+    bend_to_arm,
+    fade_at_wrist,
     find_arm,
     find_wrist,
-    join,
     keep_arm,
-    lead_into_arm,
     turn_to_arm,
 )
 from handrefiner_ext.types import Box, Overlap
@@ -46,10 +45,10 @@ from handrefiner_ext.types import Box, Overlap
     scale=st.floats(0.4, 2.5),
 )
 def test_a_ramp_seen_at_any_scale_keeps_its_values_at_the_same_places(x0, y0, width, height, scale):
-    view = look_at(Box(x0, y0, x0 + width, y0 + height), scale)
+    view = make_closeup(Box(x0, y0, x0 + width, y0 + height), scale)
     local = np.mgrid[0 : view.height, 0 : view.width].astype(np.float32) + 0.5
     y, x = local[0] / view.scale[1] + y0, local[1] / view.scale[0] + x0
-    whole = look_at(Box(x0 + 3, y0 + 3, x0 + width - 3, y0 + height - 3), 1.0)
+    whole = make_closeup(Box(x0 + 3, y0 + 3, x0 + width - 3, y0 + height - 3), 1.0)
     seen = view.sample_for((2.0 * x + y).astype(np.float32), whole)
     rows, columns = np.mgrid[0 : whole.height, 0 : whole.width] + 0.5
     expected = 2.0 * (columns + x0 + 3) + rows + y0 + 3
@@ -58,7 +57,7 @@ def test_a_ramp_seen_at_any_scale_keeps_its_values_at_the_same_places(x0, y0, wi
 
 
 def test_points_and_maps_agree_about_where_a_pixel_is():
-    view = look_at(Box(10, 20, 50, 80), 0.5)
+    view = make_closeup(Box(10, 20, 50, 80), 0.5)
     np.testing.assert_allclose(view.to_local(np.array([[10.0, 20.0]])), [[0.0, 0.0]])
     np.testing.assert_allclose(view.to_local(np.array([[50.0, 80.0]])), [[20.0, 30.0]])
 
@@ -160,7 +159,7 @@ def test_unusable_neighbours_lend_no_colour():
     assert np.abs(fill_hole(image, hole, usable)[hole] - 0.2).max() < 0.02
 
 
-def test_a_filled_hole_has_the_grain_of_its_surroundings():
+def test_a_filled_hole_has_the_measure_grain_its_surroundings():
     rng = np.random.default_rng(2)
     image = np.clip(0.5 + rng.normal(scale=0.05, size=(90, 90, 1)), 0, 1).repeat(3, axis=2)
     hole = np.zeros((90, 90), dtype=bool)
@@ -181,22 +180,24 @@ def test_grain_that_is_made_is_measured_again(deviation):
     noise = make_grain((120, 120), np.random.default_rng(3))
     assert noise.std() == pytest.approx(1.0, rel=0.15)
     image = (0.5 + deviation * np.random.default_rng(4).standard_normal((120, 120, 1))).repeat(3, 2)
-    assert grain_of(image.astype(np.float32)) == pytest.approx(deviation, rel=0.25)
+    assert measure_grain(image.astype(np.float32)) == pytest.approx(deviation, rel=0.25)
 
 
 @pytest.mark.parametrize("size_px", [40, 110])
 def test_skin_is_told_from_background_finger_too_many_and_arm_included(size_px):
     scene = make_scene(size_px=size_px)
     mesh = scene.meshes[0]
-    view = look_at(Box(0, 0, 256, 256), 1.0)
-    silhouette = see_surface(mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view)
+    view = make_closeup(Box(0, 0, 256, 256), 1.0)
+    silhouette = find_surface(
+        mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view
+    )
     wrist = find_wrist(mesh, mesh_pixels(mesh), view, size_px)
     expected = expect_hand(mesh.hand.landmarks, silhouette.covered, wrist.zone(256, 256), size_px)
     y, x = np.mgrid[0:256, 0:256]
     face = (x - 28) ** 2 + (y - 30) ** 2 < 18**2
     image = scene.image.copy()
     image[face] = SKIN
-    skin = find_skin(view.shrink(image), expected) > 0.5
+    skin = find_skin(view.take(image), expected) > 0.5
     common = np.count_nonzero(skin & scene.old) / np.count_nonzero(skin | scene.old)
     assert common > 0.93
     assert not (skin & face).any()
@@ -211,7 +212,7 @@ def test_skin_without_any_sample_is_where_it_is_expected():
 
 def wrist_of(scene):
     mesh = scene.meshes[0]
-    view = look_at(Box(0, 0, 256, 256), 1.0)
+    view = make_closeup(Box(0, 0, 256, 256), 1.0)
     return mesh, view, find_wrist(mesh, mesh_pixels(mesh), view, mesh.hand.size_px)
 
 
@@ -230,7 +231,7 @@ def test_a_hand_without_arm_has_none_and_stays_as_it_is():
     mesh, view, wrist = wrist_of(scene)
     assert find_arm(wrist, np.zeros((256, 256), dtype=bool)) is None
     pixels = mesh_pixels(mesh)
-    assert lead_into_arm(pixels, wrist, None, view) is pixels
+    assert bend_to_arm(pixels, wrist, None, view) is pixels
 
 
 def test_the_arm_is_kept_and_takes_over_from_the_new_hand():
@@ -241,7 +242,7 @@ def test_the_arm_is_kept_and_takes_over_from_the_new_hand():
     arm = find_arm(wrist, scene.old)
     kept = keep_arm(wrist, skin, arm, covered)
     np.testing.assert_array_equal(kept[arm.area], 1.0)
-    presence = join(wrist, skin, kept * ~covered)
+    presence = fade_at_wrist(wrist, skin, kept * ~covered)
     along = wrist.along(view.height, view.width)
     assert (presence[along > wrist.end] == 0.0).all()
     assert (presence[along < -0.5 * wrist.size_px] > 0.99).all()
@@ -254,8 +255,8 @@ def test_the_mesh_ends_between_the_edges_of_the_drawn_arm(offset, degrees):
     turn = np.radians(degrees)
     wrist = replace(wrist, direction=np.array([np.sin(turn), np.cos(turn)]))
     half = 0.13 * mesh.hand.size_px
-    arm = Arm(np.ones((256, 256), dtype=bool), (offset - half, offset + half))
-    moved = lead_into_arm(mesh_pixels(mesh), wrist, arm, view)
+    arm = DrawnArm(np.ones((256, 256), dtype=bool), (offset - half, offset + half))
+    moved = bend_to_arm(mesh_pixels(mesh), wrist, arm, view)
     local = moved[:, :2] - wrist.origin
     stub = local @ wrist.direction > wrist.begin + 0.05 * wrist.size_px
     across = (local @ wrist.across)[stub]
@@ -276,8 +277,8 @@ def test_normals_of_a_hand_are_unit_vectors_towards_the_viewer():
 def test_hollows_are_dark_on_the_far_side_of_a_step_only():
     scene = make_scene()
     mesh = scene.meshes[0]
-    view = look_at(Box(0, 0, 256, 256), 1.0)
-    surface = see_surface(mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view)
+    view = make_closeup(Box(0, 0, 256, 256), 1.0)
+    surface = find_surface(mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view)
     step = np.zeros((256, 256), dtype=np.float32)
     step[:, 128:] = 20.0
     surface = replace(surface, covered=np.ones((256, 256), dtype=bool), depth_px=step)
@@ -359,9 +360,9 @@ def test_a_painted_nail_counts_as_hand_although_it_has_no_colour_of_skin():
     )
     nail = (x - tip[0]) ** 2 + (y - tip[1]) ** 2 < 5.5**2
     image[nail] = (250, 40, 250)
-    silhouette = see_surface(
+    silhouette = find_surface(
         mesh.faces, mesh_pixels(mesh), np.zeros((len(mesh.vertices), 0)), view
     ).covered
     expected = expect_hand(mesh.hand.landmarks, silhouette, wrist.zone(256, 256), 110.0)
-    skin = find_skin(view.shrink(image), expected) > 0.5
+    skin = find_skin(view.take(image), expected) > 0.5
     assert np.count_nonzero(skin & nail) > 0.9 * np.count_nonzero(nail)

@@ -21,7 +21,7 @@ from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.mesh.open_hand.backend import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures.overlay import draw_overlay
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Box, Detection, Hand, ModelHome, WeakPerspective
 

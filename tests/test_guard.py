@@ -14,7 +14,7 @@ from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.judge.agreement import is_changed
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.repaint.keep_best import FARTHEST, SAME, explain_loss
 from handrefiner_ext.stages import Stages
 from handrefiner_ext.types import Agreement, Box

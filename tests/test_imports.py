@@ -50,7 +50,7 @@ ONLY_IN = {
     "ai_edge_litert": ("detect",),
     "pyrender": ("render",),
     "OpenGL": ("render",),
-    "trimesh": ("render.pyrender", "files.outputs"),
+    "trimesh": ("render.renderers", "files.outputs"),
     "torch": ("pickles", "mesh.graphormer", "inpaint.diffusion", "weights", "host"),
     "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights"),
     "diffusers": ("inpaint.diffusion",),

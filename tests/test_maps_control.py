@@ -16,7 +16,7 @@ from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import area
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.types import Box, ControlMaps, HandMesh, WeakPerspective
 
 KINDS = ("box", "silhouette", "drawn", "union")

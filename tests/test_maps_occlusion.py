@@ -15,7 +15,7 @@ from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import intersect, slices_within
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import FOCAL_PER_SIDE, build_maps, check_order
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.types import ControlMaps, HandMesh
 
 SIZE = (420, 520)

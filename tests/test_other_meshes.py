@@ -23,7 +23,7 @@ from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import hints, refine
 from handrefiner_ext.registry import DETECTORS, RECONSTRUCTORS, Registry
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.stages import Stages, choose_fallbacks
 from handrefiner_ext.types import HandMesh, Refusal
 

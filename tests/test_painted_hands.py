@@ -18,7 +18,7 @@ from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import hints, refine
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.report import describe_decision, describe_hands, list_decision_lines
 from handrefiner_ext.stages import Stages
 from handrefiner_ext.topology import MIDDLE_MCP, WRIST

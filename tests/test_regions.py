@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from handrefiner_ext.geometry.regions import (
+from handrefiner_ext.geometry.boxes import (
     MULTIPLE,
-    choose_crop,
+    choose_region_crop,
     feather,
     group_overlapping,
     lay_over,
@@ -19,7 +19,7 @@ from handrefiner_ext.geometry.regions import (
 )
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import build_maps
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.types import Box
 
 boxes = st.builds(
@@ -64,7 +64,7 @@ def test_an_empty_mask_is_in_no_region():
 @given(boxes, st.integers(8, 600), st.integers(8, 600), st.sampled_from([256, 512, 1000, 1024]))
 def test_a_crop_holds_the_mask_lies_in_the_picture_and_suits_the_model(box, height, width, side):
     box = Box(box.x0 % width, box.y0 % height, width, height)
-    crop = choose_crop(box, (height, width), side)
+    crop = choose_region_crop(box, (height, width), side)
     inner = crop.box
     assert 0 <= inner.x0 <= box.x0
     assert 0 <= inner.y0 <= box.y0
@@ -75,7 +75,7 @@ def test_a_crop_holds_the_mask_lies_in_the_picture_and_suits_the_model(box, heig
 
 
 def test_a_crop_in_the_middle_of_a_large_picture_is_square_and_has_context():
-    crop = choose_crop(Box(400, 300, 500, 360), (1000, 1000), 512)
+    crop = choose_region_crop(Box(400, 300, 500, 360), (1000, 1000), 512)
     assert (crop.width, crop.height) == (512, 512)
     assert crop.box.width == crop.box.height == 180
     assert crop.scale[0] == crop.scale[1]
@@ -83,7 +83,7 @@ def test_a_crop_in_the_middle_of_a_large_picture_is_square_and_has_context():
 
 @given(boxes, st.integers(0, 10))
 def test_a_moved_mesh_projects_where_its_points_move(box, seed):
-    crop = choose_crop(box, SIZE, 512)
+    crop = choose_region_crop(box, SIZE, 512)
     mesh = make_mesh(make_hand((120.0 + seed, 150.0), 80.0, (*SIZE, 3)))
     moved = crop.move_mesh(mesh)
     assert np.allclose(moved.joints_2d, crop.move_points(mesh.joints_2d))
@@ -97,7 +97,7 @@ def test_depth_rendered_in_a_region_is_the_pictures_own_enlarged():
     mesh = make_mesh(make_hand((250.0, 250.0), 80.0, (*SIZE, 3)))
     params = RefineParams()
     whole = build_maps([mesh], SIZE, RasterRenderer(), params)
-    crop = choose_crop(whole.hand_masks[0][0], SIZE, 1024)
+    crop = choose_region_crop(whole.hand_masks[0][0], SIZE, 1024)
     part = build_maps([crop.move_mesh(mesh)], (crop.height, crop.width), RasterRenderer(), params)
     expected = crop.take_mask(whole.control > 0)
     differing = (part.control > 0) != expected

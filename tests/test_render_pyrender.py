@@ -15,8 +15,8 @@ from render_scenes import MODELS, edge_of, place, shape_of
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.protocols import Renderer
 from handrefiner_ext.registry import RENDERERS
-from handrefiner_ext.render import pyrender as backend
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render import renderers as backend
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.types import HandMesh
 
 

@@ -17,7 +17,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from handrefiner_ext.geometry import rasterize as rasterizing
 from handrefiner_ext.geometry.rasterize import interpolate, picture_points, rasterize, z_buffer
 from handrefiner_ext.registry import RENDERERS
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.types import Box, WeakPerspective
 
 MIB = 2**20

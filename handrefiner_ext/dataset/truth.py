@@ -17,7 +17,7 @@ from handrefiner_ext.geometry.rasterize import picture_points, z_buffer
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.render.maps import shade_control
 from handrefiner_ext.render.masks import MaskMaker, unite
-from handrefiner_ext.render.raster import RasterRenderer
+from handrefiner_ext.render.renderers import RasterRenderer
 from handrefiner_ext.types import (
     ControlMaps,
     FloatArray,

@@ -1,10 +1,13 @@
 """Z-buffer of a triangle mesh in numpy: exact at pixel centres, bounded in memory.
 
-Triangles count from both sides, as for ray casting.
+Triangles are seen from both sides, as in ray casting. Each is cut into spans, one for every row
+of pixels that it covers. An edge is always evaluated from its upper vertex to its lower one,
+whichever triangle asks, so that neighbours leave no crack between them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,31 +15,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
-from handrefiner_ext.geometry.spans import (
-    EDGE_PX,
-    Ints,
-    Spans,
-    Triangles,
-    chunks,
-    counting,
-    cut_spans,
-    is_usable,
-    sort_corners,
-)
 from handrefiner_ext.types import Box, DepthMap, FloatArray, HandMesh
 
-# Small enough for the processor's cache, which is faster than fewer and larger chunks.
+LIMIT = 1e7
+"""Pixels or metres; vertices with larger coordinates are left out, they belong to no hand."""
+EDGE_PX = 1e-9
+"""Spans are this much longer on both sides, so that rounding never opens a crack."""
+LEVEL_PX = 1e-9
+"""Edges that descend less than this are treated as level."""
+NARROW_PX = 1e-6
+"""Spans narrower than this have one depth, since dividing by their width would be unstable."""
+MIN_AREA_PX = 1e-12
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Triangles:
+    """Triangles in coordinates whose whole numbers are pixel centres, corners from top to bottom.
+
+    x, y: (3, m). long: (5, m) edges from the top to the bottom corner, with rows x, y, z at the
+    upper end and the change of x and z per pixel downwards. short: (5, 2 m), the same from top to
+    middle, then from middle to bottom. number: (m,) number of the face in the caller's list.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    long: FloatArray
+    short: FloatArray
+    number: Ints
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Runs of pixels: flat index and depth of the first, count, depth per pixel, and face."""
+
+    first: Ints
+    count: Ints
+    depth: FloatArray
+    slope: FloatArray
+    number: Ints
+
+
+def is_usable(points: FloatArray) -> NDArray[np.bool_]:
+    """Return (n,) bool: whether all coordinates of each point are finite and of a sensible size."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((np.abs(points) < LIMIT).all(axis=1))
+
+
+# Sized for the processor's cache: larger chunks are fewer, but slower.
 CHUNK_ROWS = 1 << 14
 CHUNK_PIXELS = 1 << 15
 BAND_PIXELS = 1 << 18
 
 EMPTY = (0x7F800000 << 32) | 0xFFFFFFFF
-"""What `_unpack` reads as infinity and -1: behind all that is drawn."""
+"""Key of an empty pixel: `_unpack` reads infinity and -1. It is behind everything drawn."""
 
 
 @dataclass(frozen=True)
 class Fragments:
-    """What is nearest at each pixel of a box.
+    """The nearest surface at each pixel of a box.
 
     depth: (h, w) float32, unit of the input z, infinity where empty.
     triangle: (h, w) int32 number of the face, -1 where empty.
@@ -49,21 +87,26 @@ class Fragments:
 
 
 def picture_points(mesh: HandMesh) -> FloatArray:
-    """(n, 3): x and y in pixels, z in metres, of the mesh's vertices; infinite stays infinite."""
+    """Return (n, 3) the mesh's vertices: x and y in pixels, z in metres.
+
+    What is not finite stays so.
+    """
     with np.errstate(all="ignore"):
         return np.column_stack([mesh.camera.project(mesh.vertices), mesh.vertices[:, 2]])
 
 
 def covered_box(points: FloatArray, height: int, width: int) -> Box:
-    """Box around the usable points, clipped to a picture; zero-sized where there is none."""
+    """Return the box around the usable points, clipped to a picture; zero-sized outside it."""
     usable = points[is_usable(points)]
     return clip(bounding_box(usable[:, :2]), height, width) if len(usable) else Box(0, 0, 0, 0)
 
 
 def rasterize(points: FloatArray, faces: NDArray[np.integer[Any]], box: Box) -> Fragments:
-    """Nearest face, depth and barycentric weights at each pixel centre of `box`.
+    """Return nearest face, depth and barycentric weights at each pixel centre of `box`.
 
-    points: (n, 3), x and y in pixels and z in any unit, smaller is nearer. faces: (m, 3).
+    Arguments:
+        points: (n, 3), x and y in pixels of the picture, z in any unit, smaller is nearer.
+        faces: (m, 3) indices of points.
     """
     depth, triangle = z_buffer(points, faces, box)
     weights = np.zeros((*triangle.shape, 3), dtype=np.float32)
@@ -83,7 +126,7 @@ def rasterize(points: FloatArray, faces: NDArray[np.integer[Any]], box: Box) -> 
 def interpolate(
     fragments: Fragments, faces: NDArray[np.integer[Any]], attributes: NDArray[np.floating[Any]]
 ) -> NDArray[np.float32]:
-    """(n, k) values of the vertices -> (h, w, k) float32 at the pixels, 0 where empty."""
+    """Return (h, w, k) float32, the vertices' (n, k) `attributes` at each pixel; 0 where empty."""
     values = np.zeros((*fragments.triangle.shape, attributes.shape[1]), dtype=np.float32)
     seen = fragments.triangle >= 0
     corners = attributes[faces[fragments.triangle[seen]]]
@@ -94,7 +137,10 @@ def interpolate(
 def z_buffer(
     points: FloatArray, faces: NDArray[np.integer[Any]], box: Box
 ) -> tuple[DepthMap, NDArray[np.int32]]:
-    """Depth (h, w), infinity where empty, and number of the nearest face, -1 where empty."""
+    """Return depth (h, w), infinity where empty, and number of the nearest face, -1 where empty.
+
+    Arguments as for `rasterize`.
+    """
     height, width = max(box.height, 0), max(box.width, 0)
     depth = np.full((height, width), np.inf, dtype=np.float32)
     number = np.full((height, width), -1, dtype=np.int32)
@@ -111,7 +157,7 @@ def z_buffer(
 
 
 def _draw(triangles: Triangles, top: int, shape: tuple[int, int], keys: Ints) -> None:
-    """Draw into the band of the given (height, width) that begins at row `top`."""
+    """Draw into the band of rows that begins at `top`; shape: its (height, width)."""
     height, width = shape
     x, y = triangles.x, triangles.y
     first = np.maximum(np.ceil(y[0]), top).astype(np.int64)
@@ -128,7 +174,7 @@ def _draw(triangles: Triangles, top: int, shape: tuple[int, int], keys: Ints) ->
 
 
 def _fill(spans: Spans, run: slice, keys: Ints) -> None:
-    """Put the pixels of some spans into the buffer where they are nearer."""
+    """Write the pixels of some spans into the buffer where they are nearer."""
     count = spans.count[run]
     along = counting(count)
     depth = np.repeat(spans.depth[run], count) + along * np.repeat(spans.slope[run], count)
@@ -137,7 +183,8 @@ def _fill(spans: Spans, run: slice, keys: Ints) -> None:
 
 
 def _pack(depth: FloatArray, number: Ints) -> Ints:
-    """One whole number that orders by depth (as float32), then by the face's number."""
+    """Return integers that sort by depth (as float32), then by the face's number."""
+    # The bits of a positive float sort like integers; those of a negative one must be flipped.
     bits = depth.astype(np.float32).view(np.int32)
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return (ordered.astype(np.int64) << 32) | number
@@ -150,7 +197,7 @@ def _unpack(keys: Ints) -> tuple[DepthMap, NDArray[np.int32]]:
 
 
 def _affine_weights(corners: FloatArray) -> FloatArray:
-    """(m, 3, 2) corners of triangles that have an area -> (6, m), see `_weights_at`."""
+    """Return (6, m) coefficients for `_weights_at` of (m, 3, 2) triangles that have an area."""
     origin = corners[:, 0]
     (a_x, a_y), (b_x, b_y) = (corners[:, 1] - origin).T, (corners[:, 2] - origin).T
     area = a_x * b_y - a_y * b_x
@@ -158,10 +205,86 @@ def _affine_weights(corners: FloatArray) -> FloatArray:
 
 
 def _weights_at(affine: FloatArray, which: Ints, x: Ints, y: Ints) -> FloatArray:
-    """(p,) points inside the triangles `which` -> (p, 3) weights that sum up to 1."""
+    """Return (p, 3) barycentric weights, summing to 1, of points inside the triangles `which`."""
     origin_x, origin_y, second_x, second_y, third_x, third_y = affine.take(which, axis=1)
     right, down = x - origin_x, y - origin_y
-    # Points on an edge may lie outside by rounding.
+    # Rounding can put points on an edge outside.
     second = np.clip(right * second_x + down * second_y, 0.0, 1.0)
     third = np.clip(right * third_x + down * third_y, 0.0, 1.0 - second)
     return np.column_stack([1.0 - second - third, second, third])
+
+
+def sort_corners(points: FloatArray, faces: NDArray[np.integer[Any]]) -> Triangles:
+    """Return the usable triangles, each with its corners from top to bottom."""
+    usable = is_usable(points)
+    number = np.flatnonzero(usable[faces].all(axis=1))
+    order = np.lexsort((points[:, 0], points[:, 1]))
+    rank = np.zeros(len(points), dtype=np.int64)
+    rank[order] = np.arange(len(points))
+    corners = np.sort(rank[faces[number]], axis=1).T
+    x, y, z = (axis.take(corners) for axis in points[order].T)
+    keep = np.abs(_doubled_area(x, y)) > MIN_AREA_PX
+    x, y, z = x[:, keep], y[:, keep], z[:, keep]
+    short = np.concatenate([_edges(x, y, z, (0, 1)), _edges(x, y, z, (1, 2))], axis=1)
+    return Triangles(x, y, _edges(x, y, z, (0, 2)), short, number[keep])
+
+
+def _edges(x: FloatArray, y: FloatArray, z: FloatArray, ends: tuple[int, int]) -> FloatArray:
+    """Return (5, m) edges between two corners; level ones get no slope."""
+    upper, lower = ends
+    drop = y[lower] - y[upper]
+    steep = drop > LEVEL_PX
+    drop = np.where(steep, drop, 1.0)
+    slopes = [np.where(steep, v[lower] - v[upper], 0.0) / drop for v in (x, z)]
+    return np.stack([x[upper], y[upper], z[upper], *slopes])
+
+
+def _doubled_area(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return (m,) twice the signed area of triangles with (3, m) corners."""
+    return np.asarray((x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]))
+
+
+def chunks(counts: Ints, limit: int) -> Iterator[slice]:
+    """Yield slices of `counts` whose sums are at most `limit`, or that hold one item."""
+    ends = np.cumsum(counts)
+    start, done = 0, 0
+    while start < len(counts):
+        stop = max(int(np.searchsorted(ends, done + limit, side="right")), start + 1)
+        yield slice(start, stop)
+        start, done = stop, int(ends[stop - 1])
+
+
+def counting(counts: Ints) -> Ints:
+    """Return 0 … count - 1 for each count, one after the other."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+
+
+def cut_spans(t: Triangles, which: Ints, row: FloatArray, frame: tuple[int, int]) -> Spans:
+    """Return the span of each triangle `which` in its `row`; frame: top row of the band, width."""
+    top, width = frame
+    lower_half = row >= t.y[1].take(which)
+    x_a, z_a = _cross(t.long.take(which, axis=1), row)
+    x_b, z_b = _cross(t.short.take(which + lower_half * len(t.number), axis=1), row)
+    x_left, x_right = np.minimum(x_a, x_b), np.maximum(x_a, x_b)
+    first = np.maximum(np.ceil(x_left - EDGE_PX), 0)
+    count = np.minimum(np.floor(x_right + EDGE_PX), width - 1) - first + 1
+    keep = np.flatnonzero(count > 0)
+    narrow = x_right - x_left <= NARROW_PX
+    slope = np.where(narrow, 0.0, z_b - z_a) / np.where(narrow, 1.0, x_b - x_a)
+    depth = z_a + (first - x_a) * slope
+    flat = (row - top) * width + first
+    return Spans(
+        flat.take(keep).astype(np.int64),
+        count.take(keep).astype(np.int64),
+        depth.take(keep),
+        slope.take(keep),
+        t.number.take(which.take(keep)),
+    )
+
+
+def _cross(edges: FloatArray, row: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return x and z where (5, n) edges cross their rows."""
+    x, y, z, x_slope, z_slope = edges
+    down = row - y
+    return x + down * x_slope, z + down * z_slope

@@ -11,7 +11,7 @@ from handrefiner_ext.types import OTHER_SIDE, FloatArray, Hand
 
 
 def cross_matrix(vectors: FloatArray) -> FloatArray:
-    """(..., 3) vectors v -> (..., 3, 3) matrices K with K @ w = v x w."""
+    """Return (..., 3, 3) matrices K with K @ w = v x w for (..., 3) vectors v."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
     zero = np.zeros_like(x)
     rows = np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
@@ -19,14 +19,17 @@ def cross_matrix(vectors: FloatArray) -> FloatArray:
 
 
 def rotation_about(axes: FloatArray, angles: FloatArray) -> FloatArray:
-    """Rodrigues' formula: (..., 3) unit axes and (...) angles in radians -> (..., 3, 3)."""
+    """Return (..., 3, 3) rotations about (..., 3) unit axes by (...) angles in radians.
+
+    Rodrigues' formula.
+    """
     K = cross_matrix(axes)
     sine, cosine = np.sin(angles)[..., None, None], np.cos(angles)[..., None, None]
     return np.eye(3) + sine * K + (1.0 - cosine) * (K @ K)
 
 
 def rotation_from_vector(vector: FloatArray) -> FloatArray:
-    """(3,) axis times angle in radians -> (3, 3)."""
+    """Return the (3, 3) rotation for a (3,) axis times its angle in radians."""
     angle = float(np.linalg.norm(vector))
     axis = np.asarray(vector) / angle if angle > 0.0 else np.array([1.0, 0.0, 0.0])
     return rotation_about(axis, np.array(angle))
@@ -34,19 +37,19 @@ def rotation_from_vector(vector: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Similarity:
-    """target = scale * rotation @ source + shift."""
+    """A similarity transform: target = scale * rotation @ source + shift."""
 
     scale: float
     rotation: FloatArray
     shift: FloatArray
 
     def apply(self, points: FloatArray) -> FloatArray:
-        """(n, 3) -> (n, 3)."""
+        """Transform (n, 3) points."""
         return np.asarray(self.scale * points @ self.rotation.T + self.shift)
 
 
 def align(source: FloatArray, target: FloatArray) -> Similarity:
-    """The similarity without reflection that takes `source` nearest to `target`, both (n, 3).
+    """Return the similarity without reflection that best maps `source` onto `target`, both (n, 3).
 
     Umeyama 1991, "Least-squares estimation of transformation parameters between two point
     patterns", equations 40 to 43. Points that all coincide give scale 1 and no rotation.

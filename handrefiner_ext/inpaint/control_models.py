@@ -1,4 +1,4 @@
-"""ControlNet models by their names: whose family they are, which suits best, at what strength."""
+"""ControlNet models by name: their family, the best one for a checkpoint, its strength."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ FAMILY_NAMES = {
     "other": "of an unknown kind",
 }
 NATIVE_SIDE = {SD1: 512, SDXL: 1024}
-"""Pixels at which a family paints best."""
+"""Side in pixels at which a family paints best."""
 RANKING = {
     SD1: (r"sd15_inpaint_depth_hand", r"control_v11f1p_sd15_depth", r"control.*depth", r"depth"),
     SDXL: (r"depth_hand|hand_depth", r"^(?!.*t2i).*depth", r"depth", r"union"),
 }
 """Patterns of model names, best first."""
-RECOMMENDED = ((r"depth_hand|hand_depth", 0.55), (r"union", 0.7), (r"", 0.6))
-"""Pattern of a name -> strength that suits it; the first that fits counts."""
+STRENGTHS = ((r"depth_hand|hand_depth", 0.55), (r"union", 0.7), (r"", 0.6))
+"""Patterns of model names and the strength that suits each; the first match counts."""
 
 
 def model_family(name: str) -> str | None:
-    """The family that a ControlNet model's name tells; None where it tells none."""
+    """Return the family that a ControlNet model's name shows; None if it shows none."""
     word = name.lower().split(" [")[0]
     if "flux" in word:
         return "flux"
@@ -40,7 +40,7 @@ def model_family(name: str) -> str | None:
 
 
 def choose_control(names: Iterable[str], family: str) -> str | None:
-    """The best of the models so named for a checkpoint of `family`; None where none fits."""
+    """Return the best of the models `names` for a checkpoint of `family`; None if none fits."""
     fitting = [name for name in names if model_family(name) == family]
     for pattern in RANKING[family]:
         found = sorted(name for name in fitting if re.search(pattern, name.lower()))
@@ -50,5 +50,5 @@ def choose_control(names: Iterable[str], family: str) -> str | None:
 
 
 def recommend_strength(name: str) -> float:
-    """For a model of that name."""
-    return next(value for pattern, value in RECOMMENDED if re.search(pattern, name.lower()))
+    """Return the strength that suits the ControlNet model `name`."""
+    return next(value for pattern, value in STRENGTHS if re.search(pattern, name.lower()))

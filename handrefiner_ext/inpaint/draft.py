@@ -1,7 +1,7 @@
-"""Backend `draft`: the fitted mesh itself, lit like the old hand and laid into the picture.
+"""Backend `draft`: the fitted mesh itself, lit like the old hand and blended into the picture.
 
-This is not diffusion: nothing is generated. It is a preview, the fallback where no weights
-exist, and later the start image from which diffusion goes on.
+It needs no weights and generates nothing. It serves as a preview, as the fallback without a
+diffusion model, and as the start image for one.
 """
 
 from __future__ import annotations
@@ -11,23 +11,31 @@ import numpy as np
 
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersect
 from handrefiner_ext.geometry.rasterize import covered_box
-from handrefiner_ext.inpaint.blend import Canvas, Patch, order_from_far
-from handrefiner_ext.inpaint.closeup import blur, look_at, study_closely
-from handrefiner_ext.inpaint.fill import fill_hole, grain_of
+from handrefiner_ext.inpaint.blend import (
+    Canvas,
+    Patch,
+    fill_hole,
+    measure_grain,
+    order_from_far,
+)
+from handrefiner_ext.inpaint.closeup import blur, fit_closeup, make_closeup
 from handrefiner_ext.inpaint.study import SURELY_SKIN, Study, study_hand
-from handrefiner_ext.inpaint.surface import see_surface, shade_hollows, subdivide, viewer_normals
+from handrefiner_ext.inpaint.surface import find_surface, shade_hollows, subdivide, viewer_normals
 from handrefiner_ext.protocols import PaintRequest
 from handrefiner_ext.types import ControlMaps, Image, Mask
 
 FILL_PX = 384
 FRINGE = 0.015
-"""Hand sizes by which the hole reaches beyond the old hand, to take its soft edge along."""
+"""Hand sizes by which the hole is larger than the old hand, so that its soft edge goes too."""
 
 
 def remove_hand(image: Image, study: Study, studies: list[Study]) -> Patch:
-    """The surroundings continued over the old hand of `study`; its arm stays."""
-    view = study_closely(study.view.box, FILL_PX)
-    close = view.shrink(image)
+    """Return a patch that continues the surroundings over the old hand of `study`.
+
+    Its arm stays. studies: of all hands, whose skin is not used as surroundings.
+    """
+    view = fit_closeup(study.view.box, FILL_PX)
+    close = view.take(image)
     fringe = 1.5 + FRINGE * study.size_px * view.scale[0]
     kept_share = study.view.sample_for(study.kept, view)
     kept = kept_share > 0.5
@@ -50,25 +58,25 @@ def _widen(mask: Mask, radius_px: float) -> Mask:
 
 
 SUPERSAMPLING = 2.0
-MAX_SAMPLES = 1_200_000
-"""Larger hands are rendered with fewer samples than pixels need, to bound memory and time."""
+MOST_SAMPLES = 1_200_000
+"""Larger hands are rendered with less supersampling, to bound memory and time."""
 MAX_SIDE = 16384
 """OpenCV cannot resample arrays longer than 32767."""
 GRAIN_WINDOW_PX = 40
 
 
-def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
-    """The lit mesh; None where none of it lies inside its mask."""
+def draw_new_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
+    """Return a patch with the lit mesh; None if no part of it lies inside its mask."""
     height, width = image.shape[:2]
     own, _ = maps.hand_masks[study.number]
     box = intersect(covered_box(study.pixels, height, width), own)
     if not area(box):
         return None
-    enough = float(np.sqrt(MAX_SAMPLES / area(box)))
-    view = look_at(box, min(SUPERSAMPLING, enough, MAX_SIDE / max(box.width, box.height)))
+    enough = float(np.sqrt(MOST_SAMPLES / area(box)))
+    view = make_closeup(box, min(SUPERSAMPLING, enough, MAX_SIDE / max(box.width, box.height)))
     pixels, faces = subdivide(study.pixels, study.mesh.faces)
     skin = study.light.colour(viewer_normals(pixels, faces)).astype(np.float64)
-    surface = see_surface(faces, pixels, skin, view)
+    surface = find_surface(faces, pixels, skin, view)
     presence = study.view.sample_for(study.presence, view)
     alpha = (surface.covered * presence).astype(np.float32)
     colour = surface.values + study.view.sample_for(study.tones, view)
@@ -78,13 +86,13 @@ def draw_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None:
         view,
         (np.clip(colour, 0.0, 1.0) * alpha[..., None]).astype(np.float32),
         alpha,
-        _grain(image, study),
+        _skin_grain(image, study),
         study.number,
     )
 
 
-def _grain(image: Image, study: Study) -> float:
-    """Grain of the old skin where it is widest, at the picture's own scale."""
+def _skin_grain(image: Image, study: Study) -> float:
+    """Return the grain of the old skin where it is widest, at the picture's own scale."""
     sure = (study.skin > SURELY_SKIN).astype(np.uint8)
     depth = cv2.distanceTransform(sure, cv2.DIST_L2, 3)
     _, reach, _, (column, row) = cv2.minMaxLoc(depth)
@@ -92,19 +100,19 @@ def _grain(image: Image, study: Study) -> float:
     side = int(np.clip(reach / study.view.density, 4, GRAIN_WINDOW_PX))
     box = bounding_box(centre + np.array(study.view.box[:2]))
     window = clip(grow(box, side, side), *image.shape[:2])
-    return grain_of(look_at(window, 1.0).shrink(image))
+    return measure_grain(make_closeup(window, 1.0).take(image))
 
 
 class DraftInpainter:
-    """Removes each old hand, renders the new one in its skin and light, and blends it in.
+    """Removes each old hand, renders the new one with its skin and light, and blends it in.
 
-    Not diffusion but a preview, a fallback and a start image; `strength` has no meaning here.
+    `strength` has no effect here.
     """
 
     name = "draft"
 
     def paint(self, request: PaintRequest) -> Image:
-        """`image` with new hands inside `maps.mask`; the very same object where that is empty."""
+        """Return the image with new hands inside `maps.mask`; the same object if that is empty."""
         image, maps, params = request.image, request.maps, request.params
         if not maps.mask.any():
             return image
@@ -117,8 +125,8 @@ class DraftInpainter:
             canvas.lay(remove_hand(image, study, list(studies.values())))
         drawn: tuple[int, ...] = ()
         for number in order_from_far(list(studies), maps):
-            patch = draw_hand(image, studies[number], maps)
+            patch = draw_new_hand(image, studies[number], maps)
             if patch is not None:
-                canvas.lay(patch, behind=drawn)
+                canvas.lay(patch, in_front=drawn)
             drawn = (*drawn, number)
         return canvas.picture

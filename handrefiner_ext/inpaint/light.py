@@ -1,8 +1,8 @@
-"""Skin colour and light, estimated from the old hand and thrown on the new one.
+"""Skin colour and light, estimated from the old hand and applied to the new one.
 
-Colour as a function of the normal: nine spherical harmonics for each channel (Ramamoorthi and
-Hanrahan 2001, "An efficient representation for irradiance environment maps"), held near a soft
-light from above by a ridge, since the old hand's shape is not the mesh's.
+Colour is a function of the normal: nine spherical harmonics for each channel (Ramamoorthi and
+Hanrahan 2001, "An efficient representation for irradiance environment maps"). Ridge regression
+keeps them near a soft light from above, because the old hand does not have the mesh's shape.
 """
 
 from __future__ import annotations
@@ -16,24 +16,28 @@ from handrefiner_ext.types import FloatArray, Mask
 
 TO_LIGHT = np.array([-0.25, -0.65, -0.72])
 AMBIENT, DIRECT = 0.72, 0.38
-"""The light that is assumed where nothing is known."""
+"""The light assumed where nothing is known."""
 RIDGE = np.array([1e-3, *[0.04] * 3, *[0.12] * 5])
-"""Weight of the assumed light against the samples, for constant, linear, quadratic terms."""
-ROUNDS = 6
+"""Weight of the assumed light against the samples: constant, linear and quadratic terms."""
+HUBER_ROUNDS = 6
 MIN_SAMPLES = 24
 HEADROOM = 0.06
-"""New skin may be this much brighter or darker than all old skin."""
+"""How much brighter or darker than the old skin the new skin may be, where white is 1."""
 LOCAL_RADIUS, LOCAL_TRUST = 0.06, 0.15
-"""Hand sizes over which, and the coverage above which, the old hand's own tones are kept."""
+"""Hand sizes over which the old hand's own tones are averaged, and the coverage at which half of
+them is kept."""
 DARKEST, LIGHTEST_SHADE = 0.40, 0.80
 HUE_LIMIT = 0.45
 MIDDLE_GREY = np.array([0.55, 0.5, 0.48])
 
 
 @dataclass(frozen=True)
-class Light:
-    """coefficients: (9, 3). low, high: (3,) range of colours, 0..1.
-    shade: (3,) factor of the deepest crease on each channel."""
+class SkinLight:
+    """The light on a hand's skin.
+
+    coefficients: (9, 3). low, high: (3,) range of colours, 0..1. shade: (3,) factor of each
+    channel in the deepest crease.
+    """
 
     coefficients: Floats
     low: Floats
@@ -41,19 +45,27 @@ class Light:
     shade: Floats
 
     def colour(self, normals: FloatArray | Floats) -> Floats:
-        """(..., 3) unit normals -> (..., 3) RGB."""
+        """Return (..., 3) RGB, 0..1, of skin with (..., 3) unit normals."""
         lit = _harmonics(normals) @ self.coefficients
         return np.asarray(np.clip(lit, self.low, self.high), dtype=np.float32)
 
 
 def _harmonics(normals: FloatArray | Floats) -> FloatArray | Floats:
+    """Return (..., 9) the first spherical harmonics, unnormalised."""
     x, y, z = np.moveaxis(normals, -1, 0)
     terms = [np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3.0 * z * z - 1.0]
     return np.stack(terms, axis=-1)
 
 
-def estimate_light(image: Floats, normals: Floats, skin: Mask, seen: Mask) -> Light:
-    """image: (h, w, 3). normals of the mesh (h, w, 3). skin: old hand. seen: of the mesh."""
+def estimate_light(image: Floats, normals: Floats, skin: Mask, seen: Mask) -> SkinLight:
+    """Estimate the light from the pixels that show both old skin and the mesh.
+
+    Arguments:
+        image: (h, w, 3), 0..1.
+        normals: (h, w, 3) of the mesh.
+        skin: (h, w) where the old hand is.
+        seen: (h, w) where the mesh is visible.
+    """
     palette = image[skin] if np.count_nonzero(skin) >= MIN_SAMPLES else image[seen]
     if len(palette) == 0:
         palette = MIDDLE_GREY[None].astype(np.float32)
@@ -63,7 +75,7 @@ def estimate_light(image: Floats, normals: Floats, skin: Mask, seen: Mask) -> Li
     if np.count_nonzero(both) >= MIN_SAMPLES:
         fitted = _fit(np.asarray(_harmonics(normals[both]), dtype=np.float64), image[both], assumed)
     low, high = np.percentile(palette, [4.0, 97.0], axis=0)
-    return Light(
+    return SkinLight(
         fitted.astype(np.float32),
         np.clip(low - HEADROOM, 0.0, 1.0).astype(np.float32),
         np.clip(high + HEADROOM, 0.0, 1.0).astype(np.float32),
@@ -72,7 +84,7 @@ def estimate_light(image: Floats, normals: Floats, skin: Mask, seen: Mask) -> Li
 
 
 def _assumed_light(colour: FloatArray) -> FloatArray:
-    """(9, 3) so that a surface halfway to the light has the median colour."""
+    """Return (9, 3) with which a surface halfway towards the light has the median colour."""
     coefficients = np.zeros((9, 3))
     middle = AMBIENT + 0.75 * DIRECT
     coefficients[0] = AMBIENT / middle * colour
@@ -81,11 +93,11 @@ def _assumed_light(colour: FloatArray) -> FloatArray:
 
 
 def _fit(X: FloatArray, colours: Floats, assumed: FloatArray) -> FloatArray:
-    """Ridge regression of what the assumed light leaves, with Huber's weights by turns."""
+    """Fit what the assumed light leaves by ridge regression, reweighted for Huber's loss."""
     target = colours.astype(np.float64) - X @ assumed
     weights = np.ones(len(X))
     change = np.zeros_like(assumed)
-    for _ in range(ROUNDS):
+    for _ in range(HUBER_ROUNDS):
         weighted = X * weights[:, None]
         normal_matrix = weighted.T @ X + np.diag(RIDGE * len(X))
         change = np.linalg.solve(normal_matrix, weighted.T @ target)
@@ -96,11 +108,9 @@ def _fit(X: FloatArray, colours: Floats, assumed: FloatArray) -> FloatArray:
 
 
 def _shade(palette: Floats) -> Floats:
-    """(3,) how dark each channel gets in creases: as dark as the old hand's own shadows.
-
-    Skin gets redder as it gets darker; the slope of each channel's logarithm says how much, and
-    a picture without colour has none.
-    """
+    """Return (3,) the factor of each channel in creases, as dark as the old hand's own shadows."""
+    # Skin gets redder as it gets darker, and the slope of each channel's logarithm says by how
+    # much. In a picture without colour all slopes are 1.
     logs = np.log(np.clip(palette, 0.02, 1.0))
     lightness = logs.mean(axis=1)
     floor = np.exp(np.percentile(lightness, 3.0) - np.median(lightness))
@@ -115,7 +125,12 @@ def _shade(palette: Floats) -> Floats:
 
 
 def local_tones(image: Floats, lit: Floats, both: Mask, size_px: float) -> Floats:
-    """(h, w, 3) what the old hand has, broadly, beyond the estimated light: shadows, blush."""
+    """Return (h, w, 3) the old hand's broad tones beyond the light, such as shadows and blush.
+
+    Arguments:
+        image, lit: (h, w, 3), 0..1, the picture and the mesh under the estimated light.
+        both: (h, w) where old skin and mesh coincide.
+    """
     weight = both.astype(np.float32)
     radius = LOCAL_RADIUS * size_px
     coverage = blur(weight, radius)

@@ -1,4 +1,8 @@
-"""Which pixels of a close-up show the old hand (and the arm that it hangs on)."""
+"""Which pixels of a close-up show the old hand and its arm.
+
+Colours are modelled by mixtures of normal distributions, fitted without random numbers, so that
+the same picture always gives the same answer.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.inpaint.closeup import Floats, drawable
-from handrefiner_ext.inpaint.colours import fit_mixture, to_lab, with_shadows
-from handrefiner_ext.topology import BONES, INDEX_MCP, LITTLE_MCP, WRIST
+from handrefiner_ext.topology import BONES, PALM, THUMB_CMC, WRIST
 from handrefiner_ext.types import FloatArray, Mask
 
 CORE_WIDTH, FLESH_WIDTH = 0.035, 0.10
-"""Hand sizes: line widths of the drawn skeleton that is surely, and probably, hand."""
-PALM = (WRIST, 1, INDEX_MCP, 9, 13, LITTLE_MCP)
+"""Hand sizes: line widths of the skeleton inside which all is surely, and probably, hand."""
 FAR = 0.30
-"""Hand sizes; what is farther than this from the expected hand starts as background."""
+"""Hand sizes; what is farther than this from the expected hand is first taken for background."""
 NEAR_LOGIT, LOGIT_PER_SIZE = 1.5, 9.0
 COLOUR_LIMIT = 6.0
 STRANGE_LOG_DENSITY, STRANGE_LOGIT = -16.0, 2.5
 SMOOTHNESS, SMOOTH_ROUNDS, ROUNDS = 1.6, 16, 3
 SKIN_PARTS, GROUND_PARTS = 3, 5
 TOO_LITTLE, TOO_MUCH = 0.35, 4.0
-"""Of the expected hand's area; outside these the colours cannot tell hand from background."""
+"""Shares of the expected hand's area; if less or more is found, the colours did not tell."""
 MIN_SAMPLES = 12
 PALM_MARGIN, FINGER_WIDTH, PALM_RAMP = 0.10, 0.12, 0.03
-"""Hand sizes: flesh around the palm's joints, how wide the new fingers spoil the old palm, and
-how softly it sets in."""
+"""Hand sizes: margin around the palm's joints, width over which new fingers replace the old palm,
+and softness of its edge."""
 BRIDGE = 0.045
-"""Hand sizes; skin that hangs on by less than this is something else."""
+"""Hand sizes; skin connected by a bridge thinner than this is something else."""
 
 
 @dataclass(frozen=True)
-class Expected:
-    """Where the hand is expected in a close-up: bones surely inside, flesh, distance from it
-    in hand sizes, and where the arm may be, whose colours are not the background's."""
+class ExpectedHand:
+    """Where the hand is expected in a close-up; all maps are (h, w).
+
+    core: surely hand. flesh: probably hand. arm: where the arm may be, which is not background.
+    distance: from the flesh, in hand sizes. size_px: the hand size.
+    """
 
     core: Mask
     flesh: Mask
@@ -46,25 +51,34 @@ class Expected:
 
     @property
     def bridge(self) -> NDArray[np.uint8]:
-        """Structuring element as wide as the thinnest bridge."""
+        """Structuring element as wide as the thinnest bridge that counts."""
         width = max(3, 2 * round(BRIDGE * self.size_px / 2.0) + 1)
         return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
 
 
 def expect_hand(
     landmarks: FloatArray, silhouette: Mask, arm_zone: Mask, size_px: float
-) -> Expected:
-    """landmarks: (21, 2) local pixels of the old hand. silhouette: of the new one."""
-    core = _draw_skeleton(landmarks, silhouette.shape, CORE_WIDTH * size_px)
-    flesh = _draw_skeleton(landmarks, silhouette.shape, FLESH_WIDTH * size_px) | silhouette
+) -> ExpectedHand:
+    """Return where the old hand is expected.
+
+    Arguments:
+        landmarks: (21, 2) pixels of the close-up, of the old hand.
+        silhouette: (h, w) of the new hand.
+        arm_zone: (h, w) where the arm may be.
+        size_px: hand size in the close-up.
+    """
+    core = _draw_bones(landmarks, silhouette.shape, CORE_WIDTH * size_px)
+    flesh = _draw_bones(landmarks, silhouette.shape, FLESH_WIDTH * size_px) | silhouette
     away = cv2.distanceTransform((~flesh).astype(np.uint8), cv2.DIST_L2, 3)
     if not flesh.any():
         away = np.full(silhouette.shape, 1e3 * size_px, dtype=np.float32)
-    return Expected(core, flesh, arm_zone, np.asarray(away / size_px, dtype=np.float32), size_px)
+    return ExpectedHand(
+        core, flesh, arm_zone, np.asarray(away / size_px, dtype=np.float32), size_px
+    )
 
 
-def _draw_skeleton(landmarks: FloatArray, shape: tuple[int, ...], width_px: float) -> Mask:
-    """Bones and palm as filled shapes."""
+def _draw_bones(landmarks: FloatArray, shape: tuple[int, ...], width_px: float) -> Mask:
+    """Return (h, w) bones and palm as filled shapes."""
     canvas = np.zeros(shape, dtype=np.uint8)
     points = drawable(landmarks)
     for parent, child in BONES:
@@ -74,7 +88,7 @@ def _draw_skeleton(landmarks: FloatArray, shape: tuple[int, ...], width_px: floa
 
 
 def old_fingers(landmarks: FloatArray, shape: tuple[int, ...], size_px: float) -> Mask:
-    """(h, w): where the old hand's fingers are by its landmarks, generously."""
+    """Return (h, w) generously where the old fingers are, by their landmarks."""
     canvas = np.zeros(shape, dtype=np.uint8)
     points = drawable(landmarks)
     for parent, child in BONES:
@@ -91,18 +105,23 @@ def _draw_bone(
 
 
 def find_palm(joints: FloatArray, skin: Mask, covered: Mask, size_px: float) -> Floats:
-    """(h, w) 0..1: where the old palm may stay under the new fingers. What is drawn badly are
-    fingers; a palm in the right place is better than any that could be rendered.
+    """Return (h, w) 0..1 where the old palm may stay under the new fingers.
 
-    joints: (21, 2) local pixels of the new hand, which covers `covered`.
+    Arguments:
+        joints: (21, 2) pixels of the close-up, of the new hand.
+        skin: (h, w) where the old skin is.
+        covered: (h, w) what the new hand covers.
+        size_px: hand size in the close-up.
     """
+    # It is the fingers that are drawn badly. A palm in the right place is better than any that
+    # could be rendered.
     canvas = np.zeros(skin.shape, dtype=np.uint8)
     points = drawable(joints)
     hull = cv2.convexHull(points[list(PALM)])
     cv2.fillConvexPoly(canvas, hull, 1)
     cv2.polylines(canvas, [hull], True, 1, max(1, round(2.0 * PALM_MARGIN * size_px)))
     for parent, child in BONES:
-        if parent not in PALM[:2]:
+        if parent not in (WRIST, THUMB_CMC):
             _draw_bone(canvas, points[[parent, child]], 0, FINGER_WIDTH * size_px)
     canvas &= (skin & covered).astype(np.uint8)
     inside = cv2.distanceTransform(cv2.copyMakeBorder(canvas, 1, 1, 1, 1, 0), cv2.DIST_L2, 3)
@@ -110,12 +129,14 @@ def find_palm(joints: FloatArray, skin: Mask, covered: Mask, size_px: float) -> 
     return np.asarray(np.clip(inside[1:-1, 1:-1] / ramp - 0.5, 0.0, 1.0), dtype=np.float32)
 
 
-def find_skin(image: Floats, expected: Expected) -> Floats:
-    """(h, w) 0..1: how surely a pixel shows skin that hangs together with the old hand.
+def find_skin(image: Floats, expected: ExpectedHand) -> Floats:
+    """Return (h, w) 0..1 the probability that a pixel shows skin connected with the old hand.
 
-    Two colour models, of the hand and of the rest, that learn from each other's answer, and a
-    random field that prefers edges of the picture (the idea of GrabCut, Rother et al. 2004,
-    solved by mean field, and without chance).
+    Colour models of hand and background alternate with a random field whose borders prefer the
+    picture's edges: the idea of GrabCut (Rother et al. 2004), solved by mean field.
+
+    Arguments:
+        image: (h, w, 3), 0..1.
     """
     lab = to_lab(image)
     prior = np.clip(NEAR_LOGIT - LOGIT_PER_SIZE * expected.distance, -3.0, NEAR_LOGIT)
@@ -133,26 +154,26 @@ def find_skin(image: Floats, expected: Expected) -> Floats:
 
 
 def _compare_colours(lab: Floats, hand: Mask, ground: Mask) -> Floats | None:
-    """(h, w) log odds of hand against ground by colour; None without samples of both."""
+    """Return (h, w) log-odds of hand against ground by colour; None without samples of both."""
     if min(np.count_nonzero(hand), np.count_nonzero(ground)) < MIN_SAMPLES:
         return None
     flat = lab.reshape(-1, 3)
     skin = with_shadows(fit_mixture(lab[hand], SKIN_PARTS))
     of_hand = skin.log_density(flat).reshape(hand.shape)
-    # Face and arm are skin too; they must not teach the background their colour.
+    # Face and arm are skin too; the background must not learn their colour.
     typical = np.percentile(of_hand[hand], 20.0)
     foreign = ground & (of_hand < typical)
     if np.count_nonzero(foreign) >= max(MIN_SAMPLES, 0.3 * np.count_nonzero(ground)):
         ground = foreign
     of_ground = fit_mixture(lab[ground], GROUND_PARTS).log_density(flat).reshape(hand.shape)
     odds = np.clip(of_hand - of_ground, -COLOUR_LIMIT, COLOUR_LIMIT)
-    # What looks like neither is rather a nail, a ring or a shadow of the hand than background.
+    # What looks like neither is more likely a nail, a ring or a shadow on the hand.
     strange = np.maximum(of_hand, of_ground) < STRANGE_LOG_DENSITY
     return np.asarray(odds + STRANGE_LOGIT * strange, dtype=np.float32)
 
 
 def _smooth(logit: Floats, lab: Floats) -> Floats:
-    """Mean-field belief of a field whose neighbours agree where their colours do."""
+    """Return the mean-field belief of a field whose neighbours agree where their colours do."""
     links = []
     for axis in (0, 1):
         step = (np.diff(lab, axis=axis) ** 2).sum(axis=2)
@@ -170,10 +191,10 @@ def _smooth(logit: Floats, lab: Floats) -> Floats:
     return np.asarray((belief + 1.0) / 2.0, dtype=np.float32)
 
 
-def _keep_sensible(belief: Floats, expected: Expected) -> Floats:
-    """Only what is connected with the old hand; the expectation where the answer is absurd."""
+def _keep_sensible(belief: Floats, expected: ExpectedHand) -> Floats:
+    """Keep what is connected with the old hand, or the expectation if the answer is absurd."""
     likely = (belief > 0.5).astype(np.uint8)
-    # Thin bridges lead into hair and clothes; thin ends of what is kept come back.
+    # Thin bridges lead into hair and clothes, so they are cut; dilating brings thin ends back.
     solid = cv2.morphologyEx(likely, cv2.MORPH_OPEN, expected.bridge)
     _, labels = cv2.connectedComponents(solid, connectivity=4)
     wanted = np.zeros(int(labels.max()) + 1, dtype=bool)
@@ -188,5 +209,115 @@ def _keep_sensible(belief: Floats, expected: Expected) -> Floats:
     return np.where(kept | expected.core, np.maximum(belief, expected.core), 0.0).astype(np.float32)
 
 
-def _as_expected(expected: Expected) -> Floats:
+def _as_expected(expected: ExpectedHand) -> Floats:
     return expected.flesh.astype(np.float32)
+
+
+MIXTURE_SAMPLES = 1500
+SMALLEST_DEVIATION = 2.5
+"""In units of Lab; JPEG and grain alone spread a flat colour by about this much."""
+LIGHTNESS_WEIGHT = 0.6
+"""Weight of lightness, which says less than hue because light and shadow change it most."""
+OUTLIER_SHARE, OUTLIER_LOG_DENSITY = 0.02, -13.8
+"""For colours that no component explains: uniform over Lab's volume of about 1e6 units."""
+LLOYD_ROUNDS = 6
+SHADOWS, SHADOW_SHARE = (0.45, 0.2), 0.05
+"""Light left in half and in deep shadow, and the share of each in the mixture."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of k normal distributions of colours.
+
+    means: (k, 3). whitening: (k, 3, 3), where whitening @ whitening.T is the inverse covariance.
+    constants: (k,) logarithms of weight times normalisation.
+    """
+
+    means: FloatArray
+    whitening: FloatArray
+    constants: FloatArray
+
+    def log_density(self, colours: Floats) -> Floats:
+        """Return (n,) log-densities of (n, 3) colours under the likeliest component.
+
+        None is below the density of an outlier.
+        """
+        outlier = np.log(OUTLIER_SHARE) + OUTLIER_LOG_DENSITY
+        total = np.full(len(colours), outlier, dtype=np.float32)
+        for mean, white, constant in zip(self.means, self.whitening, self.constants, strict=True):
+            away = (colours - mean.astype(np.float32)) @ white.astype(np.float32)
+            squared = np.einsum("nk,nk->n", away, away)
+            np.maximum(total, constant - 0.5 * squared, out=total)
+        return total
+
+
+def with_shadows(mixture: Mixture) -> Mixture:
+    """Add the same colours in shadow: Lab shrinks by the cube root of the light."""
+    factors = np.cbrt([1.0, *SHADOWS])
+    share = np.log([1.0, *[SHADOW_SHARE] * len(SHADOWS)])
+    return Mixture(
+        np.concatenate([mixture.means * f for f in factors]),
+        np.concatenate([mixture.whitening] * len(factors)),
+        np.concatenate([mixture.constants + s for s in share]),
+    )
+
+
+def to_lab(image: Floats) -> Floats:
+    """Convert (h, w, 3) RGB, 0..1, to Lab with reduced lightness."""
+    lab = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2Lab), dtype=np.float32)
+    lab[..., 0] *= LIGHTNESS_WEIGHT
+    return lab
+
+
+def fit_mixture(colours: Floats, count: int) -> Mixture:
+    """Fit a mixture of at most `count` components to (n, 3) colours, n > 0.
+
+    Orchard and Bouman's splitting along the largest spread (1991, "Color quantization of
+    images") gives the start; rounds of Lloyd's algorithm follow.
+    """
+    step = max(1, len(colours) // MIXTURE_SAMPLES)
+    samples = colours[::step].astype(np.float64)
+    label = _assign(samples, _split(samples, count))
+    for _ in range(LLOYD_ROUNDS):
+        means = np.stack([samples[label == k].mean(axis=0) for k in np.unique(label)])
+        label = _assign(samples, means)
+    groups = [samples[label == k] for k in np.unique(label)]
+    covariances = np.stack([_covariance(group) for group in groups])
+    whitening = np.linalg.cholesky(np.linalg.inv(covariances))
+    log_scale = np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
+    share = np.array([len(group) / len(samples) for group in groups])
+    return Mixture(
+        means=np.stack([group.mean(axis=0) for group in groups]),
+        whitening=whitening,
+        constants=np.log(share) + log_scale - 1.5 * np.log(2.0 * np.pi),
+    )
+
+
+def _split(samples: FloatArray, count: int) -> FloatArray:
+    """Return at most `count` means, (k, 3), by repeatedly halving the group of largest spread."""
+    groups = [samples]
+    while len(groups) < count:
+        widest = max(range(len(groups)), key=lambda k: _spread(groups[k]))
+        group = groups.pop(widest)
+        centred = group - group.mean(axis=0)
+        axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+        upper = centred @ axis > 0.0
+        if not upper.any() or upper.all():
+            groups.append(group)
+            break
+        groups += [group[upper], group[~upper]]
+    return np.stack([group.mean(axis=0) for group in groups])
+
+
+def _spread(group: FloatArray) -> float:
+    return float(((group - group.mean(axis=0)) ** 2).sum())
+
+
+def _assign(samples: FloatArray, means: FloatArray) -> FloatArray:
+    distance = ((samples[:, None] - means) ** 2).sum(axis=2)
+    return np.asarray(distance.argmin(axis=1))
+
+
+def _covariance(group: FloatArray) -> FloatArray:
+    centred = group - group.mean(axis=0)
+    return np.asarray(centred.T @ centred / len(group) + SMALLEST_DEVIATION**2 * np.eye(3))

@@ -1,4 +1,4 @@
-"""What has to be known about a hand before it is painted, at a bounded working scale."""
+"""All that painting a hand needs to know about it, measured at a bounded working scale."""
 
 from __future__ import annotations
 
@@ -8,37 +8,42 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import area, clip, grow, intersect
-from handrefiner_ext.inpaint.closeup import Closeup, Floats, study_closely
-from handrefiner_ext.inpaint.light import Light, estimate_light, local_tones
+from handrefiner_ext.inpaint.closeup import Closeup, Floats, fit_closeup
+from handrefiner_ext.inpaint.light import SkinLight, estimate_light, local_tones
 from handrefiner_ext.inpaint.old_hand import expect_hand, find_palm, find_skin, old_fingers
-from handrefiner_ext.inpaint.surface import Surface, mesh_pixels, see_surface, viewer_normals
+from handrefiner_ext.inpaint.surface import (
+    VisibleSurface,
+    find_surface,
+    mesh_pixels,
+    viewer_normals,
+)
 from handrefiner_ext.inpaint.wrist import (
-    Wrist,
+    WristLine,
+    bend_to_arm,
+    fade_at_wrist,
     find_arm,
     find_wrist,
-    join,
     keep_arm,
-    lead_into_arm,
     turn_to_arm,
 )
 from handrefiner_ext.types import Box, ControlMaps, FloatArray, HandMesh, Image, Mask
 
 STUDY_PX = 208
 """Longest side of the close-up in which a hand is studied."""
-CONTEXT = 0.15
-"""Of the mask's longer side: surroundings that are studied too."""
+SURROUNDINGS = 0.15
+"""Margin around the mask that is studied too, as a share of the mask's longer side."""
 SMALLEST_HAND_PX = 4.0
 SURELY_SKIN = 0.6
 
 
 @dataclass(frozen=True)
 class Study:
-    """One hand, old and new. Maps are those of the close-up `view`.
+    """One hand, old and new. Maps are (h, w) of the close-up `view`.
 
-    number: of the mesh. pixels: (n, 3) its vertices in the picture, led into the drawn arm.
-    size_px: hand size in the picture. skin: 0..1 old hand with its arm. kept: what of it stays.
-    presence: 0..1 by which the new hand is laid over the picture (less at the wrist).
-    tones: RGB to add to the light.
+    number: of the mesh. pixels: (n, 3) its vertices in the picture, bent to join the drawn arm.
+    size_px: hand size in the picture. image: (h, w, 3), 0..1. skin: 0..1, the old hand and its
+    arm. kept: the part of it that stays. presence: 0..1, opacity of the new hand, which falls at
+    the wrist. tones: (h, w, 3) RGB to add to the light.
     """
 
     number: int
@@ -50,31 +55,31 @@ class Study:
     skin: Floats
     kept: Floats
     presence: Floats
-    light: Light
+    light: SkinLight
     tones: Floats
 
 
 def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> Study | None:
-    """None where the mask leaves nothing of this hand to paint."""
+    """Study the hand of mesh `number`; None if its mask is empty."""
     box, mask = maps.hand_masks[number]
     if not area(box) or not mask.any():
         return None
-    margin = round(CONTEXT * max(box.width, box.height)) + 4
+    margin = round(SURROUNDINGS * max(box.width, box.height)) + 4
     region = clip(grow(box, margin, margin), *image.shape[:2])
-    view = study_closely(region, STUDY_PX)
-    close = view.shrink(image)
+    view = fit_closeup(region, STUDY_PX)
+    close = view.take(image)
     size_px = _hand_size(mesh, image)
     local_size = size_px * view.density
-    skin, straight = _old_skin(close, mesh, view, local_size)
+    skin, straight = _find_old_skin(close, mesh, view, local_size)
     wrist = turn_to_arm(straight, skin, _mask_in(view, box, mask))
     arm = find_arm(wrist, skin > 0.5)
-    pixels = lead_into_arm(mesh_pixels(mesh), wrist, arm, view)
-    surface = see_surface(mesh.faces, pixels, viewer_normals(pixels, mesh.faces), view)
+    pixels = bend_to_arm(mesh_pixels(mesh), wrist, arm, view)
+    surface = find_surface(mesh.faces, pixels, viewer_normals(pixels, mesh.faces), view)
     own = skin * ~_under_others(view, maps, number)
     light, tones = _light(close, surface, own, local_size)
     fingers = old_fingers(view.to_local(mesh.hand.landmarks), skin.shape, local_size)
     kept = keep_arm(wrist, skin, arm, surface.covered)
-    presence = join(wrist, np.maximum(skin, kept), kept * ~surface.covered)
+    presence = fade_at_wrist(wrist, np.maximum(skin, kept), kept * ~surface.covered)
     joints = view.to_local(np.nan_to_num(mesh.joints_2d))
     palm = find_palm(joints, own > SURELY_SKIN, surface.covered, local_size)
     return Study(
@@ -93,16 +98,18 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
 
 
 def _hand_size(mesh: HandMesh, image: Image) -> float:
+    """Return the hand size in pixels, within bounds that the work on close-ups can handle."""
     size = mesh.hand.size_px
     size = size if np.isfinite(size) else SMALLEST_HAND_PX
     return float(np.clip(size, SMALLEST_HAND_PX, 2.0 * max(image.shape)))
 
 
-def _old_skin(
+def _find_old_skin(
     close: Floats, mesh: HandMesh, view: Closeup, local_size: float
-) -> tuple[Floats, Wrist]:
+) -> tuple[Floats, WristLine]:
+    """Return (h, w) 0..1 the old hand with its arm, and the wrist as the mesh has it."""
     pixels = mesh_pixels(mesh)
-    silhouette = see_surface(mesh.faces, pixels, pixels[:, :0], view).covered
+    silhouette = find_surface(mesh.faces, pixels, pixels[:, :0], view).covered
     landmarks = view.to_local(mesh.hand.landmarks)
     wrist = find_wrist(mesh, pixels, view, local_size)
     arm_zone = wrist.zone(view.height, view.width)
@@ -111,18 +118,18 @@ def _old_skin(
 
 
 def _mask_in(view: Closeup, box: Box, mask: Mask) -> Mask:
-    """The hand's mask in the close-up."""
+    """Return the hand's mask (h, w) in the close-up."""
     return _carry_over(box, mask, view) > 0.5
 
 
 def _carry_over(box: Box, mask: Mask, view: Closeup) -> Floats:
-    """0..1: a mask over `box`, in the close-up `view`; 0 outside the box."""
-    own = study_closely(box, STUDY_PX)
-    return own.sample_for(own.shrink_part(mask.astype(np.uint8)), view, outside=True)
+    """Return (h, w) 0..1, a mask over `box` in the close-up `view`; 0 outside the box."""
+    own = fit_closeup(box, STUDY_PX)
+    return own.sample_for(own.resample(mask.astype(np.uint8)), view, outside=True)
 
 
 def _under_others(view: Closeup, maps: ControlMaps, number: int) -> Mask:
-    """(h, w): where another new hand lies too; the old picture may show that one."""
+    """Return (h, w) where another new hand is too, since the picture may show that hand there."""
     others = np.zeros((view.height, view.width), dtype=bool)
     for other, layer in enumerate(maps.layers):
         if other != number and area(intersect(layer.box, view.box)):
@@ -131,9 +138,9 @@ def _under_others(view: Closeup, maps: ControlMaps, number: int) -> Mask:
 
 
 def _light(
-    close: Floats, surface: Surface, skin: Floats, local_size: float
-) -> tuple[Light, Floats]:
-    """Light and local tones, from pixels well inside the old hand."""
+    close: Floats, surface: VisibleSurface, skin: Floats, local_size: float
+) -> tuple[SkinLight, Floats]:
+    """Return light and local tones, from pixels well inside the old hand."""
     kernel = np.ones((3, 3), np.uint8)
     sure = cv2.erode((skin > SURELY_SKIN).astype(np.uint8), kernel).astype(bool)
     normals = _unit(surface.values)
@@ -144,6 +151,6 @@ def _light(
 
 
 def _unit(normals: Floats) -> Floats:
-    """Interpolated normals at unit length; 0 stays 0."""
+    """Scale interpolated normals to unit length; 0 stays 0."""
     length = np.linalg.norm(normals, axis=2, keepdims=True)
     return np.asarray(normals / np.maximum(length, 1e-6), dtype=np.float32)

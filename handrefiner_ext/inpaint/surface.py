@@ -1,4 +1,4 @@
-"""The visible surface of a mesh: where it is, how deep, and what its vertices carry."""
+"""The visible surface of a mesh: its pixels, their depth, normals and shading."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.geometry.rasterize import interpolate, rasterize
-from handrefiner_ext.geometry.spans import is_usable
+from handrefiner_ext.geometry.rasterize import interpolate, is_usable, rasterize
 from handrefiner_ext.inpaint.closeup import Closeup, Floats, blur
 from handrefiner_ext.types import FloatArray, HandMesh, Mask
 
@@ -16,9 +15,13 @@ Faces = NDArray[np.int32]
 
 
 def subdivide(values: FloatArray, faces: Faces) -> tuple[FloatArray, Faces]:
-    """(n, k) values of the vertices and (m, 3) faces -> the same for four times as many faces.
+    """Subdivide a mesh once, into four times as many faces.
 
     Loop 1987, "Smooth subdivision surfaces based on triangles". Open edges stay where they are.
+
+    Arguments:
+        values: (n, k) of the vertices, such as their positions.
+        faces: (m, 3).
     """
     corners = faces.astype(np.int64)
     sides = np.sort(np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]), 1)
@@ -41,13 +44,13 @@ def subdivide(values: FloatArray, faces: Faces) -> tuple[FloatArray, Faces]:
 def _middles(
     values: FloatArray, edges: NDArray[np.int64], edge_of: NDArray[np.int64], opposite: Faces
 ) -> FloatArray:
-    """(e, k): 3/8 of both ends and 1/8 of both opposite corners of each inner edge."""
+    """Return (e, k): 3/8 of both ends and 1/8 of both opposite corners of each inner edge."""
     across = _sum_at(edge_of, values[opposite], len(edges))
     return np.asarray(0.375 * values[edges].sum(axis=1) + 0.125 * across)
 
 
 def _move_old(values: FloatArray, edges: NDArray[np.int64], inner: NDArray[np.bool_]) -> FloatArray:
-    """(n, k): old vertices drawn towards their neighbours; those on an open edge stay."""
+    """Return (n, k) the old vertices moved towards their neighbours; those on open edges stay."""
     ends, others = edges.reshape(-1), edges[:, ::-1].reshape(-1)
     valence = np.bincount(ends, minlength=len(values))
     around = _sum_at(ends, values[others], len(values))
@@ -60,13 +63,13 @@ def _move_old(values: FloatArray, edges: NDArray[np.int64], inner: NDArray[np.bo
 
 
 def _sum_at(place: NDArray[np.int64], values: FloatArray, count: int) -> FloatArray:
-    """(count, k): values added up by place."""
+    """Return (count, k) the sums of the values at each place."""
     columns = [np.bincount(place, column, minlength=count) for column in values.T]
     return np.stack(columns, axis=1) if columns else np.zeros((count, 0))
 
 
 def _split(corners: NDArray[np.int64], new: NDArray[np.int64]) -> Faces:
-    """Four faces for each one; new: (3, m) middles of its sides."""
+    """Return four faces for each one; new: (3, m) the middles of its sides."""
     a, b, c = corners.T
     ab, bc, ca = new
     parts = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
@@ -74,17 +77,17 @@ def _split(corners: NDArray[np.int64], new: NDArray[np.int64]) -> Faces:
 
 
 CONTACT, HOLLOW = (0.012, 0.9), (0.06, 0.5)
-"""(radius in hand sizes, strength) of the two darkenings around depth steps."""
+"""Radius in hand sizes, and strength, of the two shadows beside steps in depth."""
 STEP_LIMIT = 0.10
-"""Depth differences beyond this fraction of the hand size darken no further."""
+"""Hand sizes; larger steps in depth darken no further."""
 
 
 @dataclass(frozen=True)
-class Surface:
-    """What of a mesh is seen in a close-up.
+class VisibleSurface:
+    """The part of a mesh that is visible in a close-up.
 
-    covered: (h, w). depth_px: (h, w), in the close-up's pixels, 0 where not covered.
-    values: (h, w, k) the vertices' values, interpolated; 0 where not covered.
+    covered: (h, w) bool. depth_px: (h, w), in pixels of the close-up, 0 where not covered.
+    values: (h, w, k) the vertices' values, interpolated, 0 where not covered.
     """
 
     covered: Mask
@@ -93,22 +96,31 @@ class Surface:
 
 
 def mesh_pixels(mesh: HandMesh) -> FloatArray:
-    """(n, 3) vertices, x, y and z all in the picture's pixels; non-finite where unusable."""
+    """Return the vertices (n, 3), with x, y and z in pixels of the picture.
+
+    What is not finite stays so.
+    """
     with np.errstate(all="ignore"):
         flat = mesh.camera.project(mesh.vertices)
         return np.column_stack([flat, mesh.vertices[:, 2] * abs(mesh.camera.scale)])
 
 
-def see_surface(
+def find_surface(
     faces: NDArray[np.int32], pixels: FloatArray, values: FloatArray, view: Closeup
-) -> Surface:
-    """pixels: (n, 3) where the vertices lie in the picture. values: (n, k) what they carry."""
+) -> VisibleSurface:
+    """Return the visible surface of a mesh.
+
+    Arguments:
+        faces: (m, 3).
+        pixels: (n, 3) vertices in pixels of the picture.
+        values: (n, k) of the vertices, interpolated over the surface.
+    """
     local = view.to_local(pixels)
     with np.errstate(all="ignore"):
         local[:, 2] = pixels[:, 2] * view.density
     fragments = rasterize(local, faces, view.frame)
     covered = fragments.triangle >= 0
-    return Surface(
+    return VisibleSurface(
         covered=covered,
         depth_px=np.where(covered, fragments.depth, np.float32(0.0)),
         values=interpolate(fragments, faces, values.astype(np.float32)),
@@ -116,8 +128,10 @@ def see_surface(
 
 
 def viewer_normals(pixels: FloatArray, faces: NDArray[np.int32]) -> FloatArray:
-    """(n, 3) unit normals of the vertices, area-weighted over their faces, turned to the viewer
-    (z <= 0). What has none faces the viewer."""
+    """Return (n, 3) unit normals of the vertices, turned to the viewer (z <= 0).
+
+    Faces count by their area. A vertex without a normal faces the viewer.
+    """
     sound = np.where(is_usable(pixels)[:, None], pixels, 0.0)
     corners = sound[faces]
     face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -132,11 +146,11 @@ def viewer_normals(pixels: FloatArray, faces: NDArray[np.int32]) -> FloatArray:
     return np.asarray(unit)
 
 
-def shade_hollows(surface: Surface, size_px: float) -> Floats:
-    """(h, w) 0..1: how much of the light is lost where something nearer is close by.
+def shade_hollows(surface: VisibleSurface, size_px: float) -> Floats:
+    """Return (h, w) 0..1 the share of light that is lost beside nearer parts of the hand.
 
-    The depth buffer's unsharp mask (Luft, Colditz and Deussen 2006, "Image enhancement by
-    unsharp masking the depth buffer"), of which only the farther side is used.
+    Only the farther side of the depth buffer's unsharp mask is used (Luft, Colditz and Deussen
+    2006, "Image enhancement by unsharp masking the depth buffer").
     """
     weight = surface.covered.astype(np.float32)
     lost = np.zeros_like(weight)

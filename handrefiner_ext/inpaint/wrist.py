@@ -1,4 +1,4 @@
-"""Where the hand ends and the arm begins, and how the mesh is led into the drawn arm."""
+"""Where the hand ends and the arm begins, and how the mesh is made to join the drawn arm."""
 
 from __future__ import annotations
 
@@ -7,43 +7,44 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from handrefiner_ext.geometry.spans import is_usable
+from handrefiner_ext.geometry.rasterize import is_usable
 from handrefiner_ext.inpaint.closeup import Closeup, Floats, blur
-from handrefiner_ext.topology import INDEX_MCP, LITTLE_MCP, MIDDLE_MCP, WRIST
+from handrefiner_ext.topology import INDEX_MCP, LITTLE_MCP, MIDDLE_MCP, RING_MCP, WRIST
 from handrefiner_ext.types import FloatArray, HandMesh, Mask
 
-RING_MCP = 13
 ARM_BEGINS = -0.04
-"""Hand sizes behind the wrist joint: the old picture's arm is kept from here on."""
+"""Hand sizes behind the wrist joint from which on the drawn arm is kept."""
 SHORTEST_STUB, LONGEST_STUB = 0.08, 0.35
 BEND_BEGINS, BEND_ENDS = -0.20, 0.06
-"""Hand sizes; between these the wrist is bent so that the mesh's stub follows the drawn arm."""
+"""Hand sizes behind the wrist joint between which the mesh is bent, so that its stub of wrist
+follows the drawn arm."""
 FIT_BEGINS = -0.30
-"""Hand sizes; from here (within the palm) on the mesh is drawn to the width of the arm."""
+"""Hand sizes behind the wrist joint (negative, within the palm) from which on the mesh is scaled
+to the arm's width."""
 LARGEST_BEND = np.radians(70.0)
 RING = (0.03, 0.13)
-"""Hand sizes behind the arm's beginning, between which its and the mesh's width are compared."""
+"""Hand sizes behind the arm's beginning between which the widths of arm and mesh are compared."""
 WIDTH_RATIO = (0.75, 1.3)
 LARGEST_OFFSET = 0.6
-"""Of the wrist's width; an arm farther beside the mesh is not the one to join."""
+"""Share of the wrist's width; an arm farther beside the mesh than this is not the hand's."""
 HEEL, HEEL_RIM, RIM_BLUR = -0.36, 0.08, 0.015
-"""Hand sizes: up to where, and how far beside the new hand, old skin stays; softness there."""
+"""Hand sizes: how far along the palm, and how far beside the new hand, old skin stays, and how
+soft its edge is."""
 JOIN_RAMP, BULGE = 0.28, 0.07
-"""Hand sizes before the beginning of the arm over which the new hand yields to the old outline,
-and how far it may stand out before it does."""
+"""Hand sizes before the arm's beginning over which the new hand gives way to the old skin's edge,
+and how far it may extend beyond that edge at first."""
 SKIN = 0.5
 EDGES_REACH, EDGE_SAMPLES = 0.35, 9
-"""Hand sizes behind the beginning over which the arm's edges are measured, and how often."""
+"""Hand sizes behind the arm's beginning over which its edges are measured, and number of places."""
 
 
 @dataclass(frozen=True)
-class Wrist:
-    """The line where arm and hand meet, in a close-up's pixels.
+class WristLine:
+    """The line where arm and hand meet, in pixels of a close-up.
 
-    origin: (2,) wrist joint. direction: (2,) unit vector, towards the elbow of the drawn arm.
-    stub: (2,) unit vector, towards the elbow of the mesh.
-    begin, end: pixels along `direction` between which the mesh gives way to the drawn arm.
-    size_px: the hand size in the close-up.
+    origin: (2,) wrist joint. direction: (2,) unit vector towards the elbow of the drawn arm.
+    stub: (2,) the same for the mesh. begin, end: distances along `direction` between which the
+    mesh gives way to the drawn arm. size_px: the hand size in the close-up.
     """
 
     origin: FloatArray
@@ -55,38 +56,47 @@ class Wrist:
 
     @property
     def across(self) -> FloatArray:
+        """(2,) unit vector at right angles to the arm."""
         return np.array([-self.direction[1], self.direction[0]])
 
     def along(self, height: int, width: int) -> Floats:
-        """(h, w) distance behind the wrist joint at the pixel centres."""
+        """Return (h, w) the distance of each pixel behind the wrist joint."""
         x = np.arange(width, dtype=np.float32) + 0.5 - self.origin[0]
         y = np.arange(height, dtype=np.float32)[:, None] + 0.5 - self.origin[1]
         return np.asarray(x * self.direction[0] + y * self.direction[1], dtype=np.float32)
 
     def beside(self, height: int, width: int) -> Floats:
-        """(h, w) signed distance from the arm's axis at the pixel centres."""
+        """Return (h, w) the signed distance of each pixel from the arm's axis."""
         return replace(self, direction=self.across).along(height, width)
 
     def behind(self, height: int, width: int) -> Mask:
-        """(h, w): whether the arm, not the hand, is on this side of the wrist."""
+        """Return (h, w) bool: on the arm's side of the wrist."""
         return np.asarray(self.along(height, width) > self.begin)
 
     def zone(self, height: int, width: int) -> Mask:
-        """(h, w): the wedge behind the wrist in which the arm can be."""
+        """Return (h, w) the wedge behind the wrist in which the arm can be."""
         along, across = self.along(height, width), self.beside(height, width)
         return np.asarray((along > 0.0) & (np.abs(across) < 0.35 * self.size_px + 0.5 * along))
 
 
 @dataclass(frozen=True)
-class Arm:
-    """The drawn arm. area: (h, w) where it is. edges: sideways, in the middle of RING."""
+class DrawnArm:
+    """The drawn arm.
+
+    area: (h, w) where it is. edges: its two sides in the middle of RING, pixels from the axis.
+    """
 
     area: Mask
     edges: tuple[float, float]
 
 
-def find_wrist(mesh: HandMesh, pixels: FloatArray, view: Closeup, size_px: float) -> Wrist:
-    """From the mesh alone. pixels: (n, 3) vertices in the picture. size_px: in the close-up."""
+def find_wrist(mesh: HandMesh, pixels: FloatArray, view: Closeup, size_px: float) -> WristLine:
+    """Return the wrist as the mesh has it, without regard to the drawn arm.
+
+    Arguments:
+        pixels: (n, 3) vertices in pixels of the picture.
+        size_px: hand size in the close-up.
+    """
     joints = np.nan_to_num(mesh.joints)
     backwards = joints[WRIST] - joints[[INDEX_MCP, MIDDLE_MCP, RING_MCP, LITTLE_MCP]].mean(axis=0)
     flat = backwards[:2] * view.scale
@@ -96,11 +106,11 @@ def find_wrist(mesh: HandMesh, pixels: FloatArray, view: Closeup, size_px: float
     local = view.to_local(pixels[is_usable(pixels)])[:, :2]
     reach = float(((local - origin) @ direction).max()) if len(local) else 0.0
     end = float(np.clip(reach, SHORTEST_STUB * size_px, LONGEST_STUB * size_px))
-    return Wrist(origin, direction, direction, ARM_BEGINS * size_px, end, size_px)
+    return WristLine(origin, direction, direction, ARM_BEGINS * size_px, end, size_px)
 
 
-def turn_to_arm(wrist: Wrist, skin: Floats, mask: Mask) -> Wrist:
-    """The same wrist with the direction in which drawn skin leaves the mask, if it does."""
+def turn_to_arm(wrist: WristLine, skin: Floats, mask: Mask) -> WristLine:
+    """Turn the wrist towards where drawn skin leaves the mask, if it does behind the wrist."""
     rim = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     inner_rim = rim & (skin > SKIN)
     rows, columns = np.nonzero(inner_rim)
@@ -114,8 +124,8 @@ def turn_to_arm(wrist: Wrist, skin: Floats, mask: Mask) -> Wrist:
     return replace(wrist, direction=direction)
 
 
-def find_arm(wrist: Wrist, skin: Mask) -> Arm | None:
-    """The drawn skin behind the wrist that is connected with the wrist line, if there is any."""
+def find_arm(wrist: WristLine, skin: Mask) -> DrawnArm | None:
+    """Return the drawn skin connected with the wrist line from behind; None if there is none."""
     along, across = wrist.along(*skin.shape), wrist.beside(*skin.shape)
     behind = (along > wrist.begin) & skin
     count, labels = cv2.connectedComponents(behind.astype(np.uint8), connectivity=4)
@@ -133,12 +143,12 @@ def find_arm(wrist: Wrist, skin: Mask) -> Arm | None:
     middle = sum(RING) / 2.0 * wrist.size_px
     (low_at, low_slope), (high_at, high_slope) = edges
     ends = (low_at + low_slope * middle, high_at + high_slope * middle)
-    return Arm(area | (between & near), ends)
+    return DrawnArm(area | (between & near), ends)
 
 
-def _arm_edges(wrist: Wrist, area: Mask) -> tuple[tuple[float, float], ...] | None:
-    """Both edges of the arm as lines (sideways at `begin`, slope), by the Theil-Sen estimator:
-    shadows that hide a part of the arm do not move them."""
+def _arm_edges(wrist: WristLine, area: Mask) -> tuple[tuple[float, float], ...] | None:
+    """Fit a line to each edge of the arm: its place sideways at `begin`, and its slope."""
+    # The Theil-Sen estimator is robust where a shadow or a sleeve hides a part of the arm.
     steps = np.linspace(0.02, EDGES_REACH, EDGE_SAMPLES) * wrist.size_px
     runs = [(s, run) for s in steps if (run := _skin_run(wrist, area, wrist.begin + s))]
     if not runs:
@@ -153,8 +163,10 @@ def _arm_edges(wrist: Wrist, area: Mask) -> tuple[tuple[float, float], ...] | No
     return tuple(lines)
 
 
-def lead_into_arm(pixels: FloatArray, wrist: Wrist, arm: Arm | None, view: Closeup) -> FloatArray:
-    """(n, 3) vertices in the picture: the wrist bent, then narrowed or widened, to the arm."""
+def bend_to_arm(
+    pixels: FloatArray, wrist: WristLine, arm: DrawnArm | None, view: Closeup
+) -> FloatArray:
+    """Return (n, 3) vertices with the wrist bent to the arm, then scaled to its width."""
     usable = is_usable(pixels)
     local = view.to_local(pixels[usable])[:, :2] - wrist.origin
     if arm is None or len(local) < 3:
@@ -165,8 +177,8 @@ def lead_into_arm(pixels: FloatArray, wrist: Wrist, arm: Arm | None, view: Close
     return np.asarray(moved)
 
 
-def _bend(local: FloatArray, wrist: Wrist) -> FloatArray:
-    """(n, 2) points around the wrist joint, the stub's ones turned onto the arm's direction."""
+def _bend(local: FloatArray, wrist: WristLine) -> FloatArray:
+    """Turn the points of the stub, of (n, 2) around the wrist joint, to the arm's direction."""
     turn = np.arctan2(wrist.stub @ wrist.across, wrist.stub @ wrist.direction)
     if abs(turn) > LARGEST_BEND:
         return local
@@ -177,10 +189,10 @@ def _bend(local: FloatArray, wrist: Wrist) -> FloatArray:
     return np.column_stack([c * x - s * y, s * x + c * y])
 
 
-def _fit_width(local: FloatArray, stub: FloatArray, wrist: Wrist, arm: Arm) -> FloatArray:
-    """(n, 2) points, drawn sideways so that the stub's end reaches from edge to edge of the arm.
+def _fit_width(local: FloatArray, stub: FloatArray, wrist: WristLine, arm: DrawnArm) -> FloatArray:
+    """Move (n, 2) points sideways until the stub's end reaches from edge to edge of the arm.
 
-    stub: (n,) how far each point lies behind the wrist joint of the mesh.
+    stub: (n,) distance of each point behind the mesh's wrist joint.
     """
     begin, end = (wrist.begin + reach * wrist.size_px for reach in RING)
     ring = (stub > begin) & (stub < end)
@@ -199,9 +211,12 @@ def _fit_width(local: FloatArray, stub: FloatArray, wrist: Wrist, arm: Arm) -> F
     return np.asarray(local + shift[:, None] * wrist.across)
 
 
-def keep_arm(wrist: Wrist, skin: Floats, arm: Arm | None, covered: Mask) -> Floats:
-    """(h, w) 0..1: old skin that stays: the arm, and beside the new hand's heel a rim of the old
-    one, so that the outline runs on without a notch. covered: by the new hand."""
+def keep_arm(wrist: WristLine, skin: Floats, arm: DrawnArm | None, covered: Mask) -> Floats:
+    """Return (h, w) 0..1 the old skin that stays: the arm, and a rim beside the new hand's heel.
+
+    covered: (h, w) what the new hand covers.
+    """
+    # Without the rim a notch would show where the old hand was wider than the new one.
     area = np.zeros(skin.shape, dtype=np.float32)
     if arm is not None:
         area[arm.area] = 1.0
@@ -212,24 +227,27 @@ def keep_arm(wrist: Wrist, skin: Floats, arm: Arm | None, covered: Mask) -> Floa
     return np.asarray(np.maximum(area, rim), dtype=np.float32)
 
 
-def join(wrist: Wrist, skin: Floats, rim: Floats) -> Floats:
-    """(h, w) 0..1 presence of the new hand: 1 on the hand; behind the wrist it gives way to the
-    drawn arm and to all that is not skin, and it melts into the kept `rim`."""
+def fade_at_wrist(wrist: WristLine, skin: Floats, rim: Floats) -> Floats:
+    """Return (h, w) 0..1 the opacity of the new hand.
+
+    It is 1 on the hand, falls behind the wrist, where the drawn arm or no skin is, and fades into
+    the kept `rim`.
+    """
     along = wrist.along(*skin.shape)
     length = max(wrist.end - wrist.begin, 1.0)
-    given_way = smoothstep((along - wrist.begin) / length)
+    faded = smoothstep((along - wrist.begin) / length)
     ramp = JOIN_RAMP * wrist.size_px
     behind = smoothstep((along - wrist.begin + ramp) / max(ramp, 1.0))
     away = cv2.distanceTransform((skin < SKIN).astype(np.uint8), cv2.DIST_L2, 3)
     allowed = BULGE * wrist.size_px * (1.0 - behind)
     off_skin = np.clip(away - allowed, 0.0, 1.0) * (behind > 0.0)
     melting = np.clip(2.0 * blur(rim, RIM_BLUR * wrist.size_px), 0.0, 1.0)
-    presence = (1.0 - given_way) * (1.0 - off_skin) * (1.0 - melting)
+    presence = (1.0 - faded) * (1.0 - off_skin) * (1.0 - melting)
     return np.asarray(presence, dtype=np.float32)
 
 
-def _skin_run(wrist: Wrist, arm: Mask, at: float) -> tuple[float, float] | None:
-    """The arm's extent across itself `at` pixels behind the wrist, None where there is none."""
+def _skin_run(wrist: WristLine, arm: Mask, at: float) -> tuple[float, float] | None:
+    """Return the arm's extent sideways, `at` pixels behind the wrist; None if there is none."""
     reach = int(np.ceil(wrist.size_px))
     across = np.arange(-reach, reach + 1, dtype=np.float64)
     line = wrist.origin + at * wrist.direction + across[:, None] * wrist.across
@@ -248,6 +266,7 @@ def _skin_run(wrist: Wrist, arm: Mask, at: float) -> tuple[float, float] | None:
 
 
 def smoothstep(x: FloatArray | Floats) -> FloatArray:
+    """Rise smoothly from 0 at 0 to 1 at 1; NaN counts as 0."""
     with np.errstate(invalid="ignore"):
         t = np.clip(np.nan_to_num(x, nan=0.0), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t))

@@ -1,4 +1,4 @@
-"""Everything the inpainting stage is steered with, from the meshes of one picture."""
+"""Control maps: depth, control image and masks of a picture's meshes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.geometry.regions import Crop
+from handrefiner_ext.geometry.boxes import RegionCrop
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Renderer
-from handrefiner_ext.render.masks import DrawnParts, MaskMaker, Region
+from handrefiner_ext.render.masks import DrawnParts, MaskedBox, MaskMaker
 from handrefiner_ext.render.occlusion import arrange, find_owners
 from handrefiner_ext.report import number_meshes
 from handrefiner_ext.types import ControlMaps, FloatArray, HandLayer, HandMesh, Image, Mask
 
-NEAREST, FARTHEST = 255, 51
+NEAREST_GREY, FARTHEST_GREY = 255, 51
 """Grey values that HandRefiner's ControlNet was trained with (Lu et al. 2023)."""
 
 
@@ -27,10 +27,14 @@ def shade_control(
     distances: FloatArray,
     depth_range: str,
 ) -> NDArray[np.uint8]:
-    """(H, W) control image of what `owner` shows.
+    """Return the control image (H, W) of the hands that are visible.
 
-    depth_range: "hand" stretches each hand's own depth, hidden parts included; "common" stretches
-    all hands together, each at its distance in metres.
+    Arguments:
+        layers: depth of each hand.
+        owner: (H, W) number of the hand visible at each pixel, -1 where there is none.
+        distances: (n,) metres from the viewer to each hand's origin.
+        depth_range: "hand" stretches each hand's own depth, hidden parts included; "common"
+            stretches all hands together, each at its distance.
     """
     control = np.zeros(owner.shape, dtype=np.uint8)
     ranges = [_range(layer) for layer in layers]
@@ -47,23 +51,23 @@ def shade_control(
 
 
 def _range(layer: HandLayer) -> tuple[float, float]:
-    """Nearest and farthest depth; infinite where the hand is not in the picture."""
+    """Return nearest and farthest depth; infinite if the hand is not in the picture."""
     depth = layer.depth[np.isfinite(layer.depth)]
     return (float(depth.min()), float(depth.max())) if len(depth) else (np.inf, np.inf)
 
 
 def _stretch(depth: NDArray[np.float32], near: float, far: float) -> NDArray[np.uint8]:
-    """Grey values; a flat hand is all near."""
+    """Return grey values; all of a flat hand is near."""
     share = (depth - near) / (far - near) if far > near else np.zeros_like(depth)
-    grey = np.rint(NEAREST - np.clip(share, 0.0, 1.0) * (NEAREST - FARTHEST))
+    grey = np.rint(NEAREST_GREY - np.clip(share, 0.0, 1.0) * (NEAREST_GREY - FARTHEST_GREY))
     return np.asarray(grey, dtype=np.uint8)
 
 
 FOCAL_PER_SIDE = 1.2
-"""Assumed focal length over the picture's long side: a field of view of 45°, as pictures of people
-commonly have. It scales distances between hands alike and so changes no order."""
+"""Assumed focal length over the picture's long side: a field of view of 45°, common in pictures of
+people. It scales all distances between hands alike, so that no order depends on it."""
 MIN_SCALE = 1e-3
-"""Pixels per metre; a smaller hand covers no pixel."""
+"""Least camera scale, pixels per metre; a smaller hand covers no pixel."""
 
 
 def build_maps(
@@ -74,10 +78,16 @@ def build_maps(
     drawn_mask: Mask | None = None,
     image: Image | None = None,
 ) -> ControlMaps:
-    """Depth, control image and masks, each of `image_size` (height, width).
+    """Return depth, control image and masks of all hands.
 
-    drawn_mask: (H, W), needed where `params.mask` is "drawn". image: (H, W, 3), evidence for the
-    order of hands that overlap. Raises InvalidParameter where a request does not fit the picture.
+    Arguments:
+        meshes: one for each hand.
+        image_size: (height, width) of every map.
+        drawn_mask: (H, W), required if `params.mask` is "drawn".
+        image: (H, W, 3), evidence for the order of hands that overlap.
+
+    Raises:
+        InvalidParameter: a parameter or the drawn mask does not fit the picture.
     """
     _check_drawn_mask(drawn_mask, image_size, params.mask)
     requested = order_meshes(params.occlusion_order, meshes)
@@ -94,13 +104,16 @@ def build_maps(
 
 
 def order_meshes(text: str, meshes: Sequence[HandMesh]) -> tuple[int, ...]:
-    """ "2,1" -> (1, 0): places of the meshes, nearest first; of hands that have one."""
+    """Return which meshes come first, nearest first: "2,1" -> (1, 0).
+
+    Hands without a mesh are left out.
+    """
     places = {number: place for place, number in enumerate(number_meshes(meshes))}
     return tuple(places[number] for number in parse_order(text) if number in places)
 
 
 def parse_order(text: str) -> tuple[int, ...]:
-    """ "2,1" -> (2, 1): hands as users number them, from 1, nearest first."""
+    """Return the hands, as users number them from 1, nearest first: "2,1" -> (2, 1)."""
     try:
         numbers = [int(word) for word in text.split(",")] if text.strip() else []
     except ValueError:
@@ -114,9 +127,9 @@ def parse_order(text: str) -> tuple[int, ...]:
 
 
 def check_order(text: str, count: int) -> None:
-    """Raise InvalidParameter where `text` names a hand beyond the `count` that were found.
+    """Raise InvalidParameter if `text` names a hand beyond the `count` that were found.
 
-    A picture without hands has no order, whatever was asked for.
+    A picture without hands accepts any order.
     """
     highest = max(parse_order(text), default=0)
     if count and highest > count:
@@ -140,14 +153,14 @@ def _check_drawn_mask(drawn: Mask | None, image_size: tuple[int, int], kind: str
 
 
 def _distances(meshes: Sequence[HandMesh], image_size: tuple[int, int]) -> FloatArray:
-    """(n,) metres from the viewer to each hand's origin, all hands having the assumed length."""
+    """Return (n,) metres from the viewer to each hand's origin, assuming hands of one length."""
     scales = np.array([mesh.camera.scale for mesh in meshes], dtype=np.float64)
     usable = np.isfinite(scales) & (scales > MIN_SCALE)
     return np.asarray(FOCAL_PER_SIDE * max(image_size) / np.where(usable, scales, MIN_SCALE))
 
 
-def _join(hand_masks: Sequence[Region], image_size: tuple[int, int], drawn: Mask | None) -> Mask:
-    """All hands' masks in one, and whatever was drawn where there is a hand to paint."""
+def _join(hand_masks: Sequence[MaskedBox], image_size: tuple[int, int], drawn: Mask | None) -> Mask:
+    """Return the union of all masks, and of what was drawn if there is a hand to paint."""
     joined = np.zeros(image_size, dtype=bool)
     for box, mask in hand_masks:
         joined[box.slices] |= mask
@@ -157,21 +170,24 @@ def _join(hand_masks: Sequence[Region], image_size: tuple[int, int], drawn: Mask
 
 
 MOST_PADDING = 512
-"""Pixels of the region."""
+"""Padding of the mask at most, in pixels of the region."""
 
 
 def render_region(
-    crop: Crop,
+    crop: RegionCrop,
     image: Image,
     meshes: Sequence[HandMesh],
     mask: Mask,
     renderer: Renderer,
     params: RefineParams,
 ) -> ControlMaps:
-    """Maps of the region's hands, (crop.height, crop.width).
+    """Return the maps of a region, each (crop.height, crop.width).
 
-    image, mask: the whole picture (H, W, 3) and what may change in it (H, W). meshes: the region's
-    own, placed in the picture. `padding_bbox` counts the picture's pixels.
+    Arguments:
+        image: the whole picture (H, W, 3).
+        meshes: those of the region, placed in the whole picture.
+        mask: (H, W), what may change in the whole picture.
+        params: `padding_bbox` is in pixels of the picture.
     """
     padding = min(round(params.padding_bbox * max(crop.scale)), MOST_PADDING)
     return build_maps(

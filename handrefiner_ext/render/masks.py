@@ -1,38 +1,47 @@
-"""Masks: what may change because of a hand.
+"""Masks: which pixels may change because of a hand.
 
-- box: the box around landmarks and mesh, grown (as in HandRefiner's paper and code).
-- silhouette: the mesh's silhouette and the landmarks' own fingers, grown all round.
+- box: the box around landmarks and mesh, with a margin (as in HandRefiner's paper and code).
+- silhouette: the mesh's silhouette and fingers drawn along the landmarks, with a margin.
 - drawn: the drawn parts that reach the hand, and the mesh's silhouette.
 - union: all of them.
 
-Every mask covers the hand's pixels in the control image, so nothing is painted half. A hand that
-does not show in the picture changes nothing.
+Every mask covers the hand's pixels in the control image, so that no hand is repainted by half. A
+hand outside the picture has an empty mask.
+
+`spare` takes out of the masks what lies beside a hand and must stay: faces, and hands that are not
+repainted. What the new hand covers, and the old fingers with a small rim, stays paintable, even in
+front of a face.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.geometry.boxes import bounding_box, clip, grow, slices_within
-from handrefiner_ext.geometry.rasterize import picture_points
-from handrefiner_ext.geometry.spans import is_usable
-from handrefiner_ext.topology import BONES, INDEX_MCP, LITTLE_MCP, MIDDLE_MCP, WRIST
-from handrefiner_ext.types import Box, FloatArray, HandLayer, HandMesh, Mask
+from handrefiner_ext.geometry.boxes import (
+    area,
+    bounding_box,
+    clip,
+    grow,
+    intersect,
+    slices_within,
+)
+from handrefiner_ext.geometry.rasterize import is_usable, picture_points
+from handrefiner_ext.topology import BONES, PALM
+from handrefiner_ext.types import Box, ControlMaps, FloatArray, HandLayer, HandMesh, Mask
 
 BOX_MARGIN = 0.15
 SILHOUETTE_MARGIN = 0.05
-"""Least growth, as a share of the side that grows."""
+"""Least margin, as a share of the side that grows."""
 FINGER_THICKNESS = 0.1
-"""Of a finger drawn around its landmarks, in hand sizes."""
-PALM = (WRIST, 1, INDEX_MCP, MIDDLE_MCP, 13, LITTLE_MCP)
+"""Of a finger drawn along its landmarks, in hand sizes."""
 
-Region = tuple[Box, Mask]
+MaskedBox = tuple[Box, Mask]
 """A box inside the picture and a mask over it."""
 
 
@@ -40,7 +49,7 @@ Region = tuple[Box, Mask]
 class DrawnParts:
     """Connected parts of a mask drawn by hand.
 
-    number: (H, W) of the part, 0 where none is. boxes: (parts, 4) x0, y0, x1, y1 of each number.
+    number: (H, W) of the part, 0 where there is none. boxes: (parts, 4) x0, y0, x1, y1, by number.
     """
 
     number: NDArray[np.int32]
@@ -48,13 +57,14 @@ class DrawnParts:
 
     @classmethod
     def of(cls, drawn: Mask) -> DrawnParts:
+        """Return the parts of a mask (H, W)."""
         _, number, stats, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8))
         corner = stats[:, :2]
         boxes = np.concatenate([corner, corner + stats[:, 2:4]], axis=1)
         return cls(np.asarray(number, dtype=np.int32), boxes.astype(np.int32))
 
-    def that_reach(self, box: Box) -> list[Region]:
-        """The parts of which any pixel lies in `box`, whole."""
+    def that_reach(self, box: Box) -> list[MaskedBox]:
+        """Return the parts, whole, that have a pixel in `box`."""
         wanted = np.zeros(len(self.boxes), dtype=bool)
         wanted[self.number[box.slices]] = True
         wanted[0] = False
@@ -67,19 +77,22 @@ class DrawnParts:
 
 @dataclass(frozen=True)
 class MaskMaker:
-    """Makes the masks of one picture. padding: pixels; size: (height, width)."""
+    """Makes the masks of one picture.
+
+    kind: box, silhouette, drawn or union. padding: pixels. size: (height, width).
+    """
 
     kind: str
     padding: int
     size: tuple[int, int]
     drawn: DrawnParts | None
 
-    def make(self, mesh: HandMesh, layer: HandLayer) -> Region:
-        """What may change because of one hand."""
+    def make(self, mesh: HandMesh, layer: HandLayer) -> MaskedBox:
+        """Return which pixels may change because of one hand."""
         silhouette = np.isfinite(layer.depth)
         if not silhouette.any():
             return Box(0, 0, 0, 0), np.zeros((0, 0), dtype=bool)
-        makers: dict[str, Sequence[Callable[[HandMesh, HandLayer], list[Region]]]] = {
+        makers: dict[str, Sequence[Callable[[HandMesh, HandLayer], list[MaskedBox]]]] = {
             "box": (self._box,),
             "silhouette": (self._silhouette,),
             "drawn": (self._drawn,),
@@ -88,7 +101,7 @@ class MaskMaker:
         regions = [region for maker in makers[self.kind] for region in maker(mesh, layer)]
         return unite([(layer.box, silhouette), *regions])
 
-    def _box(self, mesh: HandMesh, layer: HandLayer) -> list[Region]:
+    def _box(self, mesh: HandMesh, layer: HandLayer) -> list[MaskedBox]:
         box = self._padded_box(mesh)
         return [(box, np.ones((box.height, box.width), dtype=bool))]
 
@@ -100,7 +113,7 @@ class MaskMaker:
         margins = (max(ceil(BOX_MARGIN * side), self.padding) for side in (box.width, box.height))
         return clip(grow(box, *margins), *self.size)
 
-    def _silhouette(self, mesh: HandMesh, layer: HandLayer) -> list[Region]:
+    def _silhouette(self, mesh: HandMesh, layer: HandLayer) -> list[MaskedBox]:
         side = max(layer.box.width, layer.box.height)
         radius = max(ceil(SILHOUETTE_MARGIN * side), self.padding)
         hand = mesh.hand if is_usable(mesh.hand.landmarks).all() else None
@@ -116,12 +129,12 @@ class MaskMaker:
         distance = cv2.distanceTransform(1 - shape, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return [_trim((box, np.asarray(distance <= radius)))]
 
-    def _drawn(self, mesh: HandMesh, layer: HandLayer) -> list[Region]:
+    def _drawn(self, mesh: HandMesh, layer: HandLayer) -> list[MaskedBox]:
         return [] if self.drawn is None else self.drawn.that_reach(self._padded_box(mesh))
 
 
-def unite(regions: Sequence[Region]) -> Region:
-    """One region that holds all."""
+def unite(regions: Sequence[MaskedBox]) -> MaskedBox:
+    """Return the union of all masks over the box around all boxes."""
     box = _enclose([box for box, _ in regions])
     mask = np.zeros((box.height, box.width), dtype=bool)
     for part, inside in regions:
@@ -134,8 +147,8 @@ def _enclose(boxes: Sequence[Box]) -> Box:
     return Box(min(x0), min(y0), max(x1), max(y1))
 
 
-def _trim(region: Region) -> Region:
-    """The region without empty rows and columns around it; it is not empty."""
+def _trim(region: MaskedBox) -> MaskedBox:
+    """Cut empty rows and columns off around a mask that is not empty."""
     box, mask = region
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     part = Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
@@ -145,10 +158,49 @@ def _trim(region: Region) -> Region:
 
 
 def _draw_fingers(shape: NDArray[np.uint8], landmarks: FloatArray, size_px: float) -> None:
-    """Set to 1 what a hand with these landmarks covers, so that the old fingers go too."""
-    # OpenCV takes coordinates and thickness as 16-bit numbers.
+    """Set to 1 what a hand with these landmarks covers, so that its old fingers are repainted."""
+    # OpenCV limits coordinates and line thickness to about 16 bits.
     points = np.rint(np.clip(landmarks, -(2**14), 2**14)).astype(np.int32)
     thickness = int(np.clip(FINGER_THICKNESS * size_px, 1, 2**12))
     cv2.fillConvexPoly(shape, cv2.convexHull(points[list(PALM)]), 1)
     for parent, child in BONES:
         cv2.line(shape, points[parent].tolist(), points[child].tolist(), 1, thickness)
+
+
+def spare(
+    maps: ControlMaps, meshes: Sequence[HandMesh], places: Sequence[Box]
+) -> tuple[ControlMaps, tuple[int, ...]]:
+    """Take `places` out of the masks.
+
+    Arguments:
+        meshes: those of the maps, in the same order.
+        places: boxes in the picture that must stay as they are.
+
+    Returns:
+        The maps, unchanged if no place lies in a mask, and the numbers of the meshes whose masks
+        changed.
+    """
+    height, width = maps.mask.shape
+    maker = MaskMaker("silhouette", 0, (height, width), None)
+    masks, changed = [], []
+    for number, (mesh, layer) in enumerate(zip(meshes, maps.layers, strict=True)):
+        box, mask = maps.hand_masks[number]
+        hits = [place for place in places if area(intersect(place, box))]
+        if hits and mask.any():
+            spared = mask.copy()
+            for place in hits:
+                spared[slices_within(intersect(place, box), box)] = False
+            own_box, own = maker.make(mesh, layer)
+            common = intersect(own_box, box)
+            part = slices_within(common, box)
+            spared[part] |= own[slices_within(common, own_box)] & mask[part]
+            if (spared != mask).any():
+                changed.append(number)
+                mask = spared
+        masks.append((box, mask))
+    if not changed:
+        return maps, ()
+    whole = np.zeros_like(maps.mask)
+    for box, mask in masks:
+        whole[box.slices] |= mask
+    return replace(maps, hand_masks=tuple(masks), mask=whole), tuple(changed)

@@ -1,9 +1,10 @@
 """Which hand hides which where hands overlap in the picture.
 
-Each hand is known in metres at an assumed length, so its distance is the focal length over the
-camera's scale, and one z-buffer over all hands follows. Real hands differ in length, so a small
-gap in distance proves nothing: the pair is then decided as a whole, by whose outline the picture
-shows inside the overlap, else by the gap all the same, and reported as uncertain.
+Each mesh has metres and an assumed hand length. Focal length over the camera's scale is therefore
+the hand's distance, and one z-buffer can show all hands. Real hands differ in length, so that a
+small difference in distance proves nothing. Then the pair is decided as a whole: by whose contour
+the picture shows inside the overlap, or else by the difference all the same. In both cases it is
+reported as uncertain.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from handrefiner_ext.geometry.boxes import area, clip, grow, intersect, slices_w
 from handrefiner_ext.types import Box, DepthMap, FloatArray, HandLayer, Image, Mask, Overlap
 
 SLACK = 0.02
-"""A mesh's outline may be this share of its box away from the drawn one."""
-MIN_OUTLINE_PX = 8
+"""Distance allowed between a mesh's contour and the drawn one, as a share of the mesh's box."""
+MIN_CONTOUR_PX = 8
 
 
-def measure_outlines(image: Image, one: HandLayer, two: HandLayer) -> tuple[float, float]:
-    """Strength of each hand's outline inside the other hand, in grey values per pixel.
+def measure_contours(image: Image, one: HandLayer, two: HandLayer) -> tuple[float, float]:
+    """Return how strongly the picture shows each hand's contour inside the other hand.
 
-    Only the hand in front shows its outline there. (0, 0) where an outline is too short to tell.
+    Only the hand in front shows its contour there. In grey values per pixel; (0, 0) if a contour
+    is too short to tell.
     """
     slack = max(1, round(SLACK * min(max(layer.depth.shape) for layer in (one, two))))
     common = intersect(one.box, two.box)
@@ -40,15 +42,15 @@ def measure_outlines(image: Image, one: HandLayer, two: HandLayer) -> tuple[floa
     inside = [_silhouette_in(layer, window) for layer in (one, two)]
     strengths = []
     for own, other in ((0, 1), (1, 0)):
-        outline = inside[own] & ~_shrink(inside[own], 1) & _shrink(inside[other], slack + 1)
-        if np.count_nonzero(outline) < MIN_OUTLINE_PX:
+        contour = inside[own] & ~_shrink(inside[own], 1) & _shrink(inside[other], slack + 1)
+        if np.count_nonzero(contour) < MIN_CONTOUR_PX:
             return 0.0, 0.0
-        strengths.append(float(np.median(edges[outline])))
+        strengths.append(float(np.median(edges[contour])))
     return strengths[0], strengths[1]
 
 
 def _edge_strength(image: Image) -> NDArray[np.float32]:
-    """(h, w): the strongest channel's gradient."""
+    """Return (h, w) the gradient of the strongest channel, grey values per pixel."""
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0)
     across = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=0.125)
     down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=0.125)
@@ -56,7 +58,7 @@ def _edge_strength(image: Image) -> NDArray[np.float32]:
 
 
 def _silhouette_in(layer: HandLayer, window: Box) -> Mask:
-    """The hand's silhouette over `window`."""
+    """Return the hand's silhouette over `window`."""
     silhouette = np.zeros((window.height, window.width), dtype=bool)
     common = intersect(layer.box, window)
     depth = layer.depth[slices_within(common, layer.box)]
@@ -65,7 +67,7 @@ def _silhouette_in(layer: HandLayer, window: Box) -> Mask:
 
 
 def _shrink(mask: Mask, radius: int) -> Mask:
-    """The mask without its rim; a window's border is no rim."""
+    """Erode the mask; it does not shrink from the window's border."""
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * radius + 1, 2 * radius + 1))
     return np.asarray(cv2.erode(mask.astype(np.uint8), kernel, borderValue=1) > 0)
 
@@ -75,20 +77,20 @@ LENGTH_TOLERANCE = 0.1
 hands varies by about 5 % (one standard deviation) within a sex, two hands double the variance,
 and the fitted scale has an error of its own."""
 TOUCHING_M = 0.15
-"""So may two hands closer than nearly a hand's length, whatever their distance: they can touch, and
-a fitted hand that points at the viewer is wrong in depth by as much."""
-CLEAR_OUTLINE = 1.25
-"""One outline must be this much stronger than the other to decide."""
+"""Two hands closer than this, nearly a hand's length, may also have either order: they can touch,
+and the depth of a fitted hand that points at the viewer is wrong by as much."""
+CLEAR_CONTOUR = 1.25
+"""One contour must be this many times as strong as the other to decide."""
 STEP_M = 1e-4
-"""Room between two hands of which one was put behind the other."""
+"""Metres between two hands of which one was moved behind the other."""
 
 
 class Ground(IntEnum):
-    """What an order rests on, from weak to strong."""
+    """The evidence for an order, from weak to strong."""
 
     OTHERS = 0
     GAP = 1
-    OUTLINE = 2
+    CONTOUR = 2
     DEPTH = 3
     REQUEST = 4
 
@@ -96,7 +98,7 @@ class Ground(IntEnum):
 REASONS = {
     Ground.OTHERS: "as the order of other hands demands",
     Ground.GAP: "by depth, but the hands are too close for their unknown sizes to tell",
-    Ground.OUTLINE: "its outline shows in the picture where the hands overlap",
+    Ground.CONTOUR: "its outline shows in the picture where the hands overlap",
     Ground.DEPTH: "its depth is clearly smaller",
     Ground.REQUEST: "by occlusion_order",
 }
@@ -104,7 +106,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two overlapping hands: which is in front, on what ground; common: box of the overlap."""
+    """Two overlapping hands: which is in front, on what evidence, and the box of the overlap."""
 
     front: int
     back: int
@@ -114,19 +116,25 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Scene:
+    """All that an order is decided from; see `arrange` for the fields."""
+
     layers: Sequence[HandLayer]
     distances: FloatArray
     requested: tuple[int, ...]
     image: Image | None
 
     def place(self, number: int) -> tuple[float, Box]:
-        """What orders hands where nothing else does: never their numbers."""
+        """Return the key that breaks ties. It never depends on a hand's number."""
         return float(self.distances[number]), self.layers[number].box
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """The hands' places: from front to back, distance of each hand in metres, overlaps."""
+    """How hands lie behind one another.
+
+    order: from front to back. distances: (n,) metres from the viewer. overlaps: for the report.
+    neighbours: front, back and box of each overlap.
+    """
 
     order: tuple[int, ...]
     distances: FloatArray
@@ -142,7 +150,11 @@ def arrange(
 ) -> Arrangement:
     """Decide every overlap, and move hands back until one z-buffer shows the decisions.
 
-    distances: (n,) metres of each hand's origin. requested: numbers of hands, nearest first.
+    Arguments:
+        layers: depth of each hand, metres from its own origin.
+        distances: (n,) metres from the viewer to each hand's origin.
+        requested: numbers of hands, nearest first, as the user wants them.
+        image: (H, W, 3) in which contours are looked for; None = by distance alone.
     """
     scene = _Scene(layers, distances, requested, image)
     pairs = [
@@ -161,7 +173,7 @@ def arrange(
 def find_owners(
     layers: Sequence[HandLayer], arrangement: Arrangement, image_size: tuple[int, int]
 ) -> NDArray[np.int16]:
-    """(H, W) number of the hand that is nearest at a pixel, -1 where none is."""
+    """Return (H, W) the number of the hand nearest at each pixel, -1 where there is none."""
     owner = np.full(image_size, -1, dtype=np.int16)
     seen = [np.isfinite(layer.depth) for layer in layers]
     for front, back, common in arrangement.neighbours:
@@ -175,14 +187,17 @@ def find_owners(
 
 
 def _gap(layers: Sequence[HandLayer], pair: tuple[int, int], common: Box) -> DepthMap:
-    """How much deeper the second hand lies from its own origin; not finite but where both are."""
+    """Return by how much the second hand is deeper, each from its own origin.
+
+    Finite only where both hands are.
+    """
     one, two = (layers[k].depth[slices_within(common, layers[k].box)] for k in pair)
     with np.errstate(invalid="ignore"):
         return np.asarray(two - one, dtype=np.float32)
 
 
 def _overlapping(layers: Sequence[HandLayer]) -> Iterator[tuple[tuple[int, int], Box, FloatArray]]:
-    """Pairs of hands with the common part of their boxes and their gaps where both are."""
+    """Yield overlapping pairs of hands, the common part of their boxes, and their gaps."""
     for pair in combinations(range(len(layers)), 2):
         common = intersect(layers[pair[0]].box, layers[pair[1]].box)
         gap = _gap(layers, pair, common)
@@ -192,7 +207,7 @@ def _overlapping(layers: Sequence[HandLayer]) -> Iterator[tuple[tuple[int, int],
 
 
 def _decide(gap: float, pair: tuple[int, int], common: Box, scene: _Scene) -> _Pair:
-    """Front and back of two hands on the strongest ground. gap: metres, second minus first."""
+    """Decide front and back of two hands on the strongest evidence; gap: metres, second - first."""
     one, two = pair
     if one in scene.requested and two in scene.requested:
         front = min(pair, key=scene.requested.index)
@@ -203,15 +218,15 @@ def _decide(gap: float, pair: tuple[int, int], common: Box, scene: _Scene) -> _P
         return _Pair(*nearer, Ground.DEPTH, common)
     strengths = (0.0, 0.0)
     if scene.image is not None:
-        strengths = measure_outlines(scene.image, scene.layers[one], scene.layers[two])
-    if max(strengths) > CLEAR_OUTLINE * min(strengths):
+        strengths = measure_contours(scene.image, scene.layers[one], scene.layers[two])
+    if max(strengths) > CLEAR_CONTOUR * min(strengths):
         clearer = pair if strengths[0] > strengths[1] else (two, one)
-        return _Pair(*clearer, Ground.OUTLINE, common)
+        return _Pair(*clearer, Ground.CONTOUR, common)
     return _Pair(*nearer, Ground.GAP, common)
 
 
 def _sort_front_to_back(scene: _Scene, pairs: list[_Pair]) -> tuple[int, ...]:
-    """All hands in an order that breaks only the weakest decisions, where they contradict."""
+    """Order all hands; where decisions contradict one another, the weakest are broken."""
     remaining, order = set(range(len(scene.layers))), []
     while remaining:
         burden = dict.fromkeys(remaining, -1)
@@ -224,16 +239,17 @@ def _sort_front_to_back(scene: _Scene, pairs: list[_Pair]) -> tuple[int, ...]:
 
 
 def _follow(pair: _Pair, order: tuple[int, ...]) -> _Pair:
-    """The pair as the order of all hands shows it."""
+    """Return the pair as the order of all hands shows it."""
     if order.index(pair.front) < order.index(pair.back):
         return pair
     return _Pair(pair.back, pair.front, Ground.OTHERS, pair.common)
 
 
 def _move_back(scene: _Scene, pairs: list[_Pair], order: tuple[int, ...]) -> FloatArray:
-    """(n,) distances at which every decided pair is apart; pairs clear by depth stay as they are.
+    """Return (n,) distances at which every decided pair is apart.
 
-    A hand behind a moved one moves along, so no clear order is upset.
+    Pairs whose depth is clear stay as they are; a hand behind a moved one moves along, so that no
+    clear order is lost.
     """
     moved = np.array(scene.distances)
     for back in order:

@@ -14,8 +14,8 @@ from collections.abc import Set as AbstractSet
 import cv2
 import numpy as np
 
+from handrefiner_ext.geometry.boxes import group_overlapping
 from handrefiner_ext.geometry.probability import log_odds, logistic
-from handrefiner_ext.geometry.regions import group_overlapping
 from handrefiner_ext.judge.quality import MALFORMED_BELOW
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import (

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from handrefiner_ext.geometry.regions import group_overlapping
+from handrefiner_ext.geometry.boxes import group_overlapping
 from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.repaint.deciding import Chosen, assess, decide
 from handrefiner_ext.repaint.keep_best import is_lost

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from handrefiner_ext.errors import HandRefinerError
-from handrefiner_ext.geometry.regions import choose_crop, group_overlapping, lay_over
+from handrefiner_ext.geometry.boxes import choose_region_crop, group_overlapping, lay_over
 from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.params import DRAFT, PAPER, SEEDS, RefineParams
 from handrefiner_ext.protocols import CandidatePainter, PaintRequest, Renderer
@@ -166,7 +166,7 @@ def _paint_one(
     if plan.allowed is not None:
         mask &= plan.allowed
     side = params.region_size or painter.native_side(params)
-    crop = choose_crop(box, (height, width), side)
+    crop = choose_region_crop(box, (height, width), side)
     meshes = [every_mesh[number] for number in numbers]
     seen = render_region(crop, images[0], meshes, mask, plan.renderer, params)
     counted = number_meshes(every_mesh)

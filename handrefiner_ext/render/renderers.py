@@ -1,9 +1,11 @@
-"""Depth by pyrender: OpenGL off-screen through EGL or OSMesa, where they exist."""
+"""The two renderers of depth: a z-buffer in numpy, and pyrender with off-screen OpenGL.
+
+The z-buffer needs no driver and gives the same answer everywhere. pyrender needs EGL or OSMesa.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
 from threading import Lock
@@ -15,25 +17,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import BackendUnavailable, how_to_install
-from handrefiner_ext.geometry.rasterize import covered_box, picture_points
-from handrefiner_ext.geometry.spans import is_usable
+from handrefiner_ext.geometry.boxes import tiles
+from handrefiner_ext.geometry.rasterize import (
+    covered_box,
+    is_usable,
+    picture_points,
+    z_buffer,
+)
 from handrefiner_ext.types import Box, DepthMap, FloatArray, HandLayer, HandMesh
 
+
+class RasterRenderer:
+    """Renders exact depth at pixel centres under the mesh's weak-perspective camera."""
+
+    name = "raster"
+
+    def render(self, mesh: HandMesh, height: int, width: int) -> HandLayer:
+        """Return the depth of `mesh` over its own box in a picture of the given size, pixels."""
+        points = picture_points(mesh)
+        box = covered_box(points, height, width)
+        depth, _ = z_buffer(points, mesh.faces, box)
+        return HandLayer(box, depth)
+
+
 PLATFORMS = {"egl": "EGL", "osmesa": "OSMesa"}
-"""Value of PYOPENGL_PLATFORM -> the system library that it needs."""
-TILE_PX = 1024
+"""Values of PYOPENGL_PLATFORM and the system library that each needs."""
 VIEWPORT_STEP_PX = 256
-NEAR, FAR = 1.0, 2.0
-"""The hand's depths are laid between these planes, so that 24 bits resolve it finely."""
-MARGIN = 0.01
+NEAR_PLANE, FAR_PLANE = 1.0, 2.0
+"""The hand's depths are mapped between these planes, so that the 24-bit buffer resolves them."""
+PLANE_MARGIN = 0.01
 INSTEAD = "Choose the renderer raster, which gives the same depth and needs no driver."
 
 
 class _Context:
-    """An off-screen context on a thread of its own, since OpenGL binds a context to its thread.
+    """An off-screen context on a thread of its own, since OpenGL binds a context to a thread.
 
-    There is one in a process, shared by all renderers: pyrender ends the whole display, and so
-    every other context, when it deletes one. It goes when the last renderer lets go of it.
+    All renderers of a process share one, because pyrender closes the whole display, and with it
+    every other context, when it deletes one. It is released with the last renderer that uses it.
     """
 
     def __init__(self) -> None:
@@ -45,11 +65,12 @@ class _Context:
             self.thread.shutdown()
             raise
         ending = finalize(self, _release, self.thread, self.canvas)
-        # At exit the thread has ended already. Typeshed leaves this property out of the slots.
+        # At exit the thread has ended already. Typeshed does not know this property.
         ending.atexit = False  # type: ignore[misc]
 
     @classmethod
     def shared(cls) -> _Context:
+        """Return the context of this process, opened if necessary."""
         with _LOCK:
             context = _CONTEXTS.get("opengl")
             if context is None:
@@ -67,7 +88,10 @@ def _release(thread: ThreadPoolExecutor, canvas: Any) -> None:
 
 
 class PyrenderRenderer:
-    """Renders with OpenGL, from whichever thread; `close` it to free the driver's memory."""
+    """Renders depth with OpenGL, from any thread; `close` frees the driver's memory.
+
+    Raises BackendUnavailable if the package or a driver is missing.
+    """
 
     name = "pyrender"
 
@@ -75,18 +99,18 @@ class PyrenderRenderer:
         self._context: _Context | None = _Context.shared()
 
     def render(self, mesh: HandMesh, height: int, width: int) -> HandLayer:
-        """Depth of `mesh` over its own box in a picture of the given size."""
+        """Return the depth of `mesh` over its own box in a picture of the given size, pixels."""
         points = picture_points(mesh)
         faces = mesh.faces[is_usable(points)[mesh.faces].all(axis=1)]
         box = covered_box(points, height, width)
         depth = np.full((box.height, box.width), np.inf, dtype=np.float32)
         if depth.size and len(faces):
-            scene = _Scene(self._open(), points, faces, box)
+            scene = _GLScene(self._open(), points, faces, box)
             self._open().thread.submit(scene.draw, depth).result()
         return HandLayer(box, depth)
 
     def close(self) -> None:
-        """Let go of OpenGL; the renderer opens it again if it is used again."""
+        """Release OpenGL; rendering again opens it again."""
         self._context = None
 
     def _open(self) -> _Context:
@@ -94,8 +118,11 @@ class PyrenderRenderer:
         return self._context
 
 
-class _Scene:
-    """One mesh before the camera. points: (n, 3) pixels and metres. box: what is looked at."""
+class _GLScene:
+    """One mesh before the camera.
+
+    points: (n, 3) x and y in pixels, z in metres. box: the part of the picture to render.
+    """
 
     def __init__(
         self, context: _Context, points: FloatArray, faces: NDArray[np.int32], box: Box
@@ -106,21 +133,23 @@ class _Scene:
         self.node = self.scene.add(self._to_mesh(points, faces))
 
     def draw(self, depth: DepthMap) -> None:
-        """Fill `depth`, which spans the box, tile by tile."""
-        for tile in _tiles(self.box.height, self.box.width):
+        """Fill `depth` (h, w), which spans the box, tile by tile."""
+        for tile in tiles(Box(0, 0, self.box.width, self.box.height)):
             seen = self._shoot(tile)
             empty = seen == 0.0
-            # pyrender undoes a perspective camera's depth; ours is orthographic.
-            along = FAR + NEAR - NEAR * FAR / np.where(empty, NEAR, seen).astype(np.float64)
-            metres = self.nearest + (along - NEAR - MARGIN) / self.scale
+            # pyrender linearises depth as for a perspective camera, but ours is orthographic, so
+            # that is undone here.
+            linear = np.where(empty, NEAR_PLANE, seen).astype(np.float64)
+            along = FAR_PLANE + NEAR_PLANE - NEAR_PLANE * FAR_PLANE / linear
+            metres = self.nearest + (along - NEAR_PLANE - PLANE_MARGIN) / self.scale
             depth[tile.slices] = np.where(empty, np.inf, metres)
 
     def _to_mesh(self, points: FloatArray, faces: NDArray[np.int32]) -> Any:
-        """The mesh in OpenGL's axes: pixels from the box's corner, y up, z towards the viewer."""
+        """Return the mesh in OpenGL's axes: pixels from the box's corner, y up, z to the viewer."""
         corner = (self.box.x0, self.box.y0, self.nearest)
         shown = np.where(is_usable(points)[:, None], points, 0.0) - corner
-        positions = shown * (1.0, -1.0, -self.scale) - (0.0, 0.0, NEAR + MARGIN)
-        # Both sides of each face, since the pass that is used below leaves out those turned away.
+        positions = shown * (1.0, -1.0, -self.scale) - (0.0, 0.0, NEAR_PLANE + PLANE_MARGIN)
+        # Each face is added from both sides, since the segmentation pass culls back faces.
         both_sides = np.concatenate([faces, faces[:, ::-1]])
         primitive = self.context.pyrender.Primitive(
             positions=positions.astype(np.float32), indices=both_sides.astype(np.uint32)
@@ -128,16 +157,16 @@ class _Scene:
         return self.context.pyrender.Mesh([primitive])
 
     def _shoot(self, tile: Box) -> DepthMap:
-        """pyrender's own depth over one tile of the box, 0 where empty."""
+        """Return pyrender's own depth over one tile of the box, 0 where empty."""
         package, canvas = self.context.pyrender, self.context.canvas
         width, height = (_round_up(n) for n in (tile.width, tile.height))
         canvas.viewport_width, canvas.viewport_height = width, height
-        camera = package.OrthographicCamera(width / 2, height / 2, znear=NEAR, zfar=FAR)
+        camera = package.OrthographicCamera(width / 2, height / 2, znear=NEAR_PLANE, zfar=FAR_PLANE)
         pose = np.eye(4)
         pose[:2, 3] = tile.x0 + width / 2, -(tile.y0 + height / 2)
         view = self.scene.add(camera, pose=pose)
-        # Only the segmentation pass switches multisampling off, which would move the sample
-        # away from the pixel's centre.
+        # Multisampling moves the samples away from the pixel's centre, and only the segmentation
+        # pass switches it off.
         _, depth = canvas.render(
             self.scene, flags=package.RenderFlags.SEG, seg_node_map={self.node: (255, 255, 255)}
         )
@@ -146,7 +175,7 @@ class _Scene:
 
 
 def _choose_platform() -> None:
-    """Name the off-screen platform to PyOpenGL, unless the user has done so."""
+    """Tell PyOpenGL the off-screen platform, unless the user has chosen one."""
     if "PYOPENGL_PLATFORM" in os.environ:
         return
     for platform, library in PLATFORMS.items():
@@ -159,7 +188,7 @@ def _choose_platform() -> None:
 
 
 def _open_canvas() -> tuple[ModuleType, Any]:
-    """The package and an off-screen context of it."""
+    """Return the package and an off-screen context; BackendUnavailable if either is missing."""
     try:
         import pyrender
     except (AttributeError, ImportError, OSError) as error:
@@ -169,7 +198,7 @@ def _open_canvas() -> tuple[ModuleType, Any]:
         ) from error
     from OpenGL.error import Error as OpenGLError
 
-    # What pyrender and PyOpenGL raise where a driver is missing or too old.
+    # pyrender and PyOpenGL raise any of these where a driver is missing or too old.
     missing = (OpenGLError, AssertionError, AttributeError, ImportError, IndexError)
     try:
         return pyrender, pyrender.OffscreenRenderer(VIEWPORT_STEP_PX, VIEWPORT_STEP_PX)
@@ -181,18 +210,12 @@ def _open_canvas() -> tuple[ModuleType, Any]:
 
 
 def _depth_range(points: FloatArray) -> tuple[float, float]:
-    """Nearest depth and the factor that lays all depths between the planes."""
+    """Return the nearest depth and the factor that maps all depths between the planes."""
     nearest, farthest = float(points[:, 2].min()), float(points[:, 2].max())
-    room = FAR - NEAR - 2 * MARGIN
+    room = FAR_PLANE - NEAR_PLANE - 2 * PLANE_MARGIN
     return nearest, room / max(farthest - nearest, 1e-9)
 
 
-def _tiles(height: int, width: int) -> Iterator[Box]:
-    for y in range(0, height, TILE_PX):
-        for x in range(0, width, TILE_PX):
-            yield Box(x, y, min(x + TILE_PX, width), min(y + TILE_PX, height))
-
-
 def _round_up(length: int) -> int:
-    """Few viewport sizes, so that buffers are reused."""
+    """Round a length up, so that few viewport sizes occur and buffers are reused."""
     return -(-length // VIEWPORT_STEP_PX) * VIEWPORT_STEP_PX
