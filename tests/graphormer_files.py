@@ -9,8 +9,7 @@ import torch
 from graphormer_cases import make_parts
 from mano_model import write_downsampling, write_mano
 
-from handrefiner_ext.mesh.graphormer.network import HandNetwork, build_empty
-from handrefiner_ext.mesh.graphormer.published_keys import UNUSED
+from handrefiner_ext.mesh.graphormer.network import UNUSED, HandNetwork, build_empty
 from handrefiner_ext.mesh.graphormer.template import make_tokens
 
 FILLING = 1.0 / 1.6

@@ -22,8 +22,10 @@ from test_graphormer_crop import make_hand  # noqa: E402
 
 from handrefiner_ext import pipeline  # noqa: E402
 from handrefiner_ext.errors import BackendUnavailable, WeightsError  # noqa: E402
-from handrefiner_ext.mesh.graphormer.backend import GraphormerReconstructor  # noqa: E402
-from handrefiner_ext.mesh.graphormer.crop import choose_crop  # noqa: E402
+from handrefiner_ext.mesh.graphormer.backend import (  # noqa: E402
+    GraphormerReconstructor,
+    choose_hand_crop,
+)
 from handrefiner_ext.mesh.graphormer.device import NetworkRunner, choose_device  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
 from handrefiner_ext.protocols import BatchReconstructor  # noqa: E402
@@ -54,7 +56,7 @@ def place_hand(handedness="right", scale=1500.0, wrist=(300.0, 420.0)):
 
 def point_camera(backend, hand, scale):
     """Let the network see the hand where it is, exactly."""
-    crop = choose_crop(hand)
+    crop = choose_hand_crop(hand)
     wrist = hand.landmarks[0] - (crop.x0, crop.y0)
     if crop.mirrored:
         wrist = np.array([crop.side - wrist[0], wrist[1]])

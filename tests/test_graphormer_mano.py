@@ -18,7 +18,7 @@ from mano_model import (
 
 from handrefiner_ext.errors import BackendUnavailable, WeightsError
 from handrefiner_ext.mesh.graphormer.backend import find_files
-from handrefiner_ext.mesh.graphormer.mano import OUR_ORDER, read_hand_model, rotations
+from handrefiner_ext.mesh.graphormer.mano import OUR_ORDER, read_mano, rotations
 from handrefiner_ext.mesh.graphormer.template import make_adjacency, read_sampling
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
 from handrefiner_ext.topology import FINGERTIPS
@@ -30,7 +30,7 @@ pytest.importorskip("scipy", reason="the files are written with scipy's matrices
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("mano") / "MANO_RIGHT.pkl"
     write_mano(path, hands_mean=np.random.default_rng(3).normal(0.0, 0.2, 45))
-    return read_hand_model(path)
+    return read_mano(path)
 
 
 def random_pose(generator):
@@ -92,14 +92,14 @@ def test_the_mean_pose_is_what_zeros_mean(model):
 def test_joints_read_off_a_mesh_are_those_of_the_model_in_our_order(tmp_path):
     path = tmp_path / "MANO_RIGHT.pkl"
     write_mano(path)
-    joints = read_hand_model(path).joints_of(np.stack([make_mano()["v_template"]] * 2))
+    joints = read_mano(path).joints_of(np.stack([make_mano()["v_template"]] * 2))
     assert np.allclose(joints, load_open_hand().joints, atol=1e-12)
 
 
 def test_the_middle_fingertip_is_the_neighbour_where_the_template_is_made(tmp_path):
     path = tmp_path / "MANO_RIGHT.pkl"
     write_mano(path)
-    model = read_hand_model(path)
+    model = read_mano(path)
     joints, vertices = model.rest()
     for tip, vertex in TIPS.items():
         assert np.array_equal(joints[tip], vertices[444 if vertex == 445 else vertex])
@@ -122,10 +122,10 @@ def test_another_model_is_refused_with_what_is_wrong(tmp_path, changes, said):
     path = tmp_path / "MANO_RIGHT.pkl"
     write_mano(path, **changes)
     if said is None:
-        read_hand_model(path)
+        read_mano(path)
         return
     with pytest.raises(WeightsError, match=said):
-        read_hand_model(path)
+        read_mano(path)
 
 
 def test_a_model_without_a_part_is_refused_by_name(tmp_path):
@@ -134,7 +134,7 @@ def test_a_model_without_a_part_is_refused_by_name(tmp_path):
     del arrays["posedirs"]
     path.write_bytes(pickle.dumps(arrays, protocol=2))
     with pytest.raises(WeightsError, match="it has no posedirs"):
-        read_hand_model(path)
+        read_mano(path)
 
 
 def test_the_table_of_vertices_gives_the_choice_and_the_neighbours(tmp_path):

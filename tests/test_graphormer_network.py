@@ -11,17 +11,19 @@ import pytest
 from graphormer_cases import GOLDEN, SEED, make_crops, make_parts
 
 from handrefiner_ext.errors import InvalidParameter, WeightsError
-from handrefiner_ext.mesh.graphormer.published_keys import UNUSED, find_fault
 from handrefiner_ext.mesh.graphormer.template import make_adjacency, make_tokens
 
 torch = pytest.importorskip("torch", reason="MeshGraphormer needs torch")
 pytest.importorskip("safetensors", reason="the extra torch brings it")
 
 from handrefiner_ext.mesh.graphormer import build_network  # noqa: E402
-from handrefiner_ext.mesh.graphormer.checkpoint import load_network, read_checkpoint  # noqa: E402
-from handrefiner_ext.mesh.graphormer.convert import convert_to_safetensors  # noqa: E402
+from handrefiner_ext.mesh.graphormer.checkpoint import (  # noqa: E402
+    convert_to_safetensors,
+    load_network,
+    read_checkpoint,
+)
 from handrefiner_ext.mesh.graphormer.device import NetworkRunner  # noqa: E402
-from handrefiner_ext.mesh.graphormer.network import build_empty  # noqa: E402
+from handrefiner_ext.mesh.graphormer.network import UNUSED, build_empty, find_fault  # noqa: E402
 
 TOLERANCE = 1e-5
 """Relative to the largest number of an output. Measured: 8e-7; the crops differ from one another by

@@ -144,7 +144,7 @@ def _convert(options: argparse.Namespace) -> int:
         )
     if find_spec("torch") is None or find_spec("safetensors") is None:
         raise BackendUnavailable(f"Converting needs torch; run {how_to_install('torch')}.")
-    from handrefiner_ext.mesh.graphormer.convert import convert_to_safetensors
+    from handrefiner_ext.mesh.graphormer.checkpoint import convert_to_safetensors
 
     target = source.with_suffix(".safetensors")
     convert_to_safetensors(source, target)

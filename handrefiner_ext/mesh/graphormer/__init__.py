@@ -1,7 +1,7 @@
 """MeshGraphormer (Lin, Wang, Liu 2021, arXiv 2104.00272), the reconstructor of the paper.
 
-Its weights and MANO are the user's own; `backend.py` is what the pipeline uses. torch is imported
-with the first network that is built.
+The user supplies its weights and MANO. The pipeline uses `backend.py`; torch is imported when the
+first network is built.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def build_network(
     template: Any, adjacency: Any, downsampling: Sequence[Any], seed: int
 ) -> HandNetwork:
-    """The network with random weights; see `network.build_network`."""
+    """Return the network with random weights; see `network.build_network` for the arguments."""
     from handrefiner_ext.mesh.graphormer import network
 
     return network.build_network(template, adjacency, downsampling, seed)

@@ -1,4 +1,4 @@
-"""Where the network computes, and where it lies between pictures."""
+"""The device on which the network computes, and where its weights are between pictures."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from handrefiner_ext.types import ModelHome
 
 HALF = frozenset({"cuda"})
 """Kinds of device on which the network computes in fp16."""
-KNOWN = frozenset({"cpu", "cuda", "mps", "xpu"})
-"""Kinds of device on which it computes at all; for others, the CPU does."""
+SUPPORTED = frozenset({"cpu", "cuda", "mps", "xpu"})
+"""Kinds of device on which the network computes; instead of any other, the CPU is used."""
 
 logger = logging.getLogger(__name__)
 
 
 def choose_device(home: ModelHome) -> torch.device:
-    """The device that was asked for, or the best one that torch finds."""
+    """Return the device that was asked for, or the best one that torch finds."""
     if home.device is not None:
         wanted = torch.device(home.device)
-        return wanted if wanted.type in KNOWN else torch.device("cpu")
+        return wanted if wanted.type in SUPPORTED else torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -36,11 +36,11 @@ def choose_device(home: ModelHome) -> torch.device:
 
 
 class NetworkRunner:
-    """The network, computing on a device; its own weights never leave the CPU.
+    """Runs the network on a device; its own weights stay on the CPU.
 
-    On another device copies of them are used, in fp16 where that is fast, and given back after
-    every call unless `stay` is set. No setting of torch is changed, no random number drawn, and a
-    surrounding autocast or inference mode does not reach inside.
+    Another device gets copies of them, in fp16 where that is fast, which are freed after every
+    call unless `stay` is set. No setting of torch is changed, no random number is drawn, and a
+    surrounding autocast or inference mode has no effect.
     """
 
     def __init__(self, network: HandNetwork, device: torch.device, stay: bool = False) -> None:
@@ -49,20 +49,22 @@ class NetworkRunner:
         self.dtype = torch.float16 if device.type in HALF else torch.float32
         self.stay = stay
         self.copies: dict[str, Tensor] | None = None
-        # The panel's preview may ask while a generation runs; one would give back the copies that
-        # the other computes with.
+        # The panel's preview may run during a generation; without the lock, one would free the
+        # copies that the other computes with.
         self.lock = Lock()
 
     def run(self, batches: Sequence[NDArray[np.float32]]) -> list[HandEstimate]:
-        """The estimate of every batch (n, 3, 224, 224), on the CPU in fp32.
+        """Return the estimate for every batch (n, 3, 224, 224), on the CPU in fp32.
 
-        Where the graphics card has no room, the CPU computes instead.
+        If the graphics card is out of memory, the CPU computes instead.
         """
         with self.lock:
             try:
                 return self._run_on(self.device, batches)
             except torch.cuda.OutOfMemoryError:
-                logger.warning("The graphics card has no room for MeshGraphormer; the CPU is used.")
+                logger.warning(
+                    "The graphics card is out of memory; MeshGraphormer runs on the CPU."
+                )
                 return self._run_on(torch.device("cpu"), batches)
             finally:
                 if not self.stay:
@@ -84,7 +86,7 @@ class NetworkRunner:
         return HandEstimate(*(part.float().cpu() for part in estimate))
 
     def _copy(self) -> dict[str, Tensor]:
-        """Every parameter and buffer on the device."""
+        """Copy every parameter and buffer to the device."""
         own = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
         return {
             name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)

@@ -1,8 +1,8 @@
 """HRNet (Wang et al. 2020, arXiv 1908.07919): an image as one vector and as a grid of features.
 
-Four branches at 1/4 to 1/32 of the picture's size run side by side and exchange what they see; a
-head gathers them from fine to coarse. The attributes are named as in the authors' code, because
-the published weights are.
+Four branches at 1/4 to 1/32 of the image's size run in parallel and exchange features; a head
+combines them from fine to coarse. Attributes have the names of the authors' code, because the
+published weights use them.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 
 EXPANSION = 4
-"""Channels that a bottleneck gives, per channel inside it."""
+"""Output channels of a bottleneck per inner channel."""
 
 
 @dataclass(frozen=True)
 class HRNetShape:
     """Every number of the backbone.
 
-    stem: channels after the two convolutions that quarter the picture. width: channels of the
-    finest branch, doubled from each to the next. modules: fusing modules of stages 2 to 4.
-    blocks: residual blocks of stage 1, and of every branch of a module. head: inner channels of
-    the head's bottlenecks. features: length of the vector.
+    stem: channels after the two convolutions that quarter the image's sides. width: channels of
+    the finest branch; each coarser one has twice as many. modules: fusing modules of stages 2 to
+    4. blocks: residual blocks of stage 1, and of every branch of a module. head: inner channels
+    of the head's bottlenecks. features: length of the vector.
     """
 
     stem: int = 64
@@ -36,12 +36,12 @@ class HRNetShape:
     features: int = 2048
 
     def branches(self, stage: int) -> tuple[int, ...]:
-        """Channels of the branches of stage 2, 3 or 4."""
+        """Return the channels of each branch of stage 2, 3 or 4."""
         return tuple(self.width * 2**k for k in range(stage))
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside the identity: (n, c, h, w) -> (n, c, h, w)."""
+    """Two 3 x 3 convolutions with a residual connection: (n, c, h, w) -> (n, c, h, w)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Bottleneck(nn.Module):
 class FusingModule(nn.Module):
     """Residual blocks on every branch; then each branch becomes the sum of all, resized.
 
-    Takes and gives one (n, c_k, h / 2^k, w / 2^k) for each branch k.
+    Input and output are one (n, c_k, h / 2^k, w / 2^k) for each branch k.
     """
 
     def __init__(self, channels: Sequence[int], blocks: int) -> None:
@@ -83,7 +83,7 @@ class FusingModule(nn.Module):
             nn.Sequential(*(BasicBlock(c) for _ in range(blocks))) for c in channels
         )
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_resize(channels, source, goal) for source in range(len(channels)))  # type: ignore[misc]
+            nn.ModuleList(_resize_branch(channels, source, goal) for source in range(len(channels)))  # type: ignore[misc]
             for goal in range(len(channels))
         )
 
@@ -100,7 +100,7 @@ class FusingModule(nn.Module):
 
 
 class HRNet(nn.Module):
-    """Picture (n, 3, h, w) -> vector (n, 2048) and grid (n, 1024, h / 32, w / 32)."""
+    """Maps images (n, 3, h, w) to vectors (n, 2048) and grids (n, 1024, h / 32, w / 32)."""
 
     def __init__(self, shape: HRNetShape) -> None:
         super().__init__()
@@ -132,12 +132,12 @@ class HRNet(nn.Module):
             (self.transition2, self.stage3),
             (self.transition3, self.stage4),
         ):
-            branches = stage(_widen(transition, branches))
+            branches = stage(_next_branches(transition, branches))
         grid = self._gather(branches)
         return self.final_layer(grid).mean(dim=(2, 3)), grid
 
     def _gather(self, branches: list[Tensor]) -> Tensor:
-        """From fine to coarse: (n, 1024, h / 32, w / 32)."""
+        """Combine the branches from fine to coarse: (n, 1024, h / 32, w / 32)."""
         grid: Tensor = self.incre_modules[0](branches[0])
         for down, widen, x in zip(
             self.downsamp_modules, self.incre_modules[1:], branches[1:], strict=True
@@ -149,7 +149,7 @@ class HRNet(nn.Module):
 def _convolution(
     given: int, wanted: int, size: int, stride: int = 1
 ) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    """A convolution that keeps the size (or divides it by the stride), and its normalisation."""
+    """Return a convolution that keeps the size, or divides it by the stride, and its batch norm."""
     convolution = nn.Conv2d(given, wanted, size, stride, size // 2, bias=False)
     return convolution, nn.BatchNorm2d(wanted)
 
@@ -159,7 +159,7 @@ def _activated(given: int, wanted: int, stride: int = 1) -> nn.Sequential:
 
 
 def _step(given: int, wanted: int, size: int, stride: int = 1) -> nn.Sequential:
-    """As the head has them: with a bias before the normalisation."""
+    """Return a step of the head, whose convolutions, unlike others, have a bias before the norm."""
     convolution = nn.Conv2d(given, wanted, size, stride, size // 2)
     return nn.Sequential(convolution, nn.BatchNorm2d(wanted), nn.ReLU(inplace=True))
 
@@ -174,8 +174,8 @@ def _stage(shape: HRNetShape, stage: int) -> nn.Sequential:
     return nn.Sequential(*(FusingModule(shape.branches(stage), shape.blocks) for _ in range(count)))
 
 
-def _resize(channels: Sequence[int], source: int, goal: int) -> nn.Module | None:
-    """From the size and channels of one branch to those of another; None for the same one."""
+def _resize_branch(channels: Sequence[int], source: int, goal: int) -> nn.Module | None:
+    """Return the layers from one branch's size and channels to another's; None for the same one."""
     if source == goal:
         return None
     if source > goal:
@@ -187,7 +187,7 @@ def _resize(channels: Sequence[int], source: int, goal: int) -> nn.Module | None
 
 
 def _transition(given: Sequence[int], wanted: Sequence[int]) -> nn.ModuleList:
-    """What makes the branches of the next stage; None where one goes on as it is."""
+    """Return the layers that make the next stage's branches; None where a branch stays as it is."""
     steps: list[nn.Module | None] = []
     for number, channels in enumerate(wanted):
         if number < len(given):
@@ -198,8 +198,8 @@ def _transition(given: Sequence[int], wanted: Sequence[int]) -> nn.ModuleList:
     return nn.ModuleList(steps)  # type: ignore[arg-type]
 
 
-def _widen(transition: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
-    """Branches of the next stage: old ones as they are or changed, new ones from the coarsest."""
+def _next_branches(transition: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
+    """Return the next stage's branches: old ones, changed if need be, and new, coarser ones."""
     widened = []
     for number, step in enumerate(transition):
         x = branches[min(number, len(branches) - 1)]

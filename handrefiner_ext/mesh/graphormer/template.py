@@ -1,4 +1,4 @@
-"""The mesh that the network starts from, its coarser levels and their adjacency."""
+"""The network's template: the mesh it starts from, its coarser level and that one's adjacency."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from handrefiner_ext.pickles.arrays import KNOWN, Translator
 from handrefiner_ext.pickles.machine import BAD_CONTENT, Built, Limits, Machine
 from handrefiner_ext.types import FloatArray
 
-JOINTS, COARSE = 21, 195
+JOINTS, COARSE_VERTICES, FULL_VERTICES = 21, 195, 778
 
 
 def as_dense(matrix: Any) -> FloatArray:
-    """(m, n) array of a matrix that is dense or sparse, of torch, scipy or `pickles`."""
+    """Return an (m, n) array of a dense or sparse matrix of torch, scipy or `pickles`."""
     if hasattr(matrix, "toarray"):  # scipy
         matrix = matrix.toarray()
     elif hasattr(matrix, "to_dense"):  # torch
@@ -32,25 +32,29 @@ def as_dense(matrix: Any) -> FloatArray:
 
 
 def make_tokens(template: Any, downsampling: Sequence[Any]) -> FloatArray:
-    """(216, 3): joints and coarse vertices, centred on the wrist, the first joint."""
+    """Return (216, 3) joints and coarse vertices, centred on the wrist, the first joint.
+
+    Arguments as for `network.build_network`; InvalidParameter if their shapes do not fit.
+    """
     joints, vertices = _split(template)
-    if len(vertices) != COARSE:
+    if len(vertices) != COARSE_VERTICES:
         if not len(downsampling):
             raise InvalidParameter(
-                f"A template of {len(vertices)} vertices needs a matrix that takes them to "
-                f"{COARSE}; give it as downsampling[0]."
+                f"A template of {len(vertices)} vertices needs a matrix that maps them to "
+                f"{COARSE_VERTICES}; give it as downsampling[0]."
             )
         vertices = as_dense(downsampling[0]) @ vertices
     points = np.concatenate([joints, vertices])
-    if points.shape != (JOINTS + COARSE, 3):
+    if points.shape != (JOINTS + COARSE_VERTICES, 3):
         raise InvalidParameter(
-            f"The template comes to {points.shape} points; {(JOINTS + COARSE, 3)} are needed."
+            f"The template's points have the shape {points.shape}; "
+            f"{(JOINTS + COARSE_VERTICES, 3)} is needed."
         )
     return np.asarray(points - joints[0])
 
 
 def _split(template: Any) -> tuple[FloatArray, FloatArray]:
-    """(21, 3) joints and the vertices of a pair, or of one array with the joints first."""
+    """Return joints (21, 3) and vertices from a pair, or from one array with the joints first."""
     if isinstance(template, (tuple, list)) and len(template) == 2:
         joints, vertices = (as_dense(part).reshape(-1, 3) for part in template)
         return joints, vertices
@@ -59,7 +63,7 @@ def _split(template: Any) -> tuple[FloatArray, FloatArray]:
 
 
 def make_adjacency(faces: NDArray[np.integer[Any]], count: int) -> FloatArray:
-    """(count, count): each vertex and its neighbours, weighted alike; every row sums to 1."""
+    """Return (count, count) equal weights of each vertex and its neighbours; rows sum to 1."""
     joined = np.eye(count)
     for first, second in ((0, 1), (1, 2), (2, 0)):
         joined[faces[:, first], faces[:, second]] = 1.0
@@ -67,21 +71,23 @@ def make_adjacency(faces: NDArray[np.integer[Any]], count: int) -> FloatArray:
     return np.asarray(joined / joined.sum(axis=1, keepdims=True))
 
 
-FULL = 778
 LARGEST_MEMBER = 16 * 2**20
-"""Bytes; the authors' largest is under a hundred thousand."""
+"""Bytes of an array in the file at most; the authors' largest has less than a hundred thousand."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """downsampling: (195, 778), each row chooses a vertex. adjacency: (195, 195), rows sum to 1."""
+    """The step from the full mesh to the coarse one.
+
+    downsampling: (195, 778), each row chooses a vertex. adjacency: (195, 195), rows sum to 1.
+    """
 
     downsampling: FloatArray
     adjacency: FloatArray
 
 
 def read_sampling(path: Path) -> Sampling:
-    """The first step of the file's pyramid; its pickled arrays are read without being executed.
+    """Return the first downsampling step in the file, without executing its pickled objects.
 
     Raises WeightsError for another file.
     """
@@ -92,22 +98,24 @@ def read_sampling(path: Path) -> Sampling:
     except WeightsError as error:
         raise WeightsError(f"{path} is refused. {error}") from error
     except (*BAD_CONTENT, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise WeightsError(f"{path} is no mano_downsampling.npz ({error}); get it anew.") from error
-    fits = chosen.shape == (COARSE, FULL) and np.allclose(chosen.sum(axis=1), 1.0)
+        raise WeightsError(
+            f"{path} is not mano_downsampling.npz ({error}); download it again."
+        ) from error
+    fits = chosen.shape == (COARSE_VERTICES, FULL_VERTICES) and np.allclose(chosen.sum(axis=1), 1.0)
     if not fits or faces.ndim != 2 or faces.shape[1] != 3 or not _points_inside(faces):
         raise WeightsError(
-            f"{path} does not take {FULL} vertices to {COARSE}; it is for another mesh. "
-            "mano_downsampling.npz of microsoft/MeshGraphormer is needed."
+            f"{path} does not map {FULL_VERTICES} vertices to {COARSE_VERTICES}, so it is for "
+            "another mesh. mano_downsampling.npz of microsoft/MeshGraphormer is needed."
         )
-    return Sampling(chosen, make_adjacency(faces, COARSE))
+    return Sampling(chosen, make_adjacency(faces, COARSE_VERTICES))
 
 
 def _points_inside(faces: np.ndarray[Any, Any]) -> bool:
-    return bool(faces.dtype.kind in "iu" and faces.min() >= 0 and faces.max() < COARSE)
+    return bool(faces.dtype.kind in "iu" and faces.min() >= 0 and faces.max() < COARSE_VERTICES)
 
 
 def _read_first(archive: zipfile.ZipFile, name: str, number: int) -> Any:
-    """Item `number` of the array of objects `name`."""
+    """Return item `number` of the array of objects `name`."""
     info = archive.getinfo(f"{name}.npy")
     if info.file_size > LARGEST_MEMBER:
         raise WeightsError(f"Its {name} has {info.file_size:,} bytes, far too many.")

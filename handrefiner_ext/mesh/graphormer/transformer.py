@@ -1,8 +1,8 @@
 """The encoder blocks of MeshGraphormer: self-attention, and a graph convolution on the mesh.
 
-Section 3.2 and figure 2 of arXiv 2104.00272; the layers themselves are those of BERT (arXiv
-1810.04805) with its normalisation after each sum. Attributes are named as in the published
-weights. Tokens are (n, 265, c): 21 joints, 195 vertices, then 7 x 7 cells of the picture.
+Section 3.2 and figure 2 of arXiv 2104.00272. The layers are BERT's (arXiv 1810.04805), with a
+layer norm after each sum. Attributes have the names of the published weights. Tokens are
+(n, 265, c): 21 joints, 195 vertices, then 7 x 7 cells of the crop.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 EPSILON = 1e-12
-"""Of every layer normalisation."""
+"""Epsilon of every layer norm."""
 
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """How the tokens are divided; their order is that of the fields."""
+    """Number of tokens of each kind, in their order."""
 
     joints: int = 21
     vertices: int = 195
@@ -27,12 +27,13 @@ class TokenCounts:
 
     @property
     def sizes(self) -> list[int]:
+        """The counts as a list, to split tokens by."""
         return [self.joints, self.vertices, self.cells]
 
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """Numbers of one encoder block.
+    """The sizes of one encoder block.
 
     given, hidden, wanted: channels of its tokens before, inside and after. positions: rows of the
     table of position embeddings, of which the first 265 are used.
@@ -75,7 +76,7 @@ class GraphConvolution(nn.Module):
 
 
 class GraphResidualBlock(nn.Module):
-    """x + a convolution over the mesh at half the channels: (n, v, c) -> (n, v, c)."""
+    """A graph convolution at half the channels, with a residual connection: keeps (n, v, c)."""
 
     def __init__(self, channels: int, adjacency: Tensor) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class GraphResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every token looks at every token: (n, t, c) -> (n, t, c)."""
+    """Multi-head self-attention over all tokens: (n, t, c) -> (n, t, c)."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -113,7 +114,7 @@ class SelfAttention(nn.Module):
 
 
 class AddAndNormalise(nn.Module):
-    """Linear map of `inner` to the channels of `x`, added to it."""
+    """A linear map of `inner` to the channels of `x`, added to `x` and normalised."""
 
     def __init__(self, inner: int, channels: int) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class AddAndNormalise(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention and its sum; (n, t, c) -> (n, t, c)."""
+    """Self-attention with its residual connection: (n, t, c) -> (n, t, c)."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -139,7 +140,7 @@ class Attention(nn.Module):
 
 
 class Intermediate(nn.Module):
-    """The wide layer between two sums."""
+    """The wide layer of the feed-forward part: (n, t, c) -> (n, t, wide)."""
 
     def __init__(self, channels: int, wide: int) -> None:
         super().__init__()
@@ -150,7 +151,7 @@ class Intermediate(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then (in the last block) the mesh's own convolution, then the wide layer."""
+    """Attention, then in the last block a graph convolution of the mesh, then the wide layer."""
 
     def __init__(self, shape: EncoderShape, counts: TokenCounts, adjacency: Tensor) -> None:
         super().__init__()
@@ -171,7 +172,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The layers one after another."""
+    """Encoder layers in sequence."""
 
     def __init__(self, shape: EncoderShape, counts: TokenCounts, adjacency: Tensor) -> None:
         super().__init__()
@@ -185,7 +186,7 @@ class Encoder(nn.Module):
 
 
 class Embedder(nn.Module):
-    """Tokens to hidden channels, with the embedding of their positions, through the encoder."""
+    """Embeds tokens and their positions in the hidden channels, and encodes them."""
 
     def __init__(self, shape: EncoderShape, counts: TokenCounts, adjacency: Tensor) -> None:
         super().__init__()
@@ -200,7 +201,7 @@ class Embedder(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """(n, t, given) -> (n, t, wanted): what the encoder adds to a linear map of its input."""
+    """The encoder with a linear residual connection: (n, t, given) -> (n, t, wanted)."""
 
     def __init__(self, shape: EncoderShape, counts: TokenCounts, adjacency: Tensor) -> None:
         super().__init__()
