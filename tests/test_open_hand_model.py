@@ -193,7 +193,7 @@ def test_landmark_derivatives_are_those_of_finite_differences(hand, seed):
     moving = kinematics.landmarks(state, kinematics.pose_skeleton(state))
     np.testing.assert_allclose(moving.points, kinematics.place_landmarks(state), atol=1e-12)
     expected = numeric(kinematics.place_landmarks, state, kinematics.unknown_count)
-    np.testing.assert_allclose(moving.moves, expected, atol=1e-7)
+    np.testing.assert_allclose(moving.derivatives, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -204,4 +204,4 @@ def test_vertex_derivatives_are_exact_where_one_bone_carries_the_skin(hand, seed
     expected = numeric(
         lambda moved: kinematics.place_vertices(moved)[numbers], state, kinematics.unknown_count
     )
-    np.testing.assert_allclose(moving.moves, expected, atol=2e-4)
+    np.testing.assert_allclose(moving.derivatives, expected, atol=2e-4)

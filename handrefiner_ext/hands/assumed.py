@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
-from handrefiner_ext.mesh.open_hand.relaxed import Lie, assume_hand
+from handrefiner_ext.mesh.open_hand.backend import HandExtent, assume_hand
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.topology import MIDDLE_MCP, WRIST
 from handrefiner_ext.types import (
@@ -68,11 +68,11 @@ def assume(image: Image, part: PaintedPart, seen: tuple[Hand, ...]) -> Hand:
     palm, a hanging one its back, so that its thumb points to the body.
     """
     height, width = image.shape[:2]
-    lie = find_lie(image, part)
-    side: Handedness = "right" if lie.centre[0] < width / 2 else "left"
+    extent = find_extent(image, part)
+    side: Handedness = "right" if extent.centre[0] < width / 2 else "left"
     if len(seen) == 1 and not seen[0].assumed:
         side = OTHER_SIDE[seen[0].handedness]
-    return assume_hand(lie, side, bool(lie.towards[1] <= 0.0), (height, width))
+    return assume_hand(extent, side, bool(extent.towards[1] <= 0.0), (height, width))
 
 
 def reconstruct_assumed(image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal:
@@ -134,7 +134,7 @@ def _move(hand: Hand, turn: FloatArray, other_side: bool) -> Hand:
     )
 
 
-def find_lie(image: Image, part: PaintedPart) -> Lie:
+def find_extent(image: Image, part: PaintedPart) -> HandExtent:
     """Return place, direction and length of the hand that the part was painted for."""
     points = part.points()
     ends = _list_ends(points)
@@ -148,7 +148,7 @@ def find_lie(image: Image, part: PaintedPart) -> Lie:
         middle = along.max() - (1 - ROOM) / 2 * length_px - length_px / 2
     beside = (across.min() + across.max()) / 2
     centre = middle * towards + beside * np.array([-towards[1], towards[0]])
-    return Lie(centre, towards, length_px)
+    return HandExtent(centre, towards, length_px)
 
 
 def _list_ends(points: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The embedded reconstructor: a free hand model, fitted to the landmarks in numpy."""
+"""The embedded reconstructor: a freely licensed hand model, fitted to the landmarks in numpy."""
 
 from handrefiner_ext.mesh.open_hand.backend import OpenHandReconstructor
 

@@ -1,8 +1,8 @@
-"""What a hand can do: free angles with limits and priors, and the spread of hand shapes.
+"""What a hand can do: free angles with limits and priors, the spread of shapes, the relaxed pose.
 
 Angles are relative to the rest pose, in which every joint is already bent by 6 to 16 degrees.
-Ranges follow the clinical norms (Luttgens & Hamilton 1997; Norkin & White 2016) widened by a few
-degrees, because the model has no moving metacarpals; the coupling of the last two joints is that
+Ranges follow the clinical norms (Luttgens & Hamilton 1997; Norkin & White 2016), widened by a few
+degrees because the model's metacarpals do not move; the coupling of the last two joints is that
 of Lin, Wu & Huang 2000, "Modeling the constraints of human hand motion" (DIP = 2/3 PIP).
 """
 
@@ -22,7 +22,7 @@ DIP_PER_PIP = 2.0 / 3.0
 
 @dataclass(frozen=True)
 class Angle:
-    """One free joint angle: where it is, its range, mean and deviation, degrees."""
+    """One free joint angle: its index in an `ANGLES_SHAPE` array, range and prior in degrees."""
 
     finger: int
     level: int
@@ -62,14 +62,24 @@ SHAPE_DEVIATIONS = {
     "finger_spread": 0.4,
     "palm_width": 0.6,
 }
-"""Shapes that the fit may change, with their deviation in units of 10 %. Thickness moves only with
-evidence from the outline; hand size cannot be told from the camera's scale and stays at the mean,
-and so does the wrist."""
+"""Shapes that the fit may change, with their deviation in units of 10 %. Only the outline says
+anything about thickness. Hand size cannot be told apart from the camera's scale and stays at the
+mean, as does the wrist."""
+
+RELAXED_DEGREES = {
+    **{(0, 0, FLEXION): 5, (0, 1, FLEXION): 10, (0, 2, FLEXION): 10},
+    **{(1, 0, ABDUCTION): 2, (4, 0, ABDUCTION): -4},
+    **{(finger, 0, FLEXION): 6 + 3 * finger for finger in range(1, 5)},
+    **{(finger, 1, FLEXION): 10 + 4 * finger for finger in range(1, 5)},
+    **{(finger, 2, FLEXION): 6 + 3 * finger for finger in range(1, 5)},
+}
+"""Degrees beyond the rest pose of each (finger, joint, axis) in a relaxed hand, whose fingers bend
+more and more from the index to the little finger."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Arrays over the free angles (radians) and the free shapes, in the order of the tables.
+    """The tables above as arrays, in their order; angles in radians.
 
     where: index arrays into an `ANGLES_SHAPE` array. coupled: (PIP, DIP) pairs of free angles.
     """
@@ -85,10 +95,11 @@ class Anatomy:
 
     @property
     def angle_count(self) -> int:
+        """Number of free angles."""
         return len(self.low)
 
     def angles(self, free: FloatArray) -> FloatArray:
-        """(m,) free angles -> (5, 3, 3)."""
+        """Return all angles (5, 3, 3), zero except for the (m,) free ones."""
         full = np.zeros(ANGLES_SHAPE)
         full[self.where] = free
         return full
@@ -96,7 +107,7 @@ class Anatomy:
 
 @cache
 def load_anatomy(shape_names: tuple[str, ...]) -> Anatomy:
-    """The tables as arrays, for a model with these shapes."""
+    """Return the tables as arrays, for a model with these shapes."""
     numbers = np.array([[a.finger, a.level, a.axis] for a in FREE_ANGLES])
     low, high, mean, deviation = np.radians(
         np.array([[a.low, a.high, a.mean, a.deviation] for a in FREE_ANGLES]).T

@@ -1,19 +1,29 @@
-"""Backend `open_hand`: from a detected hand to a fitted mesh, or a refusal with its reason."""
+"""Backend `open_hand`: a mesh fitted to a detected hand, or a refusal with its reason.
+
+It also gives the relaxed hand that is assumed where nobody can see how a hand lies.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.mesh.open_hand.anatomy import RELAXED_DEGREES
 from handrefiner_ext.mesh.open_hand.fit import Fit, HandFitter, Target
-from handrefiner_ext.mesh.open_hand.kinematics import Kinematics
+from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
-from handrefiner_ext.mesh.open_hand.outline import Outline, Placing, look_at_outline
+from handrefiner_ext.mesh.open_hand.outline import (
+    FitSpace,
+    OutlineEvidence,
+    find_outline_evidence,
+)
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import (
     FloatArray,
     Hand,
+    Handedness,
     HandMesh,
     Image,
     Refusal,
@@ -21,23 +31,23 @@ from handrefiner_ext.types import (
 )
 
 MAX_REPROJECTION_ERROR = 0.12
-"""Hand sizes; above it the mesh would show another hand than the one drawn."""
+"""Hand sizes; a mesh with a larger error would show another hand than the one drawn."""
 
 POINT_DEVIATION = 0.025
 DEPTH_DEVIATION = 1.5 * np.array([0.16, 0.11, 0.09, 0.1, 0.13, *([0.07, 0.07, 0.1, 0.15] * 4)])
 """Expected errors of a detector's landmarks in hand sizes, measured joint by joint on rendered
-hands (the depth ones enlarged by half, because neighbouring joints err together)."""
+hands. Those of depth are enlarged by half, because neighbouring joints err together."""
 
 OUTLINE_ROUNDS = 2
 
-FARTHEST = 1e6
-"""No picture has so many pixels; beyond it squares overflow."""
+MOST_PX = 1e6
+"""Landmarks farther away are refused: no picture is that large, and squares would overflow."""
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 class OpenHandReconstructor:
-    """Fits the open hand; left hands are fitted as their mirror image."""
+    """Fits the open hand; a left hand is fitted as its mirror image."""
 
     name = "open_hand"
 
@@ -46,11 +56,15 @@ class OpenHandReconstructor:
         self.fitter = HandFitter(self.kinematics)
 
     def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal:
+        """Return the mesh of one hand, or the reason why there is none.
+
+        image: (H, W, 3), used only if `params.outline` is on.
+        """
         problem = _find_problem(hand)
         if problem:
             return Refusal(hand.box, problem)
-        placing = _placing(hand)
-        target = _target(hand, placing)
+        space = _fit_space(hand)
+        target = _target(hand, space)
         fit = self.fitter.fit(target)
         if not fit.reprojection_error <= MAX_REPROJECTION_ERROR:
             return Refusal(
@@ -59,31 +73,32 @@ class OpenHandReconstructor:
                 f"{fit.reprojection_error:.0%} of the hand's size; "
                 f"{MAX_REPROJECTION_ERROR:.0%} is allowed.",
             )
+        # The cost before the outline is added, since strain compares fits of the same landmarks.
         strain = fit.cost
         outline = None
         if params.outline:
-            outline = look_at_outline(self.kinematics, fit.pose, image, placing)
+            outline = find_outline_evidence(self.kinematics, fit.pose, image, space)
         if outline is None:
-            return self._mesh(hand, placing, fit, strain)
+            return self._mesh(hand, space, fit, strain)
         fit = self._follow(outline, target, fit)
-        mesh = self._mesh(hand, placing, fit, strain)
-        disagreement = outline.disagreement(self.kinematics, fit.pose)
+        mesh = self._mesh(hand, space, fit, strain)
+        disagreement = outline.measure_disagreement(self.kinematics, fit.pose)
         return replace(mesh, outline_disagreement=disagreement)
 
-    def _follow(self, outline: Outline, target: Target, first: Fit) -> Fit:
-        """The fit that heeds the outline too, unless that loses the landmarks."""
+    def _follow(self, outline: OutlineEvidence, target: Target, first: Fit) -> Fit:
+        """Fit to the outline too, unless that moves the mesh too far off the landmarks."""
         fit = first
         for _ in range(OUTLINE_ROUNDS):
-            contour = outline.find_contour(self.kinematics, fit.pose)
-            if contour is not None:
-                fit = self.fitter.fit(replace(target, contour=contour), fit.pose)
+            further = outline.find_target(self.kinematics, fit.pose)
+            if further is not None:
+                fit = self.fitter.fit(replace(target, outline=further), fit.pose)
         return fit if fit.reprojection_error <= MAX_REPROJECTION_ERROR else first
 
-    def _mesh(self, hand: Hand, placing: Placing, fit: Fit, strain: float) -> HandMesh:
+    def _mesh(self, hand: Hand, space: FitSpace, fit: Fit, strain: float) -> HandMesh:
         pose = fit.pose
         mirror = MIRROR if hand.handedness == "left" else np.ones(3)
         turn = pose.rotation.T * mirror
-        shift = placing.to_picture(pose.shift)
+        shift = space.to_picture(pose.shift)
         faces = self.kinematics.model.faces
         return HandMesh(
             hand=hand,
@@ -98,36 +113,35 @@ class OpenHandReconstructor:
 
 
 def _find_problem(hand: Hand) -> str | None:
+    """Say in one sentence why a hand cannot be fitted; None if it can."""
     points = (hand.landmarks, hand.world_landmarks, hand.landmark_depth)
     if not all(np.isfinite(p).all() for p in points):
         return "Its landmarks are not finite numbers."
-    if any(np.abs(p).max() > FARTHEST for p in points):
-        return f"Its landmarks lie more than {FARTHEST:g} pixels away."
+    if any(np.abs(p).max() > MOST_PX for p in points):
+        return f"Its landmarks lie more than {MOST_PX:g} pixels away."
     if hand.size_px < 1.0:
         return "Its landmarks all lie in one pixel."
     return None
 
 
-def _placing(hand: Hand) -> Placing:
+def _fit_space(hand: Hand) -> FitSpace:
     centre = (hand.landmarks.min(axis=0) + hand.landmarks.max(axis=0)) / 2.0
     mirror = MIRROR[:2] if hand.handedness == "left" else np.ones(2)
-    return Placing(centre, hand.size_px, mirror)
+    return FitSpace(centre, hand.size_px, mirror)
 
 
-def _target(hand: Hand, placing: Placing) -> Target:
-    """The hand as the fit's target: centred, in hand sizes, mirrored if it is a left hand."""
-    points = (hand.landmarks - placing.centre) / placing.size_px * placing.mirror
-    depth = relative_depth(hand) / placing.size_px
+def _target(hand: Hand, space: FitSpace) -> Target:
+    """Return the hand as the fit's target: centred, in hand sizes, a left hand mirrored."""
+    points = (hand.landmarks - space.centre) / space.size_px * space.mirror
+    depth = relative_depth(hand) / space.size_px
     return Target(points, depth, np.full(len(points), POINT_DEVIATION), DEPTH_DEVIATION)
 
 
 def relative_depth(hand: Hand) -> FloatArray:
-    """(21,) depth of the landmarks in pixels, up to an offset.
-
-    The picture's own depth is the better one (its error on rendered hands is 0.11 hand sizes, that
-    of the world landmarks 0.14); where a detector has none, the world landmarks' metres become
-    pixels by the scale that takes their x, y nearest to the picture's.
-    """
+    """Return (21,) the depth of the landmarks in pixels, up to an offset."""
+    # On rendered hands the picture's own depth errs by 0.11 hand sizes, that of the world landmarks
+    # by 0.14. A detector without the former has its world landmarks scaled so that their x and y
+    # best match the picture's.
     if np.ptp(hand.landmark_depth) > 0.0:
         return hand.landmark_depth
     world = hand.world_landmarks - hand.world_landmarks.mean(axis=0)
@@ -135,3 +149,63 @@ def relative_depth(hand: Hand) -> FloatArray:
     power = float((world[:, :2] ** 2).sum())
     scale = float((world[:, :2] * points).sum()) / power if power > 0.0 else 0.0
     return np.asarray(max(scale, 0.0) * world[:, 2])
+
+
+UNKNOWN_SIDE_SCORE = 0.5
+
+
+@dataclass(frozen=True)
+class HandExtent:
+    """Place, direction and length of a hand in the picture.
+
+    centre: (2,) pixels, middle of the landmarks' extent. towards: (2,) unit vector from the wrist
+    to the fingertips. length_px: of that extent along `towards`.
+    """
+
+    centre: FloatArray
+    towards: FloatArray
+    length_px: float
+
+
+def relaxed_landmarks() -> FloatArray:
+    """Return (21, 3) a relaxed right hand seen from its back, fingers up, metres."""
+    kinematics = Kinematics(load_open_hand())
+    anatomy = kinematics.anatomy
+    places = list(zip(*anatomy.where, strict=True))
+    free = np.radians([RELAXED_DEGREES.get((int(f), int(j), int(a)), 0) for f, j, a in places])
+    pose = Pose(np.eye(3), 1.0, np.zeros(2), 0.0, free, np.zeros(len(anatomy.shapes)))
+    return np.asarray(kinematics.pose_skeleton(pose).landmarks)
+
+
+def assume_hand(
+    extent: HandExtent, handedness: Handedness, shows_palm: bool, picture_size: tuple[int, int]
+) -> Hand:
+    """Return a relaxed hand as if it had been detected.
+
+    Arguments:
+        extent: where it is.
+        shows_palm: whether the palm faces the viewer.
+        picture_size: (height, width).
+    """
+    points = relaxed_landmarks()
+    if shows_palm:
+        points = points * (-1.0, 1.0, -1.0)
+    if handedness == "left":
+        points = points * (-1.0, 1.0, 1.0)
+    x, y = extent.towards
+    roll = np.array([[-y, -x, 0.0], [x, -y, 0.0], [0.0, 0.0, 1.0]])
+    length = float(np.ptp(points[:, 1]))
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    points = (points - middle) @ roll.T
+    scale = extent.length_px / length
+    landmarks = scale * points[:, :2] + extent.centre
+    return Hand(
+        handedness=handedness,
+        handedness_score=UNKNOWN_SIDE_SCORE,
+        score=0.0,
+        box=clip(bounding_box(landmarks), *picture_size),
+        landmarks=landmarks,
+        landmark_depth=scale * (points[:, 2] - points[0, 2]),
+        world_landmarks=points - points.mean(axis=0),
+        assumed=True,
+    )

@@ -1,8 +1,8 @@
 """Fit of the open hand: Levenberg-Marquardt with analytic derivatives.
 
-Residuals, each divided by its deviation: the landmarks in the picture, their depth up to an
-offset, points of the outline where the picture shows them, and the priors and soft limits of
-`anatomy`. Limits and priors are what keeps the mesh a hand where the drawing is none.
+The residuals, each divided by its deviation, are the landmarks in the picture, their depth up to an
+offset, the hand's outline where the picture shows it, and the priors and soft limits of `anatomy`.
+Limits and priors keep the mesh a hand even where the drawing is malformed.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from handrefiner_ext.geometry.transforms import align
 from handrefiner_ext.mesh.open_hand.anatomy import DIP_PER_PIP
 from handrefiner_ext.mesh.open_hand.kinematics import CAMERA_COUNT, Kinematics, Pose
 from handrefiner_ext.mesh.open_hand.model import PosedSkeleton
+from handrefiner_ext.topology import PALM
 from handrefiner_ext.types import FloatArray
 
-PALM = [0, 1, 5, 9, 13, 17]
 LIMIT_DEVIATION = np.radians(1.5)
 COUPLING_DEVIATION = np.radians(18.0)
 
 MAX_ITERATIONS = 25
-MAX_CONTOUR_ITERATIONS = 4
+MAX_OUTLINE_ITERATIONS = 4
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-6, 1e6
-LEAST_GAIN = 1e-4
+LEAST_COST_GAIN = 1e-4
 
 Rows = tuple[FloatArray, FloatArray]
 """Residuals (r,) and their Jacobian (r, unknowns)."""
 
 
 @dataclass(frozen=True)
-class Contour:
-    """Vertices that should lie on lines of the picture: normal . point = aim, in hand sizes.
+class OutlineTarget:
+    """Vertices and the lines of the picture on which they should lie, in hand sizes.
 
-    vertices: (n,) numbers. normals: (n, 2) unit. aim: (n,). deviation: expected error.
+    A line is normal . point = aim. vertices: (n,) numbers. normals: (n, 2) unit vectors.
+    aim: (n,). deviation: expected error.
     """
 
     vertices: NDArray[np.intp]
@@ -46,22 +47,26 @@ class Contour:
 
 @dataclass(frozen=True)
 class Target:
-    """What to fit, in hand sizes, for a right hand.
+    """What to fit a right hand to, in hand sizes.
 
-    points: (21, 2) picture, centred. depth: (21,) smaller is nearer, up to an offset.
-    point_deviation, depth_deviation: (21,) expected errors.
+    points: (21, 2) landmarks in the picture, centred. depth: (21,), smaller is nearer, up to an
+    offset. point_deviation, depth_deviation: (21,) expected errors.
     """
 
     points: FloatArray
     depth: FloatArray
     point_deviation: FloatArray
     depth_deviation: FloatArray
-    contour: Contour | None = None
+    outline: OutlineTarget | None = None
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted pose within the limits, its cost (half the squared residuals) and mean 2D error."""
+    """A fitted pose within the limits.
+
+    cost: half the sum of squared residuals. reprojection_error: mean distance of the landmarks in
+    the picture, hand sizes.
+    """
 
     pose: Pose
     cost: float
@@ -70,19 +75,19 @@ class Fit:
 
 
 class HandFitter:
-    """Fits one model; holds no state between fits."""
+    """Fits one model; it keeps no state between fits, so that it may be shared."""
 
     def __init__(self, kinematics: Kinematics) -> None:
         self.kinematics = kinematics
         self.anatomy = kinematics.anatomy
 
     def start(self, target: Target) -> Pose:
-        """The mean hand, turned and scaled so that its palm lies on the target's."""
+        """Return the mean hand with its palm aligned to the target's."""
         shapes = np.zeros(len(self.anatomy.shapes))
         pose = Pose(np.eye(3), 1.0, np.zeros(2), 0.0, self.anatomy.mean, shapes)
         landmarks = self.kinematics.place_landmarks(pose)
         aimed = np.column_stack([target.points, target.depth])
-        found = align(landmarks[PALM], aimed[PALM])
+        found = align(landmarks[list(PALM)], aimed[list(PALM)])
         return replace(
             pose,
             rotation=found.rotation,
@@ -92,11 +97,11 @@ class HandFitter:
         )
 
     def fit(self, target: Target, start: Pose | None = None) -> Fit:
-        """Least squares from `start` (default: the mean hand on the target's palm)."""
+        """Minimise the residuals, beginning at `start` (default: `self.start(target)`)."""
         pose = start if start is not None else self.start(target)
         residual, jacobian = self._linearise(target, pose)
         cost, damping, iteration = 0.5 * float(residual @ residual), FIRST_DAMPING, 0
-        limit = MAX_ITERATIONS if target.contour is None else MAX_CONTOUR_ITERATIONS
+        limit = MAX_ITERATIONS if target.outline is None else MAX_OUTLINE_ITERATIONS
         while iteration < limit and damping < MOST_DAMPING:
             iteration += 1
             moved = pose.moved(_solve(residual, jacobian, damping))
@@ -108,11 +113,12 @@ class HandFitter:
             gain, pose, cost = cost - tried_cost, moved, tried_cost
             residual, jacobian = tried_residual, tried_jacobian
             damping = max(damping / 5.0, LEAST_DAMPING)
-            if gain < LEAST_GAIN * (cost + LEAST_GAIN):
+            if gain < LEAST_COST_GAIN * (cost + LEAST_COST_GAIN):
                 break
         return self._finish(target, pose, cost, iteration)
 
     def _finish(self, target: Target, pose: Pose, cost: float, iterations: int) -> Fit:
+        """Clip the angles to their limits and measure the error."""
         bounded = np.clip(pose.free_angles, self.anatomy.low, self.anatomy.high)
         pose = replace(pose, free_angles=bounded)
         placed = self.kinematics.place_landmarks(pose)
@@ -120,34 +126,35 @@ class HandFitter:
         return Fit(pose, cost, float(error.mean()), iterations)
 
     def _linearise(self, target: Target, pose: Pose) -> Rows:
+        """Return all residuals and their Jacobian at `pose`."""
         posed = self.kinematics.pose_skeleton(pose)
         blocks = [self._landmark_rows(target, pose, posed), self._prior_rows(pose)]
-        if target.contour is not None:
-            blocks.append(self._contour_rows(target.contour, pose, posed))
+        if target.outline is not None:
+            blocks.append(self._outline_rows(target.outline, pose, posed))
         residuals, jacobians = zip(*blocks, strict=True)
         return np.concatenate(residuals), np.concatenate(jacobians)
 
     def _landmark_rows(self, target: Target, pose: Pose, posed: PosedSkeleton) -> Rows:
-        """Reprojection (Huber's loss) and depth of the landmarks."""
+        """Return the rows of the landmarks in the picture and their depth, under Huber's loss."""
         moving = self.kinematics.landmarks(pose, posed)
         error = moving.points - np.column_stack([target.points, target.depth])
         distance = np.linalg.norm(error[:, :2], axis=1) / target.point_deviation
         by_point = (_huber(distance) / target.point_deviation)[:, None]
         by_depth = _huber(np.abs(error[:, 2]) / target.depth_deviation) / target.depth_deviation
         residual = np.concatenate([(error[:, :2] * by_point).ravel(), error[:, 2] * by_depth])
-        flat = (moving.moves[:, :2] * by_point[..., None]).reshape(2 * len(error), -1)
-        return residual, np.concatenate([flat, moving.moves[:, 2] * by_depth[:, None]])
+        flat = (moving.derivatives[:, :2] * by_point[..., None]).reshape(2 * len(error), -1)
+        return residual, np.concatenate([flat, moving.derivatives[:, 2] * by_depth[:, None]])
 
-    def _contour_rows(self, contour: Contour, pose: Pose, posed: PosedSkeleton) -> Rows:
-        """Distance of outline vertices from their lines (Huber's loss)."""
-        moving = self.kinematics.vertices(pose, posed, contour.vertices)
-        error = (moving.points[:, :2] * contour.normals).sum(axis=1) - contour.aim
-        weight = _huber(np.abs(error) / contour.deviation, 1.0) / contour.deviation
-        along = (moving.moves[:, :2] * contour.normals[..., None]).sum(axis=1)
+    def _outline_rows(self, outline: OutlineTarget, pose: Pose, posed: PosedSkeleton) -> Rows:
+        """Return the rows of the vertices' distances from their lines, under Huber's loss."""
+        moving = self.kinematics.vertices(pose, posed, outline.vertices)
+        error = (moving.points[:, :2] * outline.normals).sum(axis=1) - outline.aim
+        weight = _huber(np.abs(error) / outline.deviation, 1.0) / outline.deviation
+        along = (moving.derivatives[:, :2] * outline.normals[..., None]).sum(axis=1)
         return error * weight, along * weight[:, None]
 
     def _prior_rows(self, pose: Pose) -> Rows:
-        """Pose prior, shape prior, coupling of the last two joints, soft limits."""
+        """Return the rows of pose prior, shape prior, coupled last two joints, and soft limits."""
         a, m = self.anatomy, self.anatomy.angle_count
         angles = pose.free_angles
         pip, dip = a.coupled
@@ -174,7 +181,7 @@ class HandFitter:
 
 
 def _solve(residual: FloatArray, jacobian: FloatArray, damping: float) -> FloatArray:
-    """Marquardt's step."""
+    """Return Marquardt's step (unknowns,)."""
     normal = jacobian.T @ jacobian
     diagonal = np.diag(normal)
     damped = normal + np.diag(damping * diagonal + 1e-9)
@@ -182,5 +189,5 @@ def _solve(residual: FloatArray, jacobian: FloatArray, damping: float) -> FloatA
 
 
 def _huber(error: FloatArray, bend: float = 2.0) -> FloatArray:
-    """Square roots of the iteratively reweighted least-squares weights of Huber's loss."""
+    """Return the square roots of the reweighted least-squares weights of Huber's loss."""
     return np.asarray(np.sqrt(bend / np.maximum(error, bend)))

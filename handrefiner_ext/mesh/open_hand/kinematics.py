@@ -1,8 +1,8 @@
-"""The open hand in a pose: where its points are and how they move with the unknowns of the fit.
+"""The posed open hand: its points, and their derivatives by the unknowns of the fit.
 
-Unknowns, in this order: rotation (3), logarithm of the scale, shift in the picture (2), offset in
-depth, the free joint angles, the free shapes. Points are in the fit's space: picture x and y and
-depth, in hand sizes.
+The unknowns are, in this order, rotation (3), logarithm of the scale, shift in the picture (2),
+offset in depth, the free joint angles, and the free shapes. Points are in the fit's space: x and y
+of the picture, and depth, in hand sizes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ MAX_SCALE_STEP = 0.5
 
 @dataclass(frozen=True)
 class Pose:
-    """State of the fit: point = scale * rotation @ (point of the hand) + (shift, offset)."""
+    """The state of the fit: point = scale * rotation @ (point of the hand) + (shift, offset).
+
+    rotation: (3, 3). shift: (2,). free_angles: radians. free_shapes: in units of 10 %.
+    """
 
     rotation: FloatArray
     scale: float
@@ -40,10 +43,11 @@ class Pose:
 
     @property
     def translation(self) -> FloatArray:
+        """(3,) shift and offset."""
         return np.array([self.shift[0], self.shift[1], self.offset])
 
     def moved(self, step: FloatArray) -> Pose:
-        """The pose after a step of the unknowns."""
+        """Return the pose after a step of the unknowns."""
         angle_end = CAMERA_COUNT + len(self.free_angles)
         growth = np.clip(step[SCALE], -MAX_SCALE_STEP, MAX_SCALE_STEP)
         return Pose(
@@ -57,15 +61,15 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Moving:
-    """points: (n, 3). moves: (n, 3, unknowns), their derivative."""
+class MovingPoints:
+    """Points (n, 3) and their derivatives (n, 3, unknowns)."""
 
     points: FloatArray
-    moves: FloatArray
+    derivatives: FloatArray
 
 
 class Kinematics:
-    """Points of one model under a pose, with derivatives."""
+    """Computes points of one model in a pose, with derivatives."""
 
     def __init__(self, model: OpenHand) -> None:
         self.model = model
@@ -79,40 +83,42 @@ class Kinematics:
         reach = by_finger[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
         finger, level, _ = self.anatomy.where
         self._reach = reach[:, finger, level]
-        """(n, angles): how much of a vertex hangs on each angle."""
+        """(n, angles): share of each vertex that derivatives with each angle."""
 
     @property
     def unknown_count(self) -> int:
+        """Number of unknowns of the fit."""
         return CAMERA_COUNT + self.anatomy.angle_count + len(self.anatomy.shapes)
 
     def shape(self, pose: Pose) -> FloatArray:
-        """(k,) all shape numbers of the model."""
+        """Return (k,) all shape numbers of the model."""
         full = np.zeros(self.model.shape_count)
         full[self.anatomy.shapes] = pose.free_shapes
         return full
 
     def pose_skeleton(self, pose: Pose) -> PosedSkeleton:
+        """Return the skeleton in the hand's own frame, metres."""
         skeleton = self.model.skeleton(self.shape(pose))
         return self.model.pose_skeleton(skeleton, self.anatomy.angles(pose.free_angles))
 
     def skin(self, pose: Pose) -> FloatArray:
-        """(n, 3) vertices in the hand's own frame, metres."""
+        """Return (n, 3) vertices in the hand's own frame, metres."""
         return self.model.skin(self.shape(pose), self.pose_skeleton(pose))
 
     def place_vertices(self, pose: Pose) -> FloatArray:
-        """(n, 3) vertices in the fit's space."""
+        """Return (n, 3) vertices in the fit's space."""
         return np.asarray(pose.scale * self.skin(pose) @ pose.rotation.T + pose.translation)
 
     def place_landmarks(self, pose: Pose) -> FloatArray:
-        """(21, 3) landmarks in the fit's space."""
+        """Return (21, 3) landmarks in the fit's space."""
         landmarks = self.pose_skeleton(pose).landmarks
         return np.asarray(pose.scale * landmarks @ pose.rotation.T + pose.translation)
 
-    def landmarks(self, pose: Pose, posed: PosedSkeleton) -> Moving:
-        """The 21 landmarks and their derivatives; `posed` is the skeleton of `pose`."""
+    def landmarks(self, pose: Pose, posed: PosedSkeleton) -> MovingPoints:
+        """Return the 21 landmarks with derivatives; `posed` is the skeleton of `pose`."""
         to_picture = pose.scale * pose.rotation
         turned = posed.landmarks @ to_picture.T
-        moves = self._camera_moves(turned)
+        derivatives = self._camera_derivatives(turned)
         finger, level, _ = self.anatomy.where
         hinges, pivots = self._hinges(pose, posed)
         chains = turned[1:].reshape(FINGER_COUNT, 4, 3)
@@ -120,40 +126,43 @@ class Kinematics:
         swing *= (np.arange(4)[None] > level[:, None])[..., None]
         columns = CAMERA_COUNT + np.arange(self.anatomy.angle_count)
         rows = 1 + 4 * finger[:, None] + np.arange(4)
-        moves[rows, :, columns[:, None]] = swing
+        derivatives[rows, :, columns[:, None]] = swing
         growth = self._joint_growth(posed).reshape(-1, JOINT_COUNT - 1, 3)
-        moves[1:, :, CAMERA_COUNT + self.anatomy.angle_count :] = np.moveaxis(
+        derivatives[1:, :, CAMERA_COUNT + self.anatomy.angle_count :] = np.moveaxis(
             growth @ to_picture.T, 0, -1
         )
-        return Moving(turned + pose.translation, moves)
+        return MovingPoints(turned + pose.translation, derivatives)
 
-    def vertices(self, pose: Pose, posed: PosedSkeleton, numbers: NDArray[np.intp]) -> Moving:
-        """The vertices `numbers` and their derivatives, as if each were one rigid mixture."""
+    def vertices(self, pose: Pose, posed: PosedSkeleton, numbers: NDArray[np.intp]) -> MovingPoints:
+        """Return the vertices `numbers` with derivatives, which blend those of rigid bones."""
         to_picture = pose.scale * pose.rotation
         turned = self.model.skin(self.shape(pose), posed, numbers) @ to_picture.T
-        moves = self._camera_moves(turned)
+        derivatives = self._camera_derivatives(turned)
         hinges, pivots = self._hinges(pose, posed)
         swing = np.cross(hinges[None], turned[:, None] - pivots[None])
         swing *= self._reach[numbers][..., None]
         angle_end = CAMERA_COUNT + self.anatomy.angle_count
-        moves[:, :, CAMERA_COUNT:angle_end] = np.moveaxis(swing, 1, -1)
+        derivatives[:, :, CAMERA_COUNT:angle_end] = np.moveaxis(swing, 1, -1)
         growth = self._vertex_growth(posed, numbers)
-        moves[:, :, angle_end:] = np.moveaxis(growth @ to_picture.T, 0, -1)
-        return Moving(turned + pose.translation, moves)
+        derivatives[:, :, angle_end:] = np.moveaxis(growth @ to_picture.T, 0, -1)
+        return MovingPoints(turned + pose.translation, derivatives)
 
-    def _camera_moves(self, turned: FloatArray) -> FloatArray:
-        """(n, 3, unknowns) with the camera's columns filled; `turned`: points without the shift."""
-        moves = np.zeros((len(turned), 3, self.unknown_count))
+    def _camera_derivatives(self, turned: FloatArray) -> FloatArray:
+        """Return (n, 3, unknowns) with only the camera's columns filled.
+
+        turned: (n, 3) points without the translation.
+        """
+        derivatives = np.zeros((len(turned), 3, self.unknown_count))
         x, y, z = turned.T
-        moves[:, 1, 0], moves[:, 2, 0] = -z, y
-        moves[:, 0, 1], moves[:, 2, 1] = z, -x
-        moves[:, 0, 2], moves[:, 1, 2] = -y, x
-        moves[:, :, SCALE] = turned
-        moves[:, 0, 4] = moves[:, 1, 5] = moves[:, 2, OFFSET] = 1.0
-        return moves
+        derivatives[:, 1, 0], derivatives[:, 2, 0] = -z, y
+        derivatives[:, 0, 1], derivatives[:, 2, 1] = z, -x
+        derivatives[:, 0, 2], derivatives[:, 1, 2] = -y, x
+        derivatives[:, :, SCALE] = turned
+        derivatives[:, 0, 4] = derivatives[:, 1, 5] = derivatives[:, 2, OFFSET] = 1.0
+        return derivatives
 
     def _hinges(self, pose: Pose, posed: PosedSkeleton) -> tuple[FloatArray, FloatArray]:
-        """(angles, 3) turning axis and pivot of each free angle in the fit's space, unshifted."""
+        """Return (angles, 3) axis and pivot of each free angle in the fit's space, untranslated."""
         finger, level, axis = self.anatomy.where
         hinges = posed.hinges[finger, level, axis] @ pose.rotation.T
         joints = posed.joints[1:].reshape(FINGER_COUNT, 4, 3)
@@ -161,12 +170,12 @@ class Kinematics:
         return hinges, pivots
 
     def _joint_growth(self, posed: PosedSkeleton) -> FloatArray:
-        """(k, 5, 4, 3) derivative of the fingers' joints by the free shapes, hand's frame."""
+        """Return (k, 5, 4, 3) derivatives of finger joints by the free shapes, hand's frame."""
         bones = np.matmul(posed.rotations, self._shape_bones[..., None])[..., 0]
         return np.concatenate([self._shape_bases[:, :, None], bones], axis=2).cumsum(axis=2)
 
     def _vertex_growth(self, posed: PosedSkeleton, numbers: NDArray[np.intp]) -> FloatArray:
-        """(k, n, 3) derivative of skinned vertices by the free shapes, hand's frame."""
+        """Return (k, n, 3) derivatives of vertices by the free shapes, hand's frame."""
         rotations = posed.rotations.reshape(-1, 3, 3)
         weights = self.model.weights[numbers]
         heads = self._joint_growth(posed)[:, :, :3].reshape(len(self._shape_heads), -1, 3)

@@ -1,7 +1,8 @@
 """The open hand: a right hand with joint angles and shape numbers, posed by linear blend skinning.
 
-Frame of the rest pose: origin at the wrist joint, fingers up (-y), the back of the hand towards
-the viewer (-z), thumb to the left (-x), metres. A hand is 185 mm from wrist to middle fingertip.
+In the frame of the rest pose the origin is the wrist joint, the fingers point up (-y), the back of
+the hand faces the viewer (-z), and the thumb is on the left (-x); metres. A hand is 185 mm from
+wrist to middle fingertip.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ LANDMARK_OFFSETS = 1e-3 * np.array(
         *([-2.9, 5.3, 4.5], [-1.0, 1.3, 2.5], [-0.3, 0.1, 1.9], [-2.2, 4.8, -0.8]),
     ]
 )
-"""The open hand's `landmark_offsets`; measured by tools/calibrate_landmarks.py."""
+"""The open hand's `landmark_offsets`, measured by tools/calibrate_landmarks.py."""
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints of a shape in the hand's frame.
+    """The joints of a shape at rest, in the hand's frame.
 
     bases: (5, 3) first joint of each finger. bones: (5, 3, 3) from each joint to the next.
     """
@@ -54,8 +55,8 @@ class PosedSkeleton:
     """A skeleton with its angles applied, in the hand's frame.
 
     joints: (21, 3), where the bones turn. landmarks: (21, 3), where detectors see the joints.
-    rotations: (5, 3, 3, 3), of each bone from its rest pose.
-    hinges: (5, 3, 3, 3), the turning axis (last dimension) of each angle.
+    rotations: (5, 3, 3, 3), of each bone from its rest pose. hinges: (5, 3, 3, 3), the axis (last
+    dimension) of each angle.
     """
 
     joints: FloatArray
@@ -68,9 +69,9 @@ class PosedSkeleton:
 class OpenHand:
     """The model's arrays.
 
-    vertices: (n, 3) m. faces: (m, 3). joints: (21, 3) m. weights: (n, 16): palm, then three
-    bones for each finger. axes: (5, 3 axes, 3) unit hinge axes in the rest pose.
-    shape_vertices: (k, n, 3) and shape_joints: (k, 21, 3) m: what each of `shape_names` adds;
+    vertices: (n, 3) m. faces: (m, 3). joints: (21, 3) m. weights: (n, 16) skinning weights: palm,
+    then three bones for each finger. axes: (5, 3 axes, 3) unit hinge axes in the rest pose.
+    shape_vertices: (k, n, 3) and shape_joints: (k, 21, 3) m, what each of `shape_names` adds;
     1.0 changes the named measure by 10 %.
     landmark_offsets: (21, 3) m from the joints to where a detector sees them, in the rest frame
     of the bone that ends there.
@@ -88,14 +89,15 @@ class OpenHand:
 
     @property
     def shape_count(self) -> int:
+        """Number of shape numbers (k)."""
         return len(self.shape_names)
 
     def skeleton(self, shape: FloatArray) -> Skeleton:
-        """`shape`: (k,) numbers."""
+        """Return the skeleton of a shape (k,)."""
         return Skeleton(*split_joints(self.joints + np.tensordot(shape, self.shape_joints, 1)))
 
     def pose_skeleton(self, skeleton: Skeleton, angles: FloatArray) -> PosedSkeleton:
-        """`angles`: (5, 3, 3) radians."""
+        """Apply angles (5, 3, 3), radians, to a skeleton."""
         turns = _turns(self.axes, angles)
         first = turns[:, :, 0]
         second = first @ turns[:, :, 1]
@@ -129,9 +131,12 @@ class OpenHand:
         posed: PosedSkeleton,
         numbers: NDArray[np.intp] | slice = ALL_VERTICES,
     ) -> FloatArray:
-        """(n, 3) vertices `numbers` in the hand's frame, by linear blend skinning.
+        """Return (n, 3) vertices in the hand's frame, by linear blend skinning.
 
-        `posed` is the skeleton of `shape` (k,) in its pose.
+        Arguments:
+            shape: (k,) shape numbers.
+            posed: the skeleton of this shape in its pose.
+            numbers: the vertices wanted, all by default.
         """
         rest = self.vertices[numbers] + np.tensordot(shape, self.shape_vertices[:, numbers], 1)
         heads_rest = _bone_heads(self.joints + np.tensordot(shape, self.shape_joints, 1))
@@ -146,18 +151,18 @@ class OpenHand:
 
 
 def split_joints(joints: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(..., 21, 3) joints -> (..., 5, 3) finger bases and (..., 5, 3, 3) bones."""
+    """Split (..., 21, 3) joints into (..., 5, 3) finger bases and (..., 5, 3, 3) bones."""
     fingers = joints[..., 1:, :].reshape(*joints.shape[:-2], FINGER_COUNT, 4, 3)
     return fingers[..., 0, :], np.diff(fingers, axis=-2)
 
 
 def _bone_heads(joints: FloatArray) -> FloatArray:
-    """(21, 3) -> (15, 3): where the bones of the fingers begin."""
+    """Return (15, 3), where the fingers' bones begin, of (21, 3) joints."""
     return joints[1:].reshape(FINGER_COUNT, 4, 3)[:, :3].reshape(-1, 3)
 
 
 def _turns(axes: FloatArray, angles: FloatArray) -> FloatArray:
-    """(5, 3 levels, 3, 3, 3): rotations about abduction, then flexion, then twist axis."""
+    """Return (5, 3 levels, 3, 3, 3) rotations about abduction, flexion and twist axis."""
     order = [ABDUCTION, FLEXION, TWIST]
     K, K2 = _hinge_matrices(axes.tobytes())
     ordered = angles[..., order]
@@ -167,6 +172,7 @@ def _turns(axes: FloatArray, angles: FloatArray) -> FloatArray:
 
 @cache
 def _hinge_matrices(axes_bytes: bytes) -> tuple[FloatArray, FloatArray]:
+    """Return K and K @ K of Rodrigues' formula; bytes, because arrays cannot be cached."""
     axes = np.frombuffer(axes_bytes).reshape(FINGER_COUNT, AXIS_COUNT, 3)
     K = cross_matrix(axes[:, [ABDUCTION, FLEXION, TWIST]])
     return K, K @ K
@@ -174,7 +180,7 @@ def _hinge_matrices(axes_bytes: bytes) -> tuple[FloatArray, FloatArray]:
 
 @cache
 def load_open_hand() -> OpenHand:
-    """The model that ships with the package; treat its arrays as read-only."""
+    """Return the model that ships with the package; do not write to its arrays."""
     source = files("handrefiner_ext") / "assets" / "open_hand.npz"
     with source.open("rb") as stream, np.load(stream) as data:
         arrays = {name: data[name] for name in data.files}
@@ -193,9 +199,9 @@ def load_open_hand() -> OpenHand:
 
 
 def rest_frame(joints: FloatArray) -> FloatArray:
-    """(3, 3) axes of the rest pose's frame as rows, from the (21, 3) joints of a right hand.
+    """Return (3, 3) axes of the rest pose's frame as rows: to little finger, wrist and palm.
 
-    To the little finger, to the wrist, to the palm.
+    joints: (21, 3) of a right hand.
     """
     down = joints[WRIST] - joints[MIDDLE_MCP]
     down = down / np.linalg.norm(down)
@@ -206,7 +212,10 @@ def rest_frame(joints: FloatArray) -> FloatArray:
 
 
 def hinge_axes(joints: FloatArray, flexion: FloatArray) -> FloatArray:
-    """(5, 3, 3) flexion, abduction and twist axes: twist along the finger's first bone."""
+    """Return (5, 3, 3) flexion, abduction and twist axes, from joints and rough flexion axes.
+
+    The twist axis lies along each finger's first bone; the others are made orthogonal to it.
+    """
     _, bones = split_joints(joints)
     twist = bones[:, 0] / np.linalg.norm(bones[:, 0], axis=1, keepdims=True)
     flexion = flexion - twist * (flexion * twist).sum(axis=1, keepdims=True)

@@ -1,9 +1,9 @@
-"""Evidence from the picture: where the outline of the hand lies.
+"""The hand's outline in the picture, as evidence for the fit.
 
-Colours learnt from the pixels well inside and well outside the fitted silhouette say how likely
-each pixel is hand. Along the normals of the silhouette, the place that best divides likely from
-unlikely is the outline. The fit takes these places as further residuals, robustly and within
-reach only, so that anatomy keeps the last word over a malformed outline.
+Colours learnt from pixels well inside and well outside the fitted silhouette say how likely each
+pixel is hand. Along the silhouette's normals, the outline is the place that best divides likely
+from unlikely pixels. These places become further residuals of the fit. They are robust and limited
+in reach, so that anatomy decides where the outline is malformed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from handrefiner_ext.geometry.boxes import bounding_box, clip, grow
 from handrefiner_ext.geometry.probability import Likelihood, hand_likelihood
 from handrefiner_ext.geometry.rasterize import z_buffer
-from handrefiner_ext.mesh.open_hand.fit import Contour
+from handrefiner_ext.mesh.open_hand.fit import OutlineTarget
 from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
 from handrefiner_ext.topology import MIDDLE_MCP, WRIST
 from handrefiner_ext.types import Box, FloatArray, Image
@@ -25,79 +25,85 @@ from handrefiner_ext.types import Box, FloatArray, Image
 WORKING_SIZE = 140.0
 """Hand size, in pixels, at which the outline is looked for; a finger is some 14 pixels wide."""
 
-MARGIN = 0.2
-REACH = 0.07
-"""How far from the silhouette the outline is looked for, hand sizes."""
+CROP_MARGIN = 0.2
+OUTLINE_REACH = 0.07
+"""Hand sizes from the silhouette within which the outline is looked for."""
 
 SAMPLES = 25
 MAX_POINTS = 120
 MIN_CONTRAST = 0.35
 GRAZING = 0.3
-"""Largest part of a vertex's normal along the line of sight that counts as outline."""
+"""A vertex can be on the silhouette if its normal has at most this part along the line of sight."""
 
-CONTOUR_DEVIATION = 0.02
-"""Expected error of one outline point, hand sizes; neighbours err together, so it is large."""
+OUTLINE_DEVIATION = 0.02
+"""Expected error of a point of the outline, hand sizes; large, because neighbours err together."""
 
 
 @dataclass(frozen=True)
-class Placing:
-    """From the fit's space (centred, hand sizes, mirrored for left hands) to the picture."""
+class FitSpace:
+    """Where the fit's space is in the picture: it is centred and in hand sizes.
+
+    centre: (2,) pixels. size_px: hand size. mirror: (2,), -1 along x for left hands.
+    """
 
     centre: FloatArray
     size_px: float
     mirror: FloatArray
 
     def to_picture(self, points: FloatArray) -> FloatArray:
-        """(n, 2) -> (n, 2) pixels."""
+        """Convert (n, 2) points to pixels of the picture."""
         return np.asarray(points * self.mirror * self.size_px + self.centre)
 
 
 @dataclass(frozen=True)
-class Crop:
-    """The picture around a hand at working size."""
+class OutlineCrop:
+    """The picture around a hand at working size.
+
+    pixels: (h, w, 3). box: of the picture. scale: crop pixels per picture pixel.
+    """
 
     pixels: Image
     box: Box
     scale: float
-    placing: Placing
+    space: FitSpace
 
     def locate(self, points: FloatArray) -> FloatArray:
-        """(n, 2) in the fit's space -> (n, 2) pixels of the crop."""
+        """Convert (n, 2) points of the fit's space to pixels of the crop."""
         origin = np.array([self.box.x0, self.box.y0])
-        return np.asarray((self.placing.to_picture(points) - origin) * self.scale)
+        return np.asarray((self.space.to_picture(points) - origin) * self.scale)
 
 
-def cut_crop(image: Image, points: FloatArray, placing: Placing) -> Crop | None:
-    """The part of the picture around (n, 2) points of the fit's space; None where too small."""
-    margin = int(MARGIN * placing.size_px) + 2
-    box = grow(bounding_box(placing.to_picture(points)), margin, margin)
+def cut_outline_crop(image: Image, points: FloatArray, space: FitSpace) -> OutlineCrop | None:
+    """Return the picture around (n, 2) points of the fit's space; None if it is too small."""
+    margin = int(CROP_MARGIN * space.size_px) + 2
+    box = grow(bounding_box(space.to_picture(points)), margin, margin)
     box = clip(box, *image.shape[:2])
-    scale = min(1.0, WORKING_SIZE / placing.size_px)
+    scale = min(1.0, WORKING_SIZE / space.size_px)
     columns, rows = int(box.width * scale), int(box.height * scale)
     if min(columns, rows) < 16:
         return None
     pixels = cv2.resize(image[box.slices], (columns, rows), interpolation=cv2.INTER_AREA)
-    return Crop(pixels.astype(np.uint8), box, scale, placing)
+    return OutlineCrop(pixels.astype(np.uint8), box, scale, space)
 
 
 @dataclass(frozen=True)
-class Outline:
-    """What the picture says about the outline near a first fit.
+class OutlineEvidence:
+    """What the picture shows of the outline near a first fit.
 
-    likelihood: (h, w) of each pixel of the crop to be hand. silhouette: (h, w), 1 under the first
-    fit's mesh.
+    likelihood: (h, w) probability of each pixel of the crop to be hand. silhouette: (h, w), 1
+    under the first fit's mesh.
     """
 
-    crop: Crop
+    crop: OutlineCrop
     likelihood: Likelihood
     silhouette: Likelihood
 
-    def find_contour(self, kinematics: Kinematics, pose: Pose) -> Contour | None:
-        """Vertices on the silhouette with the lines to which the picture would move them."""
+    def find_target(self, kinematics: Kinematics, pose: Pose) -> OutlineTarget | None:
+        """Return the silhouette's vertices and where the picture shows the outline near them."""
         numbers, points, normals = _silhouette_vertices(
             kinematics, pose, self.crop, self.silhouette
         )
-        steps = np.linspace(-REACH, REACH, SAMPLES)
+        steps = np.linspace(-OUTLINE_REACH, OUTLINE_REACH, SAMPLES)
         line = points[:, None] + steps[None, :, None] * normals[:, None]
         profile = _sample(self.likelihood, self.crop.locate(line.reshape(-1, 2)))
         shift, contrast = _divide(profile.reshape(-1, SAMPLES), steps)
@@ -106,13 +112,14 @@ class Outline:
         if len(sure) == 0:
             return None
         aim = (points * normals).sum(axis=1) + shift
-        return Contour(numbers[sure], normals[sure], aim[sure], CONTOUR_DEVIATION)
+        return OutlineTarget(numbers[sure], normals[sure], aim[sure], OUTLINE_DEVIATION)
 
-    def disagreement(self, kinematics: Kinematics, pose: Pose) -> float:
-        """Area that is hand in the picture or under the mesh of `pose`, but not both.
+    def measure_disagreement(self, kinematics: Kinematics, pose: Pose) -> float:
+        """Return the area that is hand in the picture or under the mesh of `pose`, but not both.
 
-        As a share of the mesh's silhouette, beyond the wrist only, where no arm confuses it.
+        It is a share of the mesh's silhouette.
         """
+        # Only the fingers' side of the wrist counts; behind it the arm is skin without mesh.
         likely = self.likelihood > 0.5
         covered = draw_silhouette(kinematics, pose, self.crop) > 0
         wrist, knuckle = self.crop.locate(kinematics.place_landmarks(pose)[[WRIST, MIDDLE_MCP], :2])
@@ -125,8 +132,8 @@ class Outline:
         return float(((likely & attached) ^ covered).sum() / max(int(covered.sum()), 1))
 
 
-def draw_silhouette(kinematics: Kinematics, pose: Pose, crop: Crop) -> NDArray[np.uint8]:
-    """(h, w), 1 under the mesh of `pose`."""
+def draw_silhouette(kinematics: Kinematics, pose: Pose, crop: OutlineCrop) -> NDArray[np.uint8]:
+    """Return (h, w), 1 under the mesh of `pose`."""
     points = kinematics.place_vertices(pose)
     located = np.column_stack([crop.locate(points[:, :2]), points[:, 2]])
     rows, columns = crop.pixels.shape[:2]
@@ -134,25 +141,25 @@ def draw_silhouette(kinematics: Kinematics, pose: Pose, crop: Crop) -> NDArray[n
     return (triangle >= 0).astype(np.uint8)
 
 
-def look_at_outline(
-    kinematics: Kinematics, pose: Pose, image: Image, placing: Placing
-) -> Outline | None:
-    """Learn the hand's colours near the mesh of `pose`; None where there is too little to see."""
-    crop = cut_crop(image, kinematics.place_vertices(pose)[:, :2], placing)
+def find_outline_evidence(
+    kinematics: Kinematics, pose: Pose, image: Image, space: FitSpace
+) -> OutlineEvidence | None:
+    """Learn the hand's colours near the mesh of `pose`; None if there are too few pixels."""
+    crop = cut_outline_crop(image, kinematics.place_vertices(pose)[:, :2], space)
     if crop is None:
         return None
     silhouette = draw_silhouette(kinematics, pose, crop)
-    reach = max(2, round(REACH * placing.size_px * crop.scale))
+    reach = max(2, round(OUTLINE_REACH * space.size_px * crop.scale))
     likelihood = hand_likelihood(crop.pixels, silhouette, reach)
     if likelihood is None:
         return None
-    return Outline(crop, likelihood, silhouette.astype(np.float32))
+    return OutlineEvidence(crop, likelihood, silhouette.astype(np.float32))
 
 
 def _silhouette_vertices(
-    kinematics: Kinematics, pose: Pose, crop: Crop, silhouette: Likelihood
+    kinematics: Kinematics, pose: Pose, crop: OutlineCrop, silhouette: Likelihood
 ) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
-    """Numbers (n,), points (n, 2) and unit normals (n, 2) of the vertices on the silhouette."""
+    """Return numbers (n,), points (n, 2) and normals (n, 2) of the silhouette's vertices."""
     placed = kinematics.place_vertices(pose)
     normals = _vertex_normals(placed, kinematics.model.faces)
     grazing = (np.abs(normals[:, 2]) < GRAZING) & (kinematics.model.vertices[:, 1] < 0.0)
@@ -166,7 +173,7 @@ def _silhouette_vertices(
 
 
 def _vertex_normals(vertices: FloatArray, faces: NDArray[np.int32]) -> FloatArray:
-    """(n, 3) unit normals, weighted by area."""
+    """Return (n, 3) unit normals, weighted by the faces' area."""
     a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
     face_normals = np.cross(b - a, c - a)
     total = np.stack(
@@ -180,22 +187,20 @@ def _vertex_normals(vertices: FloatArray, faces: NDArray[np.int32]) -> FloatArra
 
 
 def _sample(field: Likelihood, points: FloatArray) -> FloatArray:
-    """(n,) bilinear values at (n, 2) pixel points; the border's value outside."""
+    """Return (n,) bilinear values at (n, 2) points in pixels; the border continues outside."""
     x, y = np.ascontiguousarray((points - 0.5).T, dtype=np.float32)
     sampled = np.asarray(cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
     return sampled.ravel().astype(np.float64)
 
 
 def _divide(profile: FloatArray, steps: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Where each (n, samples) profile falls from hand to background, and by how much.
-
-    The best division has the likeliest hand on its inner and background on its outer side; a weak
-    pull to the middle decides where many places are equally good.
-    """
+    """Return where each (n, samples) profile falls from hand to background, and by how much."""
+    # The best place has the most evidence for hand inside and for background outside. A weak pull
+    # to the middle decides between equally good places.
     evidence = profile - 0.5
     inside = evidence.cumsum(axis=1)
     total = inside[:, -1:]
-    score = 2 * inside - total - 0.6 * (steps / REACH) ** 2
+    score = 2 * inside - total - 0.6 * (steps / OUTLINE_REACH) ** 2
     best = score.argmax(axis=1)
     index = np.arange(profile.shape[1])
     within, beyond = index <= best[:, None], index > best[:, None]
