@@ -115,7 +115,7 @@ def test_the_middle_fingertip_is_the_neighbour_where_the_template_is_made(tmp_pa
         ({"weights": np.full((778, 16), np.nan)}, "not finite"),
         ({"kintree_table": np.zeros((2, 16), int)}, None),
         ({"kintree_table": np.zeros((2, 24), int)}, "tree of 16"),
-        ({"hands_mean": "none"}, "MANO_RIGHT.pkl comes from mano.is.tue.mpg.de"),
+        ({"hands_mean": "none"}, "Get MANO_RIGHT.pkl from mano.is.tue.mpg.de"),
     ],
 )
 def test_another_model_is_refused_with_what_is_wrong(tmp_path, changes, said):

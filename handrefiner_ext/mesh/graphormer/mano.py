@@ -112,7 +112,7 @@ def read_mano(path: Path) -> ManoModel:
         model = _arrange(arrays)
     except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(
-            f"{path} is not a MANO model: {error}. Get MANO_RIGHT.pkl from https://mano.is.tue.mpg.de."
+            f"{path} is not a MANO model: {error}. Get MANO_RIGHT.pkl from mano.is.tue.mpg.de."
         ) from error
     if not all(np.isfinite(part).all() for part in (model.vertices, model.shapes, model.weights)):
         raise WeightsError(f"{path} holds numbers that are not finite; download it again.")
