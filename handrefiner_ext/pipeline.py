@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from handrefiner_ext.detect.flow import CachingDetector, parse_boxes
+from handrefiner_ext.detect.sightings import is_same_hand
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.meshing import Meshes
@@ -28,6 +29,7 @@ from handrefiner_ext.types import (
     Hints,
     Image,
     Mask,
+    Quality,
     RefineResult,
 )
 
@@ -122,6 +124,7 @@ def repaint(
         stages.inpainter,
         measure=partial(_measure, stages, image, seen.meshes, params),
         rate=lambda picture: stages.meter.measure(stages.detector, picture, places, params),
+        rate_afresh=partial(_rate_afresh, stages, seen, params),
         evaluates=evaluates,
     )
     outcome = carry_out(task)
@@ -151,6 +154,25 @@ def _measure(
         NOT_FOUND if mesh.hand.assumed else agreement
         for mesh, agreement in zip(meshes, measured, strict=True)
     )
+
+
+def _rate_afresh(
+    stages: Stages, seen: Hints, params: RefineParams, picture: Image, number: int
+) -> Quality | None:
+    """Return the quality of the hand found in the mask of a mesh; None if there is none.
+
+    A malformed hand is often read as half a hand, or turned the wrong way. The hand painted in its
+    place is then too far from that reading to be found near it.
+    """
+    box, _ = seen.maps.hand_masks[number]
+    here = replace(params, boxes=",".join(str(side) for side in box))
+    others = [mesh.hand for n, mesh in enumerate(seen.meshes) if n != number]
+    found = stages.detector.detect(picture, here).hands
+    own = [hand for hand in found if not any(is_same_hand(hand, other) for other in others)]
+    if not own:
+        return None
+    (quality,) = stages.meter.measure(stages.detector, picture, (own[0],), params)
+    return quality
 
 
 def _check_picture(image: Image, drawn_mask: Mask | None) -> None:

@@ -6,16 +6,27 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hand_scenes import BOTH, BrightDetector, FloodPainter, make_stages, picture_with
+from hand_scenes import (
+    BOTH,
+    BrightDetector,
+    FloodPainter,
+    make_hand,
+    make_stages,
+    picture_with,
+)
 
+from handrefiner_ext.detect.flow import parse_boxes
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
 from handrefiner_ext.protocols import CandidatePainter
 from handrefiner_ext.stages import LazyInpainter
-from handrefiner_ext.types import Agreement, ModelHome, Painting, Quality
+from handrefiner_ext.types import Agreement, Detection, ModelHome, Painting, Quality
 
 APART = {"height": 100, "width": 400}
 PARAMS = RefineParams(padding_bbox=0, keep_best=False)
+KEEP_BEST = replace(PARAMS, keep_best=True)
+AFRESH = 0.99
+"""Presence of a hand that was found by itself, not near an old one."""
 
 
 @dataclass
@@ -140,15 +151,78 @@ def test_agreement_and_quality_share_one_look_at_each_picture():
             return super().measure(detector, image, hands, params)
 
     detector = Counting()
-    run(replace(PARAMS, keep_best=True), detector=detector, meter=Looking())
+    run(KEEP_BEST, detector=detector, meter=Looking())
     assert detector.looks == 2, "before and after"
 
 
 def test_a_better_drawn_hand_that_is_not_the_meshs_is_not_kept():
-    params = replace(PARAMS, keep_best=True)
-    image, result = run(params, inpainter=FloodPainter(), judge=FarJudge(200))
+    image, result = run(KEEP_BEST, inpainter=FloodPainter(), judge=FarJudge(200))
     assert result.image is image
     assert all("off its mesh" in decision.reason for decision in result.decisions)
+
+
+def test_in_place_of_a_malformed_hand_a_well_formed_one_need_not_lie_on_its_mesh():
+    _, result = run(KEEP_BEST, meter=GreenMeter(before=0.45), judge=FarJudge(200))
+    assert all(decision.refined for decision in result.decisions)
+    assert all(decision.after.mpjpe == 0.4 for decision in result.decisions)
+
+
+@dataclass
+class BoxDetector(BrightDetector):
+    """Sees in the user's boxes hands that lie `apart` from those it found before."""
+
+    apart: float = 10.0
+
+    def detect(self, image, params):
+        if not params.boxes:
+            return super().detect(image, params)
+        (box,) = parse_boxes(params.boxes)
+        centre = (box.x0 + box.x1) / 2 + self.apart, (box.y0 + box.y1) / 2
+        return Detection((replace(make_hand(centre, 40, image.shape), score=AFRESH),), ())
+
+
+@dataclass
+class MisleadingMeter(GreenMeter):
+    """New hands look well formed only where BoxDetector sees them."""
+
+    doubt: str = ""
+
+    def _rate(self, image, hand):
+        quality = super()._rate(image, hand)
+        if quality.score < 1.0:
+            return replace(quality, doubt=self.doubt)
+        return quality if hand.score == AFRESH else Quality(0.45)
+
+
+def test_a_new_hand_that_is_misread_near_the_malformed_one_is_read_afresh():
+    stages = {"inpainter": FloodPainter(), "meter": MisleadingMeter(before=0.2)}
+    _, result = run(KEEP_BEST, detector=BoxDetector(), **stages)
+    assert all(decision.refined for decision in result.decisions)
+    assert all(decision.quality_after == Quality(1.0) for decision in result.decisions)
+
+
+def test_a_hand_that_looked_well_formed_or_doubtful_is_not_replaced_by_another_reading():
+    for meter in (
+        MisleadingMeter(before=0.6),
+        MisleadingMeter(before=0.2, doubt="it lies between"),
+    ):
+        image, result = run(KEEP_BEST, detector=BoxDetector(), meter=meter)
+        assert result.image is image
+
+
+def test_the_hand_of_another_mesh_is_not_read_in_place_of_a_lost_one():
+    """The boxes of both hands show the right one, which is the mesh's own for the right alone."""
+
+    @dataclass
+    class OneLeft(BoxDetector):
+        def detect(self, image, params):
+            if not params.boxes:
+                return super().detect(image, params)
+            hands = BrightDetector.detect(self, np.full_like(image, 255), params).hands
+            return Detection((replace(hands[1], score=AFRESH),), ())
+
+    _, result = run(KEEP_BEST, detector=OneLeft(), meter=MisleadingMeter(before=0.2))
+    assert [decision.refined for decision in result.decisions] == [False, True]
 
 
 def test_every_region_takes_the_candidate_it_looks_best_in():
@@ -287,7 +361,7 @@ def test_where_the_judge_cannot_tell_the_original_stays_and_has_a_number(old):
     meter = PlaceMeter(
         old={"left": old, "right": 0.3}, doubt={"left": "nothing like a hand is seen"}
     )
-    _, result = run(replace(PARAMS, keep_best=True), meter=meter)
+    _, result = run(KEEP_BEST, meter=meter)
     left, right = result.decisions
     assert (left.refined, right.refined) == (False, True)
     assert left.quality_before.score == old
@@ -298,12 +372,12 @@ def test_where_the_judge_cannot_tell_the_original_stays_and_has_a_number(old):
 
 def test_a_hand_that_looks_well_formed_stays_however_good_the_new_one_is():
     meter = PlaceMeter(old={"left": 0.81, "right": 0.79}, new={"left": 0.99, "right": 0.99})
-    _, result = run(replace(PARAMS, keep_best=True), meter=meter)
+    _, result = run(KEEP_BEST, meter=meter)
     assert [decision.refined for decision in result.decisions] == [False, True]
     assert "looks well formed" in result.decisions[0].reason
 
 
 def test_a_new_hand_that_looks_malformed_is_not_taken_however_bad_the_old_one_is():
     meter = PlaceMeter(old={"left": 0.02, "right": 0.02}, new={"left": 0.49, "right": 0.51})
-    _, result = run(replace(PARAMS, keep_best=True), meter=meter)
+    _, result = run(KEEP_BEST, meter=meter)
     assert [decision.refined for decision in result.decisions] == [False, True]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from handrefiner_ext.protocols import Advising, Inpainter
 from handrefiner_ext.repaint import keep_best
 from handrefiner_ext.repaint.beside import find_damage
 from handrefiner_ext.repaint.task import DETERMINISTIC, Outcome, Task
-from handrefiner_ext.types import Assessment, Decision, Image, Painting
+from handrefiner_ext.types import Assessment, Decision, Image, Painting, Quality
 
 NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
 PAINTED_THE_SAME = "The backend painted the same pixels again."
@@ -41,7 +41,7 @@ def decide(task: Task, chosen: Chosen) -> Outcome:
         painted = image
     problems = chosen.painting.problems
     before = assess(task, image)
-    after = before if painted is image else assess(task, painted)
+    after = before if painted is image else _assess_new(task, painted, [b.quality for b in before])
     decisions = tuple(
         _credit(
             _decide_hand(
@@ -75,6 +75,22 @@ def assess(task: Task, picture: Image) -> tuple[Assessment, ...]:
         return tuple(Assessment(agreement) for agreement in agreements)
     qualities = task.rate(picture)
     return tuple(Assessment(a, q) for a, q in zip(agreements, qualities, strict=True))
+
+
+def _assess_new(
+    task: Task, painted: Image, before: Sequence[Quality | None]
+) -> tuple[Assessment, ...]:
+    """Every hand of a painted picture, read afresh where the old hand was malformed.
+
+    What is found there need not lie on the mesh, which was fitted to the malformed hand.
+    """
+    after = list(assess(task, painted))
+    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+        if keep_best.is_malformed(old) and keep_best.is_misread(new):
+            own = task.rate_afresh(painted, number)
+            if own is not None and (new.quality is None or own.score > new.quality.score):
+                after[number] = replace(new, quality=own)
+    return tuple(after)
 
 
 def _hold_back(task: Task, outcome: Outcome) -> Outcome:
@@ -117,7 +133,7 @@ def _find_spoiled(task: Task, outcome: Outcome) -> dict[int, str]:
     mixed = keep_best.find_mixed(maps, judged)
     if not mixed:
         return {}
-    seen = assess(task, outcome.image)
+    seen = _assess_new(task, outcome.image, [d.quality_before for d in outcome.decisions])
     spoiled: dict[int, str] = {}
     for group in mixed:
         new = [d for d in judged if d.number in group and d.refined]

@@ -2,6 +2,8 @@
 
 A new hand must be the hand of its mesh, differ from the old one, look well formed, and be better
 drawn than the old one by a margin. The original stays if the judge cannot tell, or if it is good.
+In place of a malformed hand a well-formed one may lie anywhere in the mask: the mesh was fitted to
+what the malformed hand was taken for, often half a hand or one of the other side.
 The distance from the mesh before and after cannot be compared, because the mesh was fitted to the
 old landmarks; the quality can, because it does not know the mesh.
 """
@@ -20,6 +22,7 @@ from handrefiner_ext.judge.quality import MALFORMED_BELOW
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import (
     Agreement,
+    Assessment,
     Box,
     ControlMaps,
     Decision,
@@ -81,7 +84,7 @@ def _find_problem(decision: Decision, margin: float, is_same: bool) -> str | Non
     """Return why one hand is not taken on its own merit, or None."""
     if is_same:
         return SAME
-    if decision.after is None or is_lost(decision.after):
+    if _is_astray(decision):
         return explain_loss(decision.after)
     before, after = decision.quality_before, decision.quality_after
     if before is not None and before.doubt:
@@ -104,9 +107,29 @@ def _may_follow(decision: Decision) -> bool:
     return not is_worse(decision) and not (before is not None and before.doubt)
 
 
+def _is_astray(decision: Decision) -> bool:
+    """Whether the new hand is not that of its mesh, although it should be.
+
+    A mesh that was fitted to a malformed hand is no measure: no well-formed hand can lie on it.
+    """
+    if decision.after is None:
+        return True
+    return is_lost(decision.after) and not is_malformed(decision.quality_before)
+
+
+def is_malformed(quality: Quality | None) -> bool:
+    """Whether the judge calls a hand malformed, without a doubt."""
+    return quality is not None and not quality.doubt and quality.score < MALFORMED_BELOW
+
+
+def is_misread(new: Assessment) -> bool:
+    """Whether the reading of a new hand is of no use: far off its mesh, or not well formed."""
+    return is_lost(new.agreement) or _score(new.quality) < MALFORMED_BELOW
+
+
 def is_worse(decision: Decision) -> bool:
     """Whether the new hand is lost, malformed, or drawn worse than the old one."""
-    if decision.after is None or is_lost(decision.after):
+    if _is_astray(decision):
         return True
     return _score(decision.quality_after) < MALFORMED_BELOW or gain(decision) < 0.0
 

@@ -23,6 +23,10 @@ Measure = Callable[[Image], tuple[Agreement, ...]]
 Rate = Callable[[Image], tuple[Quality, ...]]
 """Takes a picture, returns the quality of what is seen in the place of every mesh."""
 
+RateAfresh = Callable[[Image, int], Quality | None]
+"""Takes a picture and the number of a mesh, returns the quality of the hand that the detector finds
+by itself where that mesh was painted; None if it finds none."""
+
 DETERMINISTIC = ("draft",)
 """Backends that paint the same whatever the seed and the strength."""
 
@@ -56,6 +60,7 @@ class Task:
     inpainter: Inpainter
     measure: Measure
     rate: Rate
+    rate_afresh: RateAfresh
     left_alone: Mapping[int, str] = field(default_factory=dict)
     evaluates: bool = False
 
