@@ -38,14 +38,16 @@ def test_malformed_real_hands_have_less_quality_than_good_ones(labels):
 
 
 def test_clearly_better_hands_are_taken_and_worse_ones_never(labels):
-    """With the mesh of the second picture."""
+    """Measured: 7 of 10 with the mesh of the second picture, 4 of 10 with that of the first, in
+    which 3 of the malformed hands are not found."""
     decided = [
         (p, real_looks.decide(p, ())) for p in labels.pairs if p.clear or p.better != "after"
     ]
-    taken = {
-        case: [verdict.mesh_after for pair, verdict in decided if pair.better == case]
-        for case in ("after", "before", "equal")
-    }
-    assert sum(taken["after"]) >= 0.5 * len(taken["after"])
-    assert not any(taken["before"])
-    assert sum(taken["equal"]) <= 1
+    for mesh, least in (("mesh_after", 0.6), ("mesh_before", 0.35)):
+        taken = {
+            case: [getattr(verdict, mesh) for pair, verdict in decided if pair.better == case]
+            for case in ("after", "before", "equal")
+        }
+        assert sum(taken["after"]) >= least * len(taken["after"])
+        assert not any(taken["before"])
+        assert sum(taken["equal"]) <= 1
