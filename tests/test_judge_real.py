@@ -12,10 +12,13 @@ from real_labels import read_labels
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FOLDER = Path(os.environ.get("HANDREFINER_REAL_HANDS") or SHARED / "real_hands")
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "labels.json").is_file(),
-    reason=f"{FOLDER} is not here; HANDREFINER_REAL_HANDS may name the folder",
-)
+pytestmark = [
+    pytest.mark.slow,  # a hundred close-ups; test_quality.py asks the same of rendered hands
+    pytest.mark.skipif(
+        not (FOLDER / "labels.json").is_file(),
+        reason=f"{FOLDER} is not here; HANDREFINER_REAL_HANDS may name the folder",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -45,11 +45,11 @@ def test_it_is_committed_without_outputs(cells):
 def test_what_its_text_says_is_true_of_its_run(run):
     names, shown = run
     pictures = [value for value in shown if isinstance(value, Image.Image)]
-    assert len(pictures) == 4, "the picture, its maps, before and after, two results"
+    assert len(pictures) == 4, "the picture, its maps, before and after, two depth maps"
     height, width = names["before"].shape[:2]
     assert [picture.size for picture in pictures[1:]] == [(2 * width, height)] * 3
     (outside,) = [value for value in shown if isinstance(value, int)]
     assert outside == 0
     assert names["found"]._repr_png_().startswith(b"\x89PNG")
     assert [decision.refined for decision in names["result"].decisions] == [True]
-    assert not np.array_equal(names["result"].image, names["other"].image)
+    assert not np.array_equal(names["maps"].control, names["other"].maps.control)

@@ -89,7 +89,7 @@ def test_all_meshes_of_a_hand_differ_and_the_best_comes_first(others, stages, im
     assert notes == ()
 
 
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", [1, 2, 5, 9])
 def test_a_number_means_the_same_mesh_each_time_and_wraps_around(others, stages, image, number):
     mesh, (note,) = mesh_of(stages, image, number)
     place = number % len(others)
@@ -170,7 +170,7 @@ def test_a_doubtful_hand_is_shown_to_a_fallback_detector(image, backends):
     assert found.hand is hand
 
 
-@pytest.mark.parametrize("seed", [10_000, 10_002, 10_003, 10_004, 10_005, 10_010])
+@pytest.mark.parametrize("seed", [10_002, 10_004, 10_005])
 def test_a_wrong_side_is_mended_and_a_right_one_stays(backends, seed):
     scene = drawn(seed, 512, 512, (256, 256, 240.0))
     truth = scene.hands[0].mesh.handedness

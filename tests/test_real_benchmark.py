@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -197,6 +198,7 @@ def rendered(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # two minutes on a busy machine; each part is tested by itself above
 def test_the_benchmark_measures_every_part_of_a_folder(rendered, tmp_path):
     done = run(rendered, "--jobs", "2", "--json", str(tmp_path / "f.json"), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -253,6 +255,7 @@ FALSE_TODAY = {"false_hand_splash.jpg"}
 """Whoever mends one takes it out."""
 
 
+@cache
 def look_at_case(name):
     path = CASES / name
     if not path.is_file():
@@ -299,6 +302,7 @@ def crops():
     return read_labels([CROPS])
 
 
+@pytest.mark.slow  # a hundred pictures
 def test_close_ups_are_found_no_less_often_than_they_were(crops):
     """Each share is the measured one; it goes up with what is mended."""
     parts = {"single": "singles", "before": "pairs", "after": "pairs"}

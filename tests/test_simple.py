@@ -39,14 +39,22 @@ def test_the_package_itself_costs_nothing():
 
 def test_the_calls_give_what_the_pipeline_gives():
     image = np.asarray(Image.open(EXAMPLE).convert("RGB"))
-    params = RefineParams(mask="silhouette", padding_bbox=20)
+    params = RefineParams(mask="silhouette", padding_bbox=20, keep_best=False)
     expected = pipeline.refine(image, params, build_stages(params, ModelHome()))
-    given = {"mask": "silhouette", "padding_bbox": 20}
+    given = {"mask": "silhouette", "padding_bbox": 20, "keep_best": False}
     seen = handrefiner_ext.hints(EXAMPLE, **given)
     assert np.array_equal(seen.maps.control, expected.hints.maps.control)
     assert seen.overlay.shape == image.shape
-    for form in (EXAMPLE, str(EXAMPLE), image, Image.open(EXAMPLE)):
-        assert np.array_equal(handrefiner_ext.refine(form, **given).image, expected.image)
+    assert np.array_equal(handrefiner_ext.refine(EXAMPLE, **given).image, expected.image)
+
+
+def test_a_path_a_text_an_array_and_a_pil_picture_are_the_same_picture(tiny, tmp_path):
+    image = picture_with(BOTH)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    forms = (tmp_path / "a.png", str(tmp_path / "a.png"), image, Image.fromarray(image))
+    first, *others = (handrefiner_ext.refine(form, keep_best=False).image for form in forms)
+    assert not np.array_equal(first, image)
+    assert all(np.array_equal(other, first) for other in others)
 
 
 def test_a_file_keeps_its_transparency_and_metadata(tiny, tmp_path):
