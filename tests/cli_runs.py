@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image
 
 from handrefiner_ext.cli.commands import main
+from handrefiner_ext.files.marks import KEY
+from handrefiner_ext.pictures.metadata import join_png, split_png
 
 
 def names(folder):
@@ -15,6 +17,13 @@ def names(folder):
 def read(path):
     with Image.open(path) as opened:
         return np.array(opened)
+
+
+def unmarked(path):
+    """The bytes of a PNG without our mark."""
+    chunks = split_png(path.read_bytes())
+    assert [chunk.keyword for chunk in chunks].count(KEY) == 1
+    return join_png(chunk for chunk in chunks if chunk.keyword != KEY)
 
 
 def run(*arguments):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -11,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runs import names, refine_folder, run
+from cli_runs import names, read, refine_folder, run
 from hand_scenes import BOTH, PlateReconstructor, make_stages, picture_with
+from PIL import Image
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE
 from handrefiner_ext.errors import PictureError, UsageError
-from handrefiner_ext.files.naming import Job, plan, read_mark
+from handrefiner_ext.files.naming import Job, plan
 from handrefiner_ext.files.run import Recipe
+from handrefiner_ext.files.sources import is_output
 from handrefiner_ext.params import RefineParams
 
 pytestmark = pytest.mark.usefixtures("tiny_stages")
@@ -152,7 +156,7 @@ def workers(monkeypatch):
 
 def make_run(pictures, out, urls=(), count=1, **folders):
     from handrefiner_ext.cluster.run import Cluster, FolderRun, list_pictures, make_assignment
-    from handrefiner_ext.cluster.store import locate_folders
+    from handrefiner_ext.cluster.store import StoreShelf, locate_folders
     from handrefiner_ext.files.sources import list_pictures as list_local
 
     urls = dict(urls)
@@ -160,8 +164,8 @@ def make_run(pictures, out, urls=(), count=1, **folders):
     if "source" in urls:
         sources = list_pictures(urls["source"])
     else:
-        sources = [path for path in list_local(pictures) if read_mark(path) is None]
-    jobs = plan(sources, places.local.kinds())
+        sources = [path for path in list_local(pictures) if not is_output(path)]
+    jobs = plan(sources, places.local.kinds(), StoreShelf(places))
     assignment = make_assignment(Recipe(PARAMS), places)
     return FolderRun(jobs, assignment, urls.get("source", str(pictures)), Cluster())
 
@@ -424,7 +428,7 @@ def test_a_journal_can_lie_in_an_object_store(workers):
     journal.begin({"seed": "1"})
     report = workers.Report(Path("a.png"), "s3://a_0.png", 1, 1, ("said",), None)
     journal.write("key", workers.make_row(report, 1.0))
-    assert journal.finished() == {"key"}
+    assert set(journal.finished()) == {"key"}
     assert workers.read_row(Job(Path("a.png"), "a"), journal.find("key")) == report
     journal.close(["key"])
     assert journal.out.names() == [MANIFEST]
@@ -473,3 +477,65 @@ def test_settings_name_every_parameter(pictures, tmp_path, workers):
     said = json.loads(text)
     assert set(vars(PARAMS)) < set(said)
     assert said["input_dir"] == str(pictures)
+
+
+# --- what people hand over comes back as they expect
+
+
+def test_a_picture_that_was_replaced_while_a_run_lay_open_is_done_again(
+    pictures, tmp_path, workers
+):
+    (tmp_path / "out").mkdir()
+    settle(workers, make_run(pictures, tmp_path / "out"))
+    Image.fromarray(picture_with(("left half",), 40)).save(pictures / "both.png")
+    again = make_run(pictures, tmp_path / "out")
+    assert [job.source.name for job in again.begin().values()] == ["both.png"]
+    assert [report.hands for report in settle(workers, again)] == [1]
+    assert read(tmp_path / "out" / "both_0.png").shape[0] == 40
+
+
+def test_files_of_the_users_in_an_object_store_are_not_replaced(workers):
+    from handrefiner_ext.cluster.store import Store
+
+    source, out = Store("memory://bucket/mine/in"), Store("memory://bucket/mine/out")
+    buffer = io.BytesIO()
+    Image.fromarray(picture_with(BOTH)).save(buffer, "PNG")
+    source.write("a.png", buffer.getvalue())
+    out.write("a_0.png", b"a picture of the user's own")
+    urls = {"source": source.url, "out": out.url}
+    try:
+        for _ in range(2):
+            a_run = make_run(None, Path("nowhere"), urls)
+            (job,) = a_run.jobs
+            (report,) = settle(workers, a_run)
+            assert out.read("a_0.png") == b"a picture of the user's own"
+            assert "a_0.png was not made from this picture and is kept" in job.note
+            assert report.output == f"{out.url}/a_png_0.png"
+            list(a_run.work_through({}))
+        assert [name for name in out.names() if name.endswith("png")] == ["a_0.png", "a_png_0.png"]
+    finally:
+        Store("memory://bucket/mine").remove()
+
+
+def test_a_name_that_is_not_utf_8_has_a_row(pictures, tmp_path, workers):
+    from pyarrow import parquet
+
+    from handrefiner_ext.cluster.journal import MANIFEST
+
+    bad = os.path.join(os.fsencode(pictures), b"\x8e\xe8.png")
+    try:
+        shutil.copy(pictures / "both.png", bad)
+    except OSError:
+        pytest.skip("this file system takes no names that are not UTF-8")
+    (tmp_path / "out").mkdir()
+    a_run = make_run(pictures, tmp_path / "out")
+    assert [report.error for report in settle(workers, a_run)] == [None] * 4
+    assert make_run(pictures, tmp_path / "out").begin() == {}
+    assert list(a_run.work_through({})) == []
+    rows = parquet.read_table(tmp_path / "out" / MANIFEST).to_pylist()
+    assert [row["picture"] for row in rows] == [
+        "both.png",
+        "none.png",
+        "one.jpg",
+        "\ufffd\ufffd.png",
+    ]

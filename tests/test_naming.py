@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from handrefiner_ext.files.naming import OutputKind, fold, make_mark, plan, read_mark
+from handrefiner_ext.files.marks import KEY, digest, mark_jpeg, mark_webp, read_head, read_mark
+from handrefiner_ext.files.naming import Job, OutputKind, fold, plan
 from handrefiner_ext.files.sources import list_pictures
 from handrefiner_ext.pictures import encode_png
 
@@ -66,12 +73,13 @@ def test_a_second_run_takes_the_names_of_the_first(tmp_path):
         jobs = plan(sources, [OutputKind(tmp_path, REFINED)])
         assert [job.stem for job in jobs] == ["a", "a_png"]
         for job in jobs:
-            marked = encode_png(np.zeros((2, 2), dtype=np.uint8), (make_mark(job.source),))
+            marked = encode_png(np.zeros((2, 2), dtype=np.uint8), (job.mark("").chunk,))
             write(tmp_path, job.stem + REFINED, data=marked)
 
 
 def test_what_another_picture_gave_in_an_earlier_run_stays(tmp_path):
-    old = encode_png(np.zeros((2, 2), dtype=np.uint8), (make_mark(tmp_path / "a.png"),))
+    mark = Job(tmp_path / "in" / "a.png", "a").mark("")
+    old = encode_png(np.zeros((2, 2), dtype=np.uint8), (mark.chunk,))
     write(tmp_path, "a_0.png", data=old)
     assert stems([tmp_path / "in" / "a.jpg"], tmp_path) == ["a_jpg"]
     assert stems([tmp_path / "in" / "a.png"], tmp_path) == ["a"]
@@ -84,14 +92,44 @@ def test_one_collision_renames_all_outputs_of_a_picture(tmp_path):
 
 def test_a_mark_names_its_source_and_other_files_have_none(tmp_path):
     source = tmp_path / "手 a.png"
-    marked = encode_png(np.zeros((2, 2), dtype=np.uint8), (make_mark(source),))
+    mark = Job(source, "a").mark(digest(b"content"), "code")
+    assert mark.source == source.name
+    marked = encode_png(np.zeros((2, 2), dtype=np.uint8), (mark.chunk,))
     write(tmp_path, "b.png", data=marked)
     write(tmp_path, "c.png")
     write(tmp_path, "d.png", data=b"text")
-    assert read_mark(tmp_path / "b.png") == source.name
-    assert read_mark(tmp_path / "c.png") is None
-    assert read_mark(tmp_path / "d.png") is None
-    assert read_mark(tmp_path / "nothing.png") is None
+    write(tmp_path, "e.json", data=json.dumps({"hands": [], KEY: mark.describe()}).encode())
+    assert read_mark(read_head(tmp_path / "b.png")) == mark
+    assert read_mark(read_head(tmp_path / "e.json")) == mark
+    assert read_mark(read_head(tmp_path / "c.png")) is None
+    assert read_mark(read_head(tmp_path / "d.png")) is None
+    assert read_head(tmp_path / "nothing.png") is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    head=st.sampled_from([b"", b"{", b"RIFF", b"glTF", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"]),
+    data=st.binary(max_size=300),
+)
+def test_what_is_not_ours_has_no_mark_whatever_it_is(head, data):
+    assert read_mark(head + data) is None
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_jpeg_and_webp_carry_a_mark_that_readers_pass_over(kind):
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x010E] = "a description"
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, kind, exif=exif)
+    mark = Job(Path("a.jpg"), "a").mark(digest(b"content"))
+    add = mark_jpeg if kind == "JPEG" else mark_webp
+    marked = add(buffer.getvalue(), mark)
+    assert read_mark(marked) == mark
+    assert read_mark(buffer.getvalue()) is None
+    with Image.open(io.BytesIO(buffer.getvalue())) as bare, Image.open(io.BytesIO(marked)) as ours:
+        np.testing.assert_array_equal(np.array(bare), np.array(ours))
+        assert bare.info.get("exif") == ours.info.get("exif")
+    assert cv2.imdecode(np.frombuffer(marked, np.uint8), cv2.IMREAD_COLOR).shape == pixels.shape
 
 
 def test_only_pictures_of_the_folder_itself_are_listed_by_name(tmp_path):

@@ -100,7 +100,7 @@ def _run_hints(options: argparse.Namespace) -> int:
     from handrefiner_ext.files.naming import plan
     from handrefiner_ext.files.outputs import HintFolders, open_folder, open_optional_folder
     from handrefiner_ext.files.run import work_through, write_hints
-    from handrefiner_ext.files.sources import expand
+    from handrefiner_ext.files.sources import expand, list_mask_files
     from handrefiner_ext.stages import build_stages
     from handrefiner_ext.types import ModelHome
 
@@ -108,7 +108,8 @@ def _run_hints(options: argparse.Namespace) -> int:
     listing = _tell_notes(expand(command.images, places.all))
     folders = HintFolders(open_folder(places.out), open_optional_folder(places.mesh))
     stages = build_stages(recipe.params, recipe.home or ModelHome())
-    jobs = plan([each.source for each in listing.pictures], folders.kinds())
+    pictures = [each.source for each in listing.pictures]
+    jobs = plan(pictures, folders.kinds(), inputs=list_mask_files(recipe.drawn_mask))
     work = partial(write_hints, recipe=recipe, stages=stages, folders=folders)
     return _report(work_through(jobs, work), len(jobs))
 
@@ -124,7 +125,7 @@ def _run_refine(options: argparse.Namespace) -> int:
         plan_refine,
     )
     from handrefiner_ext.files.run import work_in_parallel, work_through
-    from handrefiner_ext.files.sources import find_sources
+    from handrefiner_ext.files.sources import find_sources, list_mask_files
 
     places, workers = command.places, command.jobs or 1
     listing = _tell_notes(find_sources(command.source, places.all))
@@ -138,7 +139,8 @@ def _run_refine(options: argparse.Namespace) -> int:
     )
     _tell_seed(command)
     work = _choose_work(command, folders)
-    jobs = plan_refine(listing.pictures, folders)
+    masks = list_mask_files(command.recipe.drawn_mask)
+    jobs = plan_refine(listing.pictures, folders, inputs=masks)
     parallel = workers > 1 and len(jobs) > 0
     reports = work_in_parallel(jobs, work, workers) if parallel else work_through(jobs, work)
     return _report(reports, len(jobs), command.log_json, command.resumes)
@@ -167,9 +169,9 @@ def _refine_on_ray(command: RefineCommand) -> int:
 
     import_ray()
     from handrefiner_ext.cluster.run import Cluster, FolderRun, list_sources, make_assignment
-    from handrefiner_ext.cluster.store import locate_folders
+    from handrefiner_ext.cluster.store import StoreShelf, locate_folders
     from handrefiner_ext.files.outputs import open_folder, plan_refine
-    from handrefiner_ext.files.sources import find_sources
+    from handrefiner_ext.files.sources import find_sources, list_mask_files
 
     places, urls = command.places, command.urls
     if "source" in urls:
@@ -179,7 +181,8 @@ def _refine_on_ray(command: RefineCommand) -> int:
     local = {"out": places.out, "depth": places.depth, "mask": places.mask}
     opened = {what: open_folder(name) for what, name in local.items() if name and what not in urls}
     folders = locate_folders(opened, urls, command.count)
-    jobs = plan_refine(sources, folders.local)
+    masks = list_mask_files(command.recipe.drawn_mask)
+    jobs = plan_refine(sources, folders.local, StoreShelf(folders), masks)
     assignment = make_assignment(command.recipe, folders)
     cluster = Cluster(command.address, command.jobs)
     work = FolderRun(jobs, assignment, command.source.place, cluster)

@@ -15,8 +15,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +30,8 @@ MANIFEST = "handrefiner_manifest.parquet"
 SETTINGS = "settings.json"
 ENDING = ".parquet"
 KEY = "key"
-"""A row's column in the folder, not in the manifest."""
+STAMP = "stamp"
+"""Columns of a row in the folder, not in the manifest."""
 SCHEMA = pa.schema(
     [
         ("picture", pa.string()),
@@ -49,13 +49,13 @@ SCHEMA = pa.schema(
 """error: the sentence where the picture failed, else null. said: a line for every hand. log: a line
 for every output, as --log_json writes them."""
 
-KEY_FIELD = pa.field(KEY, pa.string())
+ROW_SCHEMA = SCHEMA.append(pa.field(KEY, pa.string())).append(pa.field(STAMP, pa.string()))
 Row = dict[str, Any]
 
 
 def key_of(job: Job) -> str:
     """Return a job's key: the same in every run over its folder, and of no other job."""
-    inside = replace(job, source=Path(job.source.name))
+    inside = (job.source.name, job.stem, job.prompt, job.first)
     return hashlib.sha256(repr(inside).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -94,10 +94,10 @@ class Journal:
                     f"{wanted}; finish it with that, or delete {place.url} to start again."
                 )
 
-    def finished(self) -> set[str]:
-        """Return the keys of pictures that earlier runs finished, without those that failed."""
+    def finished(self) -> dict[str, str]:
+        """Return key -> stamp of the pictures that earlier runs finished without failing."""
         rows = self.read()
-        return {key for key, row in rows.items() if row["error"] is None}
+        return {key: row.get(STAMP) or "" for key, row in rows.items() if row["error"] is None}
 
     def find(self, key: str) -> Row | None:
         """Return a picture's row; None if it has none yet."""
@@ -107,8 +107,9 @@ class Journal:
         row: Row = table.to_pylist()[0]
         return row
 
-    def write(self, key: str, row: Row) -> None:
-        self.rows.write(key + ENDING, _to_parquet([row | {KEY: key}], SCHEMA.append(KEY_FIELD)))
+    def write(self, key: str, row: Row, stamp: str = "") -> None:
+        """Write a picture's row. stamp: of the picture as it was read."""
+        self.rows.write(key + ENDING, _to_parquet([row | {KEY: key, STAMP: stamp}], ROW_SCHEMA))
 
     def read(self) -> dict[str, Row]:
         """Return all rows by key."""

@@ -14,9 +14,10 @@ from handrefiner_ext.cluster.session import open_session
 from handrefiner_ext.cluster.store import NOWHERE, Store, WorkFolders, store_of
 from handrefiner_ext.cluster.workers import Assignment, Finder, Refiner, make_row, pack, unpack
 from handrefiner_ext.errors import ClusterError, PictureError
+from handrefiner_ext.files.marks import digest
 from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.run import Recipe, Report
-from handrefiner_ext.files.sources import EXTENSIONS, Prompted
+from handrefiner_ext.files.sources import EXTENSIONS, Prompted, list_mask_files
 
 AT_A_TIME = 4
 """Pictures to a block where a GPU paints: so many are searched, and travel, together."""
@@ -83,9 +84,14 @@ class FolderRun:
             if what != "source":
                 Store(url).make()
         self.assignment.journal.begin(describe_settings(self.assignment, self.place))
-        finished = self.assignment.journal.finished()
         jobs = {key_of(job): job for job in self.jobs}
-        return {key: job for key, job in jobs.items() if key not in finished}
+        finished, folders = self.assignment.journal.finished(), self.assignment.folders
+        # A picture that has been changed since is done again.
+        return {
+            key: job
+            for key, job in jobs.items()
+            if key not in finished or finished[key] != folders.stamp(job)
+        }
 
     def work_through(self, left: Mapping[str, Job]) -> Iterator[Report]:
         """Yield the report of every picture of `left` as it is done, then write the manifest."""
@@ -175,9 +181,17 @@ def describe_settings(assignment: Assignment, place: str) -> dict[str, str]:
         **params,
         **folders,
         "input_dir": store_of(urls.get("source") or Path(place)).url,
-        "drawn_mask": str(recipe.drawn_mask),
+        "drawn_mask": _describe_masks(recipe.drawn_mask),
         "outputs": str(local.count),
     }
+
+
+def _describe_masks(place: Path | None) -> str:
+    """Return the mask or the folder of masks, with a digest that differs where one was changed."""
+    if place is None:
+        return "None"
+    files = [(path.name, digest(path.read_bytes())) for path in list_mask_files(place)]
+    return f"{place} ({digest(repr(files).encode('utf-8', 'surrogatepass'))[:8]})"
 
 
 def _map(

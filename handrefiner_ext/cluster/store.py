@@ -15,12 +15,24 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from handrefiner_ext.errors import PictureError
+from handrefiner_ext.files.marks import digest, digest_place, read_head
 from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.outputs import RefineFolders
 from handrefiner_ext.pictures import write_atomically
 
 NOWHERE = Path(os.devnull, "elsewhere")
 """Placeholder for a folder that is not a local path."""
+CHANGES = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "created",
+)
+"""What file systems say of a file by which a change of it is seen, the surest first."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,11 @@ class Store:
         files = (entry["name"] for entry in found if entry["type"] == "file")
         return sorted(name.rstrip("/").rpartition("/")[2] for name in files)
 
+    def stamp(self, name: str) -> str:
+        """Return what differs when the file has been changed, without reading it."""
+        with self._troubles_told("read", name):
+            return _stamp(self.filesystem.info(self.path(name)))
+
     def make(self) -> None:
         """Make the folder, where its file system knows folders."""
         with self._troubles_told("made"):
@@ -106,6 +123,11 @@ class Store:
             raise PictureError(f"{what} cannot be {done}: {why}.") from error
 
 
+def _stamp(info: Mapping[str, Any]) -> str:
+    change = next((f"{key} {info[key]}" for key in CHANGES if info.get(key) is not None), "")
+    return f"{info.get('size')} bytes, {change}"
+
+
 def store_of(folder: Path | str) -> Store:
     """Return the store of a local folder, by its absolute path, or of an address as it is."""
     return Store(folder) if isinstance(folder, str) else Store(os.path.abspath(folder))
@@ -134,6 +156,16 @@ class WorkFolders:
             copy.write_bytes(Store(self.urls["source"]).read(copy.name))
             yield replace(job, source=copy)
 
+    def stamp(self, job: Job) -> str:
+        """Return what differs when the job's picture has been changed; empty if it is gone."""
+        url = self.urls.get("source")
+        try:
+            return (store_of(job.source.parent) if url is None else Store(url)).stamp(
+                job.source.name
+            )
+        except PictureError:
+            return ""
+
     @contextmanager
     def open_outputs(self) -> Iterator[RefineFolders]:
         """Yield folders to write to; their files are delivered unless the block raises."""
@@ -157,6 +189,43 @@ class WorkFolders:
             return output
         names = (path.replace("\\", "/").rpartition("/")[2] for path in output.split(", "))
         return ", ".join(f"{self.urls['out']}/{name}" for name in names)
+
+
+@dataclass(frozen=True)
+class StoreShelf:
+    """The folders of a run, for choosing the names of its outputs."""
+
+    folders: WorkFolders
+
+    @cached_property
+    def _names(self) -> dict[str, frozenset[str]]:
+        """Return the files in each output folder that is an address."""
+        urls = self.folders.urls
+        return {what: frozenset(Store(url).names()) for what, url in urls.items()}
+
+    def locate(self, source: Path) -> str:
+        url = self.folders.urls.get("source")
+        if url is None:
+            return digest_place(source)
+        store = Store(url)
+        if isinstance(store.filesystem, LocalFileSystem):  # file://: the same place by its path
+            return digest_place(Path(store.path(source.name)))
+        return digest_place(f"{url.rstrip('/')}/{source.name}")
+
+    def digest(self, source: Path) -> str:
+        url = self.folders.urls.get("source")
+        try:
+            return digest(source.read_bytes() if url is None else Store(url).read(source.name))
+        except (OSError, PictureError):
+            return ""
+
+    def look(self, path: Path) -> bytes | None:
+        what = path.parent.name
+        if path.parent != NOWHERE / what or what not in self.folders.urls:
+            return read_head(path)
+        if path.name not in self._names[what]:
+            return None
+        return Store(self.folders.urls[what]).read(path.name)
 
 
 def locate_folders(

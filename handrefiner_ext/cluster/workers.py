@@ -20,11 +20,11 @@ from typing import Any
 import cv2
 import pyarrow as pa
 
-from handrefiner_ext.cluster.journal import Journal, Row, key_of
+from handrefiner_ext.cluster.journal import STAMP, Journal, Row, key_of
 from handrefiner_ext.cluster.memory import Handover, find_hands, recall
 from handrefiner_ext.cluster.store import WorkFolders
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.files.naming import Job, plain_name
+from handrefiner_ext.files.naming import Job, plain, plain_name
 from handrefiner_ext.files.run import LocalRepainter, Recipe, Report, refine_picture, work_on
 from handrefiner_ext.pictures import load_picture
 from handrefiner_ext.stages import Stages, build_stages
@@ -105,11 +105,13 @@ class Refiner:
     def settle(self, job: Job, handover: Handover | None) -> Report:
         """Return one picture's report; a picture recorded as done is not worked on again."""
         journal, key = self.assignment.journal, key_of(job)
-        if (row := journal.find(key)) and row["error"] is None:
+        stamp = self.assignment.folders.stamp(job)
+        row = journal.find(key)
+        if row is not None and row["error"] is None and row.get(STAMP) == stamp:
             return read_row(job, row)
         start = time.perf_counter()
         report = work_on(job, lambda job: self._refine(job, handover))
-        journal.write(key, make_row(report, time.perf_counter() - start))
+        journal.write(key, make_row(report, time.perf_counter() - start), stamp)
         return report
 
     def _refine(self, job: Job, handover: Handover | None) -> Report:
@@ -129,11 +131,11 @@ def make_row(report: Report, seconds: float) -> Row:
     """Return what the journal keeps of a report."""
     return {
         "picture": plain_name(report.source),
-        "output": report.output,
+        "output": plain(report.output),
         "hands": report.hands,
         "repainted": report.refined,
-        "said": list(report.lines),
-        "error": report.error,
+        "said": [plain(line) for line in report.lines],
+        "error": None if report.error is None else plain(report.error),
         "worker": f"{platform.node()}:{os.getpid()}",
         "finished": datetime.now(timezone.utc),
         "seconds": seconds,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.files.naming import plain_name
+from handrefiner_ext.files.naming import plain
 from handrefiner_ext.report import Said
 
 Record = Mapping[str, Any]
@@ -59,8 +59,8 @@ def describe_run(
     """
     searched = [said["strength"] for said in decisions if said["strength"] is not None]
     return {
-        "img": str(source.with_name(plain_name(source))),
-        "output": str(output),
+        "img": plain(source),
+        "output": plain(output),
         "strength": max(searched, default=values["strength"]),
         "mpjpe_px": average_mpjpe_px(decisions),
         "seed": values["seed"],

@@ -1,33 +1,24 @@
 """The names of output files.
 
-The outputs of `name.jpg` begin with `name`. Where that would overwrite an input, a picture of the
-user's, or what another picture of the same name (`name.png`) gave, now or in an earlier run, they
-begin with `name_jpg`, then `name_jpg_2` and so on. PNG outputs carry a mark that names their
-source; so a second run replaces its own outputs and nothing else.
+The outputs of `name.jpg` begin with `name`. Where that would overwrite an input, a file of the
+user's, or what another picture gave, now or in an earlier run, they begin with `name_jpg`, then
+`name_jpg_2` and so on. Every output carries a mark that names its source (`files.marks`); so a
+second run replaces its own outputs and nothing else.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
-from handrefiner_ext import __version__
-from handrefiner_ext.pictures.metadata import (
-    SIGNATURE,
-    Chunk,
-    split_png,
-    text_chunk,
-)
+from handrefiner_ext.files.marks import Mark, digest, digest_place, read_head, read_mark
 
-MARK = "handrefiner"
-MARK_WITHIN = 4096
-"""The mark is the first chunk after the header; so many bytes are read to find it."""
 LONGEST_STEM = 255 - len("_overlay.png") - len("_jpeg_99")
 """Bytes; most file systems allow 255 in a name."""
 
@@ -37,7 +28,8 @@ class Job:
     """One picture, and the beginning of its outputs' names.
 
     prompt: of this picture alone, None = that of the run. first: number of its first output.
-    origin: where the picture was asked for, which is said if it fails.
+    origin: where the picture was asked for, which is said if it fails. place: digest of where it
+    is. note: why its outputs have other names than it has; empty where they have not.
     """
 
     source: Path
@@ -45,6 +37,13 @@ class Job:
     prompt: str | None = None
     first: int = 0
     origin: str = ""
+    place: str = ""
+    note: str = ""
+
+    def mark(self, content: str, settings: str = "") -> Mark:
+        """Return the mark of its outputs. content: digest of its file."""
+        place = self.place or digest_place(self.source)
+        return Mark(plain_name(self.source), place, content, settings)
 
 
 @dataclass(frozen=True)
@@ -55,54 +54,118 @@ class OutputKind:
     ending: str
 
 
+class Shelf(Protocol):
+    """Where pictures come from and outputs go to."""
+
+    def locate(self, source: Path) -> str:
+        """Return the digest of a picture's place."""
+        ...
+
+    def digest(self, source: Path) -> str:
+        """Return the digest of a picture's content; empty where it cannot be read."""
+        ...
+
+    def look(self, path: Path) -> bytes | None:
+        """Return as much of an output file as `read_mark` needs; None where there is no file."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalShelf:
+    """Folders of this machine."""
+
+    def locate(self, source: Path) -> str:
+        return digest_place(source)
+
+    def digest(self, source: Path) -> str:
+        try:
+            return digest(source.read_bytes())
+        except OSError:
+            return ""
+
+    def look(self, path: Path) -> bytes | None:
+        return read_head(path)
+
+
+LOCAL = LocalShelf()
+
+
 def plain_name(path: Path) -> str:
     """Return the file's name, with bytes that are not UTF-8 replaced."""
-    return os.fsencode(path.name).decode("utf-8", "replace")
+    return plain(path.name)
 
 
-def make_mark(source: Path, settings: str = "") -> Chunk:
-    """Return the chunk that says: made by HandRefiner from this picture, with `settings`."""
-    said = {"version": __version__, "source": plain_name(source)}
-    return text_chunk(MARK, json.dumps(said | ({"settings": settings} if settings else {})))
+def plain(text: str | Path) -> str:
+    """Return a path, or a sentence that names one, as Unicode: bytes that are not are replaced."""
+    return os.fsencode(text).decode("utf-8", "replace")
 
 
-def read_mark(path: Path) -> str | None:
-    """Return the name of the picture that the PNG was made from; None if it is not our output."""
-    said = _read_said(path)
-    return None if said is None else str(said.get("source", ""))
+def plan(
+    sources: Sequence[Path],
+    kinds: Sequence[OutputKind],
+    shelf: Shelf = LOCAL,
+    inputs: Iterable[Path] = (),
+) -> list[Job]:
+    """Choose a stem for each picture such that no output overwrites what it must not.
 
-
-def read_settings(path: Path) -> str | None:
-    """Return the settings in the PNG's mark; None if it is not our output."""
-    said = _read_said(path)
-    return None if said is None else str(said.get("settings", ""))
-
-
-def _read_said(path: Path) -> dict[str, object] | None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(MARK_WITHIN)
-    except OSError:
-        return None
-    if not head.startswith(SIGNATURE):
-        return None
-    for chunk in split_png(head):
-        if chunk.keyword == MARK:
-            return _said_in(chunk)
-    return None
-
-
-def plan(sources: Sequence[Path], kinds: Sequence[OutputKind]) -> list[Job]:
-    """Choose a stem for each picture such that no output overwrites what it must not."""
-    taken = {_key(source) for source in sources}
-    stems: dict[Path, str] = {}
+    inputs: other files that the run reads, such as drawn masks.
+    """
+    taken = {_key(path) for path in (*sources, *inputs)}
+    jobs: dict[Path, Job] = {}
     # Plain names first: a_png.jpg keeps its own although a.png may have to fall back on it.
     firsts = list({fold(source.stem): source for source in reversed(sources)}.values())
     for source in sorted(sources, key=lambda source: source not in firsts):
-        stem = next(s for s in _candidates(source) if _is_free(s, source, kinds, taken))
-        taken |= {_key(kind.folder / (stem + kind.ending)) for kind in kinds}
-        stems[source] = stem
-    return [Job(source, stems[source]) for source in sources]
+        job = _choose(source, kinds, shelf, taken)
+        taken |= {_key(kind.folder / (job.stem + kind.ending)) for kind in kinds}
+        jobs[source] = job
+    return [jobs[source] for source in sources]
+
+
+def _choose(source: Path, kinds: Sequence[OutputKind], shelf: Shelf, taken: set[str]) -> Job:
+    place = shelf.locate(source)
+    owner = _Owner(Mark(source.name, place), source, shelf)
+    kept: list[Path] = []
+    for stem in _candidates(source):
+        paths = [kind.folder / (stem + kind.ending) for kind in kinds]
+        if any(_key(path) in taken for path in paths):
+            continue
+        strange = next((path for path in paths if not owner.may_write(path)), None)
+        if strange is None:
+            note = _explain(kept[0], stem) if kept else ""
+            return Job(source, stem, place=place, note=note)
+        kept.append(strange)
+    raise AssertionError("the candidates never end")
+
+
+def _explain(kept: Path, stem: str) -> str:
+    return (
+        f"{plain_name(kept)} was not made from this picture and is kept; the results are named "
+        f"{plain(stem)}_…"
+    )
+
+
+@dataclass
+class _Owner:
+    """One picture, which may replace its own outputs. Its content is read where it matters."""
+
+    mark: Mark
+    source: Path
+    shelf: Shelf
+    content: str | None = None
+
+    def may_write(self, path: Path) -> bool:
+        """Return whether there is no such file, or one that was made from this picture."""
+        data = self.shelf.look(path)
+        if data is None:
+            return True
+        found = read_mark(data)
+        if found is None:
+            return False
+        if self.mark.names(found):
+            return True
+        if self.content is None:
+            self.content = self.shelf.digest(self.source)
+        return Mark("", content=self.content).names(found)
 
 
 def fold(name: str) -> str:
@@ -126,31 +189,5 @@ def _shorten(stem: str) -> str:
     return f"{raw[: LONGEST_STEM - 9].decode('utf-8', 'ignore')}_{zlib.crc32(raw):08x}"
 
 
-def _is_free(stem: str, source: Path, kinds: Sequence[OutputKind], taken: set[str]) -> bool:
-    return all(
-        _key(path) not in taken and not _belongs_to_another(path, source)
-        for path in (kind.folder / (stem + kind.ending) for kind in kinds)
-    )
-
-
-def _belongs_to_another(path: Path, source: Path) -> bool:
-    """Return whether a PNG is another picture's output, or the user's own beside its source."""
-    if path.suffix != ".png" or not path.exists():
-        return False
-    mark = read_mark(path)
-    if mark is not None:
-        return fold(mark) != fold(plain_name(source))
-    return _key(path.parent) == _key(source.parent)
-
-
 def _key(path: Path) -> str:
     return fold(os.path.join(os.path.realpath(path.parent), path.name))
-
-
-def _said_in(chunk: Chunk) -> dict[str, object]:
-    text = chunk.body.rpartition(b"\0")[2].decode("utf-8", "replace")
-    try:
-        said = json.loads(text)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}

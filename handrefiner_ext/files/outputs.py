@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import tempfile
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.files.naming import (
-    MARK,
-    Job,
-    OutputKind,
-    make_mark,
-    plain_name,
-    plan,
-    read_settings,
-)
+from handrefiner_ext.files.marks import KEY, Mark, mark_glb, read_head, read_mark
+from handrefiner_ext.files.naming import LOCAL, Job, OutputKind, Shelf, plain_name, plan
 from handrefiner_ext.files.sources import Prompted
 from handrefiner_ext.pictures import Picture, encode_png, save_picture, write_atomically
-from handrefiner_ext.pictures.metadata import Chunk
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.report import describe_hands, number_meshes
 from handrefiner_ext.types import HandMesh, Hints, Image, Mask
 
 DEPTH, MASK, OVERLAY, HANDS = "_depth.png", "_mask.png", "_overlay.png", "_hands.json"
 """Endings of the files beside the picture itself."""
+MOST_MESHES, MOST_CANDIDATES = 32, 8
+"""Files of one picture whose names are looked at before anything is written."""
 TO_GLTF = np.array([1.0, -1.0, -1.0])
 """Camera space (x right, y down, z away) -> glTF (x right, y up, z to the viewer): half a turn."""
 
@@ -55,7 +48,12 @@ class HintFolders:
     def kinds(self) -> list[OutputKind]:
         """Return everything that a picture gives and that must not overwrite another's."""
         endings = (DEPTH, MASK, OVERLAY, HANDS)
-        return [OutputKind(self.out, ending) for ending in endings]
+        meshes = [
+            OutputKind(self.mesh, f"_hand{number}.glb")
+            for number in range(1, MOST_MESHES + 1)
+            if self.mesh is not None
+        ]
+        return [OutputKind(self.out, ending) for ending in endings] + meshes
 
 
 @dataclass(frozen=True)
@@ -74,9 +72,20 @@ class RefineFolders:
 
     def kinds(self, prompts: int = 1) -> list[OutputKind]:
         """Return everything that a picture with so many prompts gives."""
-        outputs = [OutputKind(self.out, f"_{number}.png") for number in range(self.count * prompts)]
+        numbers = range(self.count * prompts)
+        outputs = [OutputKind(self.out, f"_{number}.png") for number in numbers]
         maps = {DEPTH: self.depth, MASK: self.mask}
-        return outputs + [OutputKind(folder, ending) for ending, folder in maps.items() if folder]
+        tried = [
+            OutputKind(self.candidates, f"_{number}_candidate{candidate + 1}.png")
+            for number in numbers
+            for candidate in range(MOST_CANDIDATES)
+            if self.candidates is not None
+        ]
+        return [
+            *outputs,
+            *(OutputKind(folder, ending) for ending, folder in maps.items() if folder),
+            *tried,
+        ]
 
     def output(self, job: Job, number: int) -> Path:
         """Return the file of the job's output `number`, counted from 0."""
@@ -110,24 +119,39 @@ def open_optional_folder(name: str | None) -> Path | None:
     return open_folder(name) if name else None
 
 
-def plan_refine(wanted: Sequence[Prompted], folders: RefineFolders) -> list[Job]:
-    """Return a job for each; the outputs of a picture with several prompts are numbered on."""
+def plan_refine(
+    wanted: Sequence[Prompted],
+    folders: RefineFolders,
+    shelf: Shelf = LOCAL,
+    inputs: Iterable[Path] = (),
+) -> list[Job]:
+    """Return a job for each; the outputs of a picture with several prompts are numbered on.
+
+    inputs: other files that the run reads.
+    """
     prompts: dict[Path, list[Prompted]] = {}
     for each in wanted:
         prompts.setdefault(each.source, []).append(each)
     most = max(map(len, prompts.values()), default=1)
-    stems = {job.source: job.stem for job in plan(list(prompts), folders.kinds(most))}
+    planned = plan(list(prompts), folders.kinds(most), shelf, inputs)
+    named = {job.source: job for job in planned}
     jobs, seen = [], dict.fromkeys(prompts, 0)
     for each in wanted:
         first = seen[each.source] * folders.count
         seen[each.source] += 1
-        jobs.append(Job(each.source, stems[each.source], each.prompt, first, each.origin))
+        job = named[each.source]
+        note = "" if first else job.note
+        jobs.append(replace(job, prompt=each.prompt, first=first, origin=each.origin, note=note))
     return jobs
 
 
-def settings_code(values: Mapping[str, object]) -> str:
-    """Return eight hexadecimal digits that differ where the parameters do."""
-    return f"{zlib.crc32(repr(sorted(values.items())).encode('utf-8', 'replace')):08x}"
+def settings_code(values: Mapping[str, object], *read: str) -> str:
+    """Return hexadecimal digits that differ where the parameters, or the files read, do.
+
+    read: digests of the files.
+    """
+    said = repr((sorted(values.items()), read))
+    return hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def is_done(job: Job, folders: RefineFolders, codes: Sequence[str]) -> bool:
@@ -138,37 +162,31 @@ def is_done(job: Job, folders: RefineFolders, codes: Sequence[str]) -> bool:
     return (
         folders.resumes
         and all(path.exists() for path in folders.maps(job))
-        and all(_is_finished(folders.output(job, n), job.source, c) for n, c in enumerate(codes))
+        and all(_is_finished(folders.output(job, n), code) for n, code in enumerate(codes))
     )
 
 
-def _is_finished(output: Path, source: Path, code: str) -> bool:
-    """Return whether the file was made with these settings, or is an unchanged copy.
-
-    Files are written whole or not at all, so one that exists is intact.
-    """
-    if not output.exists():
-        return False
-    said = read_settings(output)
-    if said is not None:
-        return said == code
-    return output.stat().st_size == source.stat().st_size and (
-        output.read_bytes() == source.read_bytes()
-    )
+def _is_finished(output: Path, code: str) -> bool:
+    """Return whether the file was made with these settings; it is whole, or it does not exist."""
+    data = read_head(output)
+    mark = None if data is None else read_mark(data)
+    return mark is not None and mark.settings == code
 
 
-def write_hint_files(job: Job, image: Image, hints: Hints, folders: HintFolders) -> None:
+def write_hint_files(
+    job: Job, image: Image, hints: Hints, folders: HintFolders, mark: Mark
+) -> None:
     """Write depth, mask, overlay and JSON of a picture, and meshes where they are wanted."""
-    mark, start = make_mark(job.source), folders.out / job.stem
+    start = folders.out / job.stem
     _write_depth(_end(start, DEPTH), hints.maps.control, mark)
     _write_mask(_end(start, MASK), hints.maps.mask, mark)
-    write_atomically(_end(start, OVERLAY), encode_png(draw_overlay(image, hints), (mark,)))
-    said = describe(job.source, image, hints)
+    write_atomically(_end(start, OVERLAY), encode_png(draw_overlay(image, hints), (mark.chunk,)))
+    said = describe(job.source, image, hints) | {KEY: mark.describe()}
     text = json.dumps(said, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(_end(start, HANDS), text.encode("utf-8"))
     if folders.mesh:
         for number, mesh in zip(number_meshes(hints.meshes), hints.meshes, strict=True):
-            _write_mesh(folders.mesh / f"{job.stem}_hand{number}.glb", mesh)
+            _write_mesh(folders.mesh / f"{job.stem}_hand{number}.glb", mesh, mark)
 
 
 def describe(source: Path, image: Image, hints: Hints) -> dict[str, Any]:
@@ -179,47 +197,35 @@ def describe(source: Path, image: Image, hints: Hints) -> dict[str, Any]:
     return {"image": plain_name(source), **describe_hands(image, hints)}
 
 
-def write_maps(job: Job, maps: Maps, folders: RefineFolders) -> None:
+def write_maps(job: Job, maps: Maps, folders: RefineFolders, mark: Mark) -> None:
     """Write control image and mask where there are folders for them."""
-    mark = make_mark(job.source)
     if folders.depth:
         _write_depth(_end(folders.depth / job.stem, DEPTH), maps.control, mark)
     if folders.mask:
         _write_mask(_end(folders.mask / job.stem, MASK), maps.mask, mark)
 
 
-def write_refined(picture: Picture, image: Image, path: Path, mark: Chunk) -> None:
-    """Write a repainted picture with its mark, or an unchanged one byte for byte if possible."""
-    changed = image is not picture.image or picture.png is None
-    save_picture(picture, image, path, mark if changed or _needs_mark(picture, path) else None)
+def write_refined(picture: Picture, image: Image, path: Path, mark: Mark) -> None:
+    """Write a picture with its mark; of an unchanged PNG, all else is copied byte for byte."""
+    save_picture(picture, image, path, mark.chunk)
 
 
-def _needs_mark(picture: Picture, path: Path) -> bool:
-    """Return whether an unchanged copy must say that it is one.
-
-    Beside its source it must, or the next run would take it for a picture of the user's. The same
-    holds where the source is an output itself: its old mark names another picture.
-    """
-    beside = os.path.realpath(path.parent) == os.path.realpath(picture.path.parent)
-    return beside or any(chunk.keyword == MARK for chunk in picture.metadata)
+def _write_depth(path: Path, control: NDArray[np.uint8], mark: Mark) -> None:
+    write_atomically(path, encode_png(control, (mark.chunk,)))
 
 
-def _write_depth(path: Path, control: NDArray[np.uint8], mark: Chunk) -> None:
-    write_atomically(path, encode_png(control, (mark,)))
-
-
-def _write_mask(path: Path, mask: Mask, mark: Chunk) -> None:
+def _write_mask(path: Path, mask: Mask, mark: Mark) -> None:
     """Write 255 wherever a pixel may change."""
-    write_atomically(path, encode_png(np.where(mask, 255, 0).astype(np.uint8), (mark,)))
+    write_atomically(path, encode_png(np.where(mask, 255, 0).astype(np.uint8), (mark.chunk,)))
 
 
-def _write_mesh(path: Path, mesh: HandMesh) -> None:
+def _write_mesh(path: Path, mesh: HandMesh, mark: Mark) -> None:
     """Write one hand as binary glTF, in metres, with its wrist at the origin."""
     import trimesh
 
     hand: Any = trimesh.Trimesh(mesh.vertices * TO_GLTF, mesh.faces, process=False)
     data: bytes = hand.export(file_type="glb")
-    write_atomically(path, data)
+    write_atomically(path, mark_glb(data, mark))
 
 
 def _end(start: Path, ending: str) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 from handrefiner_ext.api import PREFIX
 from handrefiner_ext.api.body import DRAWN_MASK, IMAGE, Problem, decode_picture, to_text
 from handrefiner_ext.errors import RemoteError, UsageError
-from handrefiner_ext.files.outputs import Maps, settings_code
+from handrefiner_ext.files.outputs import Maps
 from handrefiner_ext.files.run import Output, Recipe
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.report import list_decision_lines, list_note_lines, list_refusal_lines
@@ -212,8 +212,8 @@ class RemoteRepainter:
 
     server: Server
 
-    def describe_settings(self, recipe: Recipe) -> str:
-        return settings_code(recipe.given_values)
+    def settings(self, recipe: Recipe) -> Mapping[str, object]:
+        return recipe.given_values
 
     def find(
         self, image: Image, recipe: Recipe, drawn_mask: Mask | None, wants_maps: bool

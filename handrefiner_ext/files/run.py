@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +16,8 @@ import cv2
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.files.log import Record, average_mpjpe_px, describe_run
-from handrefiner_ext.files.naming import Job, make_mark
+from handrefiner_ext.files.marks import digest
+from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.outputs import (
     HintFolders,
     Maps,
@@ -27,9 +28,9 @@ from handrefiner_ext.files.outputs import (
     write_maps,
     write_refined,
 )
-from handrefiner_ext.files.sources import load_drawn_mask
+from handrefiner_ext.files.sources import read_drawn_mask
 from handrefiner_ext.params import SEEDS, RefineParams
-from handrefiner_ext.pictures import load_picture, save_picture
+from handrefiner_ext.pictures import read_file, read_picture, save_picture
 from handrefiner_ext.protocols import Preparing
 from handrefiner_ext.report import (
     Said,
@@ -111,8 +112,8 @@ class FoundHands(Protocol):
 class Repainter(Protocol):
     """Finds and repaints hands: with the stages of this process, or in a running WebUI."""
 
-    def describe_settings(self, recipe: Recipe) -> str:
-        """Return a short code that differs where an output would be painted differently."""
+    def settings(self, recipe: Recipe) -> Mapping[str, object]:
+        """Return everything by which outputs of one picture may differ."""
         ...
 
     def find(
@@ -152,8 +153,8 @@ class LocalRepainter:
 
     stages: Stages
 
-    def describe_settings(self, recipe: Recipe) -> str:
-        return settings_code(asdict(recipe.params))
+    def settings(self, recipe: Recipe) -> Mapping[str, object]:
+        return asdict(recipe.params)
 
     def find(
         self, image: Image, recipe: Recipe, drawn_mask: Mask | None, wants_maps: bool
@@ -207,11 +208,12 @@ def prepare_repainter(recipe: Recipe) -> LocalRepainter:
 
 def write_hints(job: Job, recipe: Recipe, stages: Stages, folders: HintFolders) -> Report:
     """Find the hands of one picture and write what was found."""
-    picture = load_picture(job.source)
-    drawn_mask = load_drawn_mask(picture, recipe.drawn_mask)
+    data, drawn = read_file(job.source), read_drawn_mask(job.source, recipe.drawn_mask)
+    picture = read_picture(data, job.source)
+    drawn_mask = None if drawn is None else drawn.fit(picture)
     hints = pipeline.hints(picture.image, recipe.params, stages, drawn_mask)
-    write_hint_files(job, picture.image, hints, folders)
-    lines = (*picture.notes, *list_hint_lines(hints))
+    write_hint_files(job, picture.image, hints, folders, job.mark(digest(data)))
+    lines = (*_note(job), *picture.notes, *list_hint_lines(hints))
     return Report(job.source, f"{folders.out / job.stem}_*", hands=len(hints.meshes), lines=lines)
 
 
@@ -220,26 +222,33 @@ def refine_picture(
 ) -> Report:
     """Repaint the hands of one picture and write as many outputs as `folders` wants."""
     variants = [recipe.for_output(job, number) for number in range(folders.count)]
-    codes = [repainter.describe_settings(variant) for variant in variants]
+    data, drawn = read_file(job.source), read_drawn_mask(job.source, recipe.drawn_mask)
+    content = digest(data)
+    read = (content, "" if drawn is None else drawn.content)
+    codes = [settings_code(repainter.settings(variant), *read) for variant in variants]
     if is_done(job, folders, codes):
         return Report(job.source, lines=(FINISHED,))
-    picture = load_picture(job.source)
-    drawn_mask = load_drawn_mask(picture, recipe.drawn_mask)
+    picture = read_picture(data, job.source)
+    drawn_mask = None if drawn is None else drawn.fit(picture)
     wants_maps = folders.depth is not None or folders.mask is not None
     found = repainter.find(picture.image, variants[0], drawn_mask, wants_maps)
     if wants_maps and found.maps is not None:
-        write_maps(job, found.maps, folders)
-    report = Report(job.source, lines=picture.notes)
+        write_maps(job, found.maps, folders, job.mark(content))
+    report = Report(job.source, lines=(*_note(job), *picture.notes))
     for number, variant in enumerate(variants):
         output = found.repaint(variant)
         place = folders.output(job, number)
-        write_refined(picture, output.image, place, make_mark(job.source, codes[number]))
+        write_refined(picture, output.image, place, job.mark(content, codes[number]))
         for tried, image in enumerate(output.candidates):
             beside = folders.candidate(job, number, tried)
             if beside is not None:
-                save_picture(picture, image, beside, make_mark(job.source))
+                save_picture(picture, image, beside, job.mark(content).chunk)
         report = _add(report, _report_output(job, place, output, variant))
     return report
+
+
+def _note(job: Job) -> tuple[str, ...]:
+    return (f"note: {job.note}",) if job.note else ()
 
 
 def _report_output(job: Job, place: Path, output: Output, recipe: Recipe) -> Report:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handrefiner_ext.errors import PictureError, UsageError
-from handrefiner_ext.files.naming import fold, read_mark
-from handrefiner_ext.pictures import Picture, load_mask
+from handrefiner_ext.files.marks import digest, read_head, read_mark
+from handrefiner_ext.files.naming import fold
+from handrefiner_ext.pictures import Picture, read_file, read_picture, to_mask
 from handrefiner_ext.types import Mask
 
 EXTENSIONS = frozenset(
@@ -92,9 +93,15 @@ def _list_fresh(folder: Path, outputs: Iterable[str]) -> tuple[list[Path], tuple
     pictures = list_pictures(folder)
     if os.path.realpath(folder) not in {os.path.realpath(name) for name in outputs}:
         return pictures, ()
-    fresh = [path for path in pictures if read_mark(path) is None]
+    fresh = [path for path in pictures if not is_output(path)]
     skipped = len(pictures) - len(fresh)
     return fresh, (f"Skipping {skipped} outputs of earlier runs.",) if skipped else ()
+
+
+def is_output(path: Path) -> bool:
+    """Return whether a file was written by HandRefiner."""
+    data = read_head(path)
+    return data is not None and read_mark(data) is not None
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -141,16 +148,39 @@ def _read_line(path: Path, folder: Path, number: int, line: str) -> Prompted:
 # --- drawn masks
 
 
-def load_drawn_mask(picture: Picture, place: Path | None) -> Mask | None:
-    """Load the mask file `place`, or the picture's own where that is a folder."""
+@dataclass(frozen=True)
+class DrawnMask:
+    """A mask file that was read. content: digest of its bytes."""
+
+    path: Path
+    data: bytes
+
+    @property
+    def content(self) -> str:
+        return digest(self.data)
+
+    def fit(self, picture: Picture) -> Mask:
+        """Return the mask of a picture; PictureError where it has another size."""
+        height, width = picture.image.shape[:2]
+        return to_mask(read_picture(self.data, self.path), height, width)
+
+
+def read_drawn_mask(source: Path, place: Path | None) -> DrawnMask | None:
+    """Read the mask file `place`, or that of the picture `source` where it is a folder."""
     if place is None:
         return None
-    path = _find_drawn_mask(place, picture.path) if place.is_dir() else place
-    height, width = picture.image.shape[:2]
-    return load_mask(path, height, width)
+    path = find_drawn_mask(place, source) if place.is_dir() else place
+    return DrawnMask(path, read_file(path))
 
 
-def _find_drawn_mask(folder: Path, source: Path) -> Path:
+def list_mask_files(place: Path | None) -> list[Path]:
+    """Return the mask file, or those in the folder."""
+    if place is None:
+        return []
+    return list_pictures(place) if place.is_dir() else [place]
+
+
+def find_drawn_mask(folder: Path, source: Path) -> Path:
     """Return the mask of `source`: a picture of the same name, with or without `_mask`."""
     wanted = [fold(source.stem), fold(source.stem + "_mask")]
     masks = {fold(path.stem): path for path in list_pictures(folder)}

@@ -161,3 +161,53 @@ def _unpack(exif: bytes, layout: str, at: int) -> int | None:
     if at + struct.calcsize(layout) > len(exif):
         return None
     return int(struct.unpack_from(layout, exif, at)[0])
+
+
+# --- JPEG segments and WebP chunks
+
+COMMENT, START_OF_SCAN = 0xFE, 0xDA
+LONGEST_SEGMENT = 65533
+
+
+def list_jpeg_comments(data: bytes) -> list[bytes]:
+    """Return the comments of a JPEG file, from its first segment to where its pixels begin."""
+    return [data[at + 4 : end] for kind, at, end in _list_segments(data) if kind == COMMENT]
+
+
+def add_jpeg_comment(data: bytes, comment: bytes) -> bytes:
+    """Return a JPEG file with a comment in front of its first table; the rest stays as it is."""
+    if len(comment) > LONGEST_SEGMENT:
+        raise ValueError("a comment of a JPEG has at most 65533 bytes")
+    # After the application segments, because some readers want JFIF's or EXIF's to be the first.
+    ends = [end for kind, _, end in _list_segments(data) if 0xE0 <= kind <= 0xEF]
+    at = max(ends, default=2)
+    return data[:at] + struct.pack(">BBH", 0xFF, COMMENT, len(comment) + 2) + comment + data[at:]
+
+
+def _list_segments(data: bytes) -> list[tuple[int, int, int]]:
+    """Return kind, start and end of the segments in front of a JPEG's pixels."""
+    found, at = [], 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        kind, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
+        if kind == START_OF_SCAN:
+            break
+        found.append((kind, at, at + 2 + length))
+        at += 2 + length
+    return found
+
+
+def list_webp_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return kind and body of the chunks of a WebP file (a RIFF container)."""
+    found, at = [], 12
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        found.append((kind, data[at + 8 : at + 8 + length]))
+        at += 8 + length + length % 2
+    return found
+
+
+def add_webp_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
+    """Return a WebP file with one more chunk at its end, which readers that do not know it skip."""
+    padded = body + b"\0" * (len(body) % 2)
+    whole = data + struct.pack("<4sI", kind, len(body)) + padded
+    return whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]

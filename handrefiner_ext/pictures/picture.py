@@ -56,7 +56,7 @@ class Picture:
 
 def load_picture(path: Path) -> Picture:
     """Read a picture file; PictureError with the reason if that is impossible."""
-    return read_picture(_read_file(path), path)
+    return read_picture(read_file(path), path)
 
 
 def read_picture(data: bytes, path: Path) -> Picture:
@@ -155,7 +155,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise PictureError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a picture file; PictureError with the reason if that is impossible."""
     try:
         if path.is_dir():
             raise PictureError(f"{path} is a folder, not a picture.")
