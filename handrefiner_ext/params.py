@@ -9,6 +9,8 @@ from handrefiner_ext.knobs import CLI, DIFFUSERS, URL, WEBUI, coerce, knob, span
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, RENDERERS
 
 OFF = "off"
+DRAWN, UNION = "drawn", "union"
+"""Masks that use the drawing."""
 
 SEEDS = 2**32
 """Number of seeds; past the last one they wrap around to 0."""
@@ -47,7 +49,7 @@ class RefineParams:
         "Mask",
         "What may be repainted: the padded box, the grown silhouette of the mesh, the mask drawn "
         "by hand, or all of them together.",
-        choices=("box", "silhouette", "drawn", "union"),
+        choices=("box", "silhouette", DRAWN, UNION),
     )
     keep_best: bool = knob(
         True,
@@ -291,7 +293,7 @@ class RefineParams:
     @property
     def uses_drawing(self) -> bool:
         """Whether a mask drawn by hand is used."""
-        return self.mask in ("drawn", "union")
+        return self.mask in (DRAWN, UNION)
 
     def __post_init__(self) -> None:
         for f in fields(self):

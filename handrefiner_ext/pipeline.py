@@ -12,9 +12,9 @@ from handrefiner_ext.detect.sightings import is_same_hand
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.meshing import Meshes
-from handrefiner_ext.hands.painted import add_painted_hands
+from handrefiner_ext.hands.painted import add_painted_hands, keep_touched
 from handrefiner_ext.judge.agreement import NOT_FOUND
-from handrefiner_ext.params import RefineParams
+from handrefiner_ext.params import DRAWN, RefineParams
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
 from handrefiner_ext.render.masks import spare
 from handrefiner_ext.repaint.policies import carry_out
@@ -32,6 +32,8 @@ from handrefiner_ext.types import (
     Quality,
     RefineResult,
 )
+
+EMPTY_MASK = "The drawn mask is empty, so nothing may change."
 
 
 def check_values(params: RefineParams) -> None:
@@ -66,12 +68,16 @@ def hints(
         everything = add_painted_hands(image, everything, drawn_mask, stages.detector, params)
     check_order(params.occlusion_order, len(everything.hands))
     detection = choose_hands(everything, params.hands, image.shape[0])
+    empty = ()
+    if drawn_mask is not None and params.mask == DRAWN:
+        detection = keep_touched(detection, drawn_mask, params)
+        empty = () if drawn_mask.any() else (EMPTY_MASK,)
     meshes = stages.mesher(image, detection.hands, stages.backends, params)
     size = (image.shape[0], image.shape[1])
     maps = build_maps(
         meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image
     )
-    notes = meshes.notes
+    notes = (*empty, *meshes.notes)
     if not params.uses_drawing:  # a drawn mask is the user's decision
         maps, notes = _spare(maps, meshes, everything, detection)
     return Hints(detection, meshes.found, meshes.refused, maps, notes)

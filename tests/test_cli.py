@@ -51,7 +51,7 @@ def test_the_json_says_what_the_pipeline_found(pictures, tmp_path, tiny_stages):
     assert run("hints", source, "--out_dir", tmp_path, "--padding_bbox", 3) == DONE
     said = json.loads((tmp_path / "both_hands.json").read_text("utf-8"))
     assert (said["image"], said["width"], said["height"]) == ("both.png", 120, 60)
-    assert set(said) == {"image", "width", "height", "hands", "skipped"}
+    assert set(said) == {"image", "width", "height", "hands", "skipped", "handrefiner"}
     found = BrightDetector().detect(image, None).hands
     (hand,) = said["hands"]
     keys = ("number", "handedness", "assumed", "score", "box", "landmarks", "joints_2d")

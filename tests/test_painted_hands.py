@@ -196,6 +196,7 @@ def test_a_part_over_or_beside_a_found_hand_belongs_to_it(stages):
 def test_added_hands_are_numbered_with_the_others_and_can_be_chosen():
     image = picture_with(("right half",), 200, 400)
     mask = ellipse((90, 100), (40, 80), shape=(200, 400))
+    mask |= ellipse((300, 100), (30, 30), shape=(200, 400))
     seen = hints(image, DRAWN, make_stages(), mask)
     assert [(m.hand.number, m.hand.assumed) for m in seen.meshes] == [(1, True), (2, False)]
     assert seen.meshes[0].handedness == "right"

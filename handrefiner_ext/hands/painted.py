@@ -14,11 +14,11 @@ import numpy as np
 
 from handrefiner_ext.detect.flow import belongs_to
 from handrefiner_ext.detect.sightings import is_same_hand
-from handrefiner_ext.geometry.boxes import area, grow, intersect, slices_within
+from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersect, slices_within
 from handrefiner_ext.hands.assumed import PaintedPart, assume
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Detector
-from handrefiner_ext.render.masks import BOX_MARGIN
+from handrefiner_ext.render.masks import BOX_MARGIN, draw_hand
 from handrefiner_ext.types import Box, Detection, Hand, Image, Mask, Refusal
 
 FAINT_PRESENCE = 0.2
@@ -56,6 +56,48 @@ def add_painted_hands(
         refused.append(_refuse_small(small, params))
     hands.sort(key=lambda hand: (hand.box.x0, hand.box.y0))
     return Detection(tuple(hands), tuple(refused))
+
+
+TOUCHING = 0.1
+"""A painted pixel this near to a hand's fingers and palm touches it, hand sizes."""
+_UNTOUCHED = "The drawn mask does not touch it."
+
+
+def keep_touched(detection: Detection, drawn: Mask, params: RefineParams) -> Detection:
+    """Return the detection with only the hands that the drawn mask touches.
+
+    The others are refused. A part that touches no hand counts for the one that it was painted
+    beside. drawn: (H, W) bool.
+    """
+    near = {hand.number: _near(hand, drawn.shape) for hand in detection.hands}
+    touched: set[int] = set()
+    for part in _parts(drawn):
+        owners = [number for number, shape in near.items() if _meets(part, *shape)]
+        touched.update(owners or (h.number for h in detection.hands if _explains(h, part, params)))
+    kept = tuple(hand for hand in detection.hands if hand.number in touched)
+    left = (hand for hand in detection.hands if hand.number not in touched)
+    refused = (Refusal(hand.box, _UNTOUCHED, hand.number) for hand in left)
+    return replace(detection, hands=kept, refused=(*detection.refused, *refused))
+
+
+def _near(hand: Hand, size: tuple[int, ...]) -> tuple[Box, Mask]:
+    """Return a box, and the pixels in it that are the hand or near enough to touch it."""
+    room = ceil(2 * TOUCHING * hand.size_px)
+    box = clip(grow(bounding_box(hand.landmarks), room, room), size[0], size[1])
+    shape = np.zeros((box.height, box.width), dtype=np.uint8)
+    if shape.size == 0:
+        return box, shape > 0
+    draw_hand(shape, hand.landmarks - (box.x0, box.y0), hand.size_px)
+    distance = cv2.distanceTransform(1 - shape, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return box, np.asarray(distance <= TOUCHING * hand.size_px)
+
+
+def _meets(part: PaintedPart, box: Box, shape: Mask) -> bool:
+    common = intersect(part.box, box)
+    if area(common) == 0:
+        return False
+    inside = part.inside[slices_within(common, part.box)]
+    return bool((inside & shape[slices_within(common, box)]).any())
 
 
 _TOO_WIDE = (

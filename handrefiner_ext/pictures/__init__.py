@@ -1,15 +1,14 @@
 """Picture files: loading, and writing back without losing what was not repainted."""
 
+from handrefiner_ext.pictures.masks import load_mask, read_mask, to_mask
 from handrefiner_ext.pictures.picture import (
     Picture,
     encode_picture,
     encode_png,
-    load_mask,
     load_picture,
     read_file,
     read_picture,
     save_picture,
-    to_mask,
     write_atomically,
 )
 
@@ -20,6 +19,7 @@ __all__ = [
     "load_mask",
     "load_picture",
     "read_file",
+    "read_mask",
     "read_picture",
     "save_picture",
     "to_mask",

@@ -31,10 +31,9 @@ from handrefiner_ext.pictures.metadata import (
     set_upright,
     split_png,
 )
-from handrefiner_ext.types import Image, Mask
+from handrefiner_ext.types import Image
 
 MAX_BYTES = 1 << 30
-WHITE_FROM = 128
 
 
 @dataclass(frozen=True)
@@ -110,26 +109,6 @@ def to_grey(image: Image) -> NDArray[np.uint8]:
     return np.asarray(luma >> 16, dtype=np.uint8)
 
 
-def load_mask(path: Path, height: int, width: int) -> Mask:
-    """Load a mask drawn by hand: white may change; transparent counts as black."""
-    return to_mask(load_picture(path), height, width)
-
-
-def to_mask(picture: Picture, height: int, width: int) -> Mask:
-    """Return where a picture of that size is white; PictureError if the size differs."""
-    if picture.image.shape[:2] != (height, width):
-        rows, columns = picture.image.shape[:2]
-        raise PictureError(
-            f"The mask {picture.path.name} has {columns} × {rows} pixels but the picture has "
-            f"{width} × {height}; draw the mask at the picture's size."
-        )
-    mask: Mask = to_grey(picture.image) >= WHITE_FROM
-    if picture.pixels.shape[2] in (2, 4):
-        alpha = picture.pixels[..., -1]
-        mask &= alpha > np.iinfo(alpha.dtype).max // 2
-    return mask
-
-
 def encode_png(pixels: Pixels, chunks: tuple[Chunk, ...] = ()) -> bytes:
     """Encode (H, W) or (H, W, C) pixels of 8 or 16 bits as a PNG file with `chunks`."""
     flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
@@ -182,7 +161,7 @@ def _set_upright(path: Path, decoded: Decoded, data: bytes) -> Picture:
         Chunk(c.kind, set_upright(c.body)) if c.kind == b"eXIf" else c for c in decoded.metadata
     )
     png = data if data.startswith(SIGNATURE) and not turned else None
-    return Picture(path, _to_rgb(pixels), pixels, metadata, png, decoded.notes)
+    return Picture(path, to_rgb(pixels), pixels, metadata, png, decoded.notes)
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:
@@ -194,7 +173,8 @@ def turn(pixels: Pixels, orientation: int) -> Pixels:
     return pixels[rows, columns]
 
 
-def _to_rgb(pixels: Pixels) -> Image:
+def to_rgb(pixels: Pixels) -> Image:
+    """Return pixels of any kind as (H, W, 3) uint8 RGB."""
     colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
     if colours.dtype == np.uint16:
         colours = colours >> 8

@@ -2,11 +2,12 @@
 
 - box: the box around landmarks and mesh, with a margin (as in HandRefiner's paper and code).
 - silhouette: the mesh's silhouette and fingers drawn along the landmarks, with a margin.
-- drawn: the drawn parts that reach the hand, and the mesh's silhouette.
+- drawn: the drawn parts that reach the hand, and nothing else: whoever draws a mask says what may
+  change, half a hand too.
 - union: all of them.
 
-Every mask covers the hand's pixels in the control image, so that no hand is repainted by half. A
-hand outside the picture has an empty mask.
+Every mask but the drawn one covers the hand's pixels in the control image, so that no hand is
+repainted by half. A hand outside the picture has an empty mask.
 
 `spare` takes out of the masks what lies beside a hand and must stay: faces, and hands that are not
 repainted. What the new hand covers, and the old fingers with a small rim, stays paintable, even in
@@ -43,6 +44,7 @@ FINGER_THICKNESS = 0.1
 
 MaskedBox = tuple[Box, Mask]
 """A box inside the picture and a mask over it."""
+NOTHING: MaskedBox = (Box(0, 0, 0, 0), np.zeros((0, 0), dtype=bool))
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class MaskMaker:
         """Return which pixels may change because of one hand."""
         silhouette = np.isfinite(layer.depth)
         if not silhouette.any():
-            return Box(0, 0, 0, 0), np.zeros((0, 0), dtype=bool)
+            return NOTHING
         makers: dict[str, Sequence[Callable[[HandMesh, HandLayer], list[MaskedBox]]]] = {
             "box": (self._box,),
             "silhouette": (self._silhouette,),
@@ -99,7 +101,9 @@ class MaskMaker:
             "union": (self._box, self._silhouette, self._drawn),
         }
         regions = [region for maker in makers[self.kind] for region in maker(mesh, layer)]
-        return unite([(layer.box, silhouette), *regions])
+        if self.kind != "drawn":
+            regions.append((layer.box, silhouette))
+        return unite(regions) if regions else NOTHING
 
     def _box(self, mesh: HandMesh, layer: HandLayer) -> list[MaskedBox]:
         box = self._padded_box(mesh)
@@ -125,7 +129,7 @@ class MaskMaker:
         shape = np.zeros((box.height, box.width), dtype=np.uint8)
         shape[slices_within(layer.box, box)] = np.isfinite(layer.depth)
         if hand is not None:
-            _draw_fingers(shape, hand.landmarks - (box.x0, box.y0), hand.size_px)
+            draw_hand(shape, hand.landmarks - (box.x0, box.y0), hand.size_px)
         distance = cv2.distanceTransform(1 - shape, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return [_trim((box, np.asarray(distance <= radius)))]
 
@@ -157,7 +161,7 @@ def _trim(region: MaskedBox) -> MaskedBox:
     ]
 
 
-def _draw_fingers(shape: NDArray[np.uint8], landmarks: FloatArray, size_px: float) -> None:
+def draw_hand(shape: NDArray[np.uint8], landmarks: FloatArray, size_px: float) -> None:
     """Set to 1 what a hand with these landmarks covers, so that its old fingers are repainted."""
     # OpenCV limits coordinates and line thickness to about 16 bits.
     points = np.rint(np.clip(landmarks, -(2**14), 2**14)).astype(np.int32)
