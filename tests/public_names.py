@@ -83,7 +83,7 @@ def list_backends():
 
 def list_positions():
     """The order of the arguments of alwayson_scripts."""
-    from handrefiner_ext.api.schema import describe_parameters
+    from handrefiner_ext.api.body import describe_parameters
 
     placed = [said for said in describe_parameters() if said.position is not None]
     return [said.name for said in sorted(placed, key=lambda said: said.position)]

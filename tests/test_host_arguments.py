@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_params import FIELDS, values, wrong_values
 
+from handrefiner_ext.api.body import DRAWN_MASK, NAMES, Arguments, read_arguments
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.host.arguments import DRAWN_MASK, NAMES, Arguments, read_arguments
 from handrefiner_ext.knobs import WEBUI
 from handrefiner_ext.params import RefineParams, fields_of
 

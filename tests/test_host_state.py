@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
+from modules import shared
 
 from handrefiner_ext.host.state import attribute, options
 
@@ -14,11 +14,7 @@ from handrefiner_ext.host.state import attribute, options
 @pytest.fixture
 def settings(monkeypatch):
     """The settings of a WebUI, as the code finds them."""
-    modules, shared = ModuleType("modules"), ModuleType("modules.shared")
-    shared.opts = SimpleNamespace(data={"save_mask": True, "other": 1})
-    modules.shared = shared
-    monkeypatch.setitem(sys.modules, "modules", modules)
-    monkeypatch.setitem(sys.modules, "modules.shared", shared)
+    monkeypatch.setattr(shared.opts, "data", {"save_mask": True, "other": 1})
     return shared.opts.data
 
 

@@ -18,9 +18,9 @@ FILES = sorted((PACKAGE.parent / "localizations").glob("*.json"))
 
 
 def texts_of_the_panel():
-    """The schema's labels and help texts, the tabs' titles and the preview's own words."""
+    """The schema's labels and help texts, the tabs' titles and the panel's own words."""
     knobs = [knob_of(name) for name in placed()]
-    source = ast.parse((PACKAGE / "host" / "preview.py").read_text("utf-8"))
+    source = ast.parse((PACKAGE / "host" / "ui.py").read_text("utf-8"))
     words = {n.value for n in ast.walk(source) if isinstance(n, ast.Constant)}
     return {k.label for k in knobs} | {k.help_on(WEBUI) for k in knobs} | set(TABS) | words
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from handrefiner_ext.api.body import decode_picture
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter
-from handrefiner_ext.host.drawn import read_drawn_mask
+from handrefiner_ext.host.inputs import read_drawn_mask
 from handrefiner_ext.host.reports import describe, fail
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 from hand_scenes import BOTH, FloodPainter, hold_tiny_backends, make_stages, picture_with
+from modules import shared
 from PIL import Image
 
 from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.host.settings import read_model_home
+from handrefiner_ext.host.ui import show_hands
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import INPAINTERS, RECONSTRUCTORS, Registry
 from handrefiner_ext.stages import BackendCache, build_stages, list_obstacles
@@ -111,54 +112,15 @@ def test_the_route_uses_the_models_folder_and_the_device_and_loads_once(built):
     assert [call for call in built if call[0] == "backend"] == [("backend", "diffusers", HERE)]
 
 
-@pytest.fixture
-def preview(monkeypatch, tmp_path):
-    """The panel's preview, with as much of a WebUI as it needs; its models folder is tmp_path."""
-    pieces = {
-        "gradio": {"CheckboxGroup": object, "update": lambda **values: values},
-        "modules": {},
-        "modules.devices": {"get_device_for": lambda what: "cpu"},
-        "modules.infotext_utils": {"image_from_url_text": None},
-        "modules.options": {"OptionHTML": str, "OptionInfo": Option},
-        "modules.script_callbacks": {},
-        "modules.shared": {
-            "cmd_opts": SimpleNamespace(),
-            "opts": SimpleNamespace(data={"handrefiner_models_dir": str(tmp_path)}),
-        },
-    }
-    for name, members in pieces.items():
-        module = ModuleType(name)
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, name, module)
-        if name.startswith("modules."):
-            setattr(sys.modules["modules"], name.partition(".")[2], module)
-    for name in ("preview", "settings"):
-        monkeypatch.delitem(sys.modules, f"handrefiner_ext.host.{name}", raising=False)
-    from handrefiner_ext.host import preview
-
-    yield preview
-    for name in ("preview", "settings"):
-        sys.modules.pop(f"handrefiner_ext.host.{name}", None)
-
-
-class Option:
-    """An entry of the settings page."""
-
-    def __init__(self, default, *more):
-        self.default = default
-
-    def info(self, text):
-        return self
-
-
-def test_the_preview_uses_the_models_folder_and_the_backends_of_the_run(preview, built, tmp_path):
+def test_the_preview_uses_the_models_folder_and_the_backends_of_the_run(
+    built, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(shared.opts.data, "handrefiner_models_dir", str(tmp_path))
     sketch = {"image": Image.fromarray(picture_with(BOTH)), "mask": None}
     for _ in range(2):
-        shown, said = preview.show_hands({"drawn_mask": sketch})
+        shown, said = show_hands({"drawn_mask": sketch})
         assert len(shown["value"]) == 3, said
     assert {home.models_dir for _, _, home in built} == {tmp_path}
     before = len(built)
-    from handrefiner_ext.host.settings import read_model_home
-
     build_stages(RefineParams(), read_model_home(), FloodPainter())
     assert len(built) == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from handrefiner_ext.api.schema import api_table
+from handrefiner_ext.api.body import api_table
 from handrefiner_ext.cli.options import options_table
 
 DOCS = Path(__file__).parents[1] / "docs"

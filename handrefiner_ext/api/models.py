@@ -13,8 +13,7 @@ from typing import Any, Literal, Optional, Union, get_args, get_origin, get_type
 
 from pydantic import Field, create_model
 
-from handrefiner_ext.api.body import IMAGE
-from handrefiner_ext.api.schema import ParameterReport, SchemaReport, describe_parameters
+from handrefiner_ext.api.body import IMAGE, ParameterReport, SchemaReport, describe_parameters
 from handrefiner_ext.api.worker import ControlModel, ModelsReport, VersionReport
 from handrefiner_ext.report import (
     DecisionReport,

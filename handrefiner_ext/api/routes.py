@@ -13,11 +13,12 @@ from handrefiner_ext.api.access import build_check
 from handrefiner_ext.api.body import (
     MAX_BODY_BYTES,
     Problem,
+    SchemaReport,
     answer_hints,
     answer_refine,
+    describe_parameters,
     read_request,
 )
-from handrefiner_ext.api.schema import SchemaReport, describe_parameters
 from handrefiner_ext.api.worker import ModelsReport, Services, VersionReport, Worker
 from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
 from handrefiner_ext.pictures.decode import MAX_PIXELS

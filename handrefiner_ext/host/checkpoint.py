@@ -11,10 +11,10 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psutil
 from modules import sd_models, sd_samplers, sd_vae, shared
+from modules.processing import StableDiffusionProcessing
 
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.host.state import options
@@ -50,7 +50,7 @@ def chosen(params: RefineParams) -> Iterator[None]:
         yield
 
 
-def restore(p: Any | None = None) -> None:
+def restore(p: StableDiffusionProcessing | None = None) -> None:
     """The checkpoint and VAE of the WebUI's settings again, and the outer run's token merging."""
     if not _Swap.active:
         return

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from modules import devices
+from modules.processing import StableDiffusionProcessing
 
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import checkpoint, controlnet
@@ -35,7 +35,9 @@ class WebuiInpainter(CandidatePainter):
 
     name = "webui"
 
-    def __init__(self, p: Any, renderer: Renderer, allowed: Mask | None = None) -> None:
+    def __init__(
+        self, p: StableDiffusionProcessing, renderer: Renderer, allowed: Mask | None = None
+    ) -> None:
         self.p = p
         self.renderer = renderer
         self.allowed = allowed
@@ -62,7 +64,7 @@ class WebuiInpainter(CandidatePainter):
 class _Batches:
     """Paints the candidates of a region as one batch, as the run `p` would paint them."""
 
-    p: Any
+    p: StableDiffusionProcessing
     model: str
 
     def native_side(self, params: RefineParams) -> int:

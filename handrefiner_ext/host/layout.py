@@ -1,17 +1,23 @@
-"""Which parameter stands where in the panel and how it is shown; no WebUI is needed to know it."""
+"""The panel's plan: where each parameter stands, how it is shown, and what the WebUI can offer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import Field
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass
 from html import escape
 from typing import Any, Literal
 
+from modules import sd_models, sd_samplers, sd_schedulers, sd_vae
+
+from handrefiner_ext.host import controlnet
 from handrefiner_ext.knobs import WEBUI, Knob
 from handrefiner_ext.params import MAIN, fields_of
 
+logger = logging.getLogger(__name__)
+
 SWITCH, FIRST = "enabled", MAIN.name
-RECOMMENDED = (0.4, 0.8)
+BEST_STRENGTHS = (0.4, 0.8)
 """Strengths at which hand-finetuned models work best (HandRefiner, section 4.3)."""
 TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "Hands": (
@@ -81,7 +87,7 @@ def advise(strength: float, model: str | None, recommended: float | None, reason
     model: the one that would be used; None where none can be, and `reason` says why. The default
     strength is the range's middle, so a model that recommends it needs no words.
     """
-    low, high = RECOMMENDED
+    low, high = BEST_STRENGTHS
     parts = []
     if strength > high:
         parts.append(
@@ -93,3 +99,39 @@ def advise(strength: float, model: str | None, recommended: float | None, reason
     elif recommended not in (None, FIELDS[FIRST].default, strength):
         parts.append(f"{model} recommends strength {recommended:g}.")
     return "<br>".join(escape(part) for part in parts if part)
+
+
+AS_PICTURE = ""
+"""The choice that stands for the picture's own."""
+
+
+@dataclass(frozen=True)
+class HostList:
+    """first: choices of our own. read_names: the installed ones. refresh: looks for new ones."""
+
+    first: tuple[str, ...]
+    read_names: Callable[[], list[str]]
+    refresh: Callable[[], object] | None = None
+
+    def read(self) -> list[str]:
+        """Every choice; only our own where the WebUI cannot say."""
+        try:
+            return [*self.first, *self.read_names()]
+        except Exception:
+            logger.exception("HandRefiner could not read a list of the WebUI")
+            return list(self.first)
+
+
+LISTS: Mapping[str, HostList] = {
+    "control_model": HostList(("auto",), controlnet.list_models, controlnet.refresh_models),
+    "sampler": HostList((AS_PICTURE,), lambda: [s.name for s in sd_samplers.visible_samplers()]),
+    "scheduler": HostList((AS_PICTURE,), lambda: [s.label for s in sd_schedulers.schedulers]),
+    "checkpoint": HostList(
+        (AS_PICTURE,), lambda: list(sd_models.checkpoint_tiles()), lambda: sd_models.list_models()
+    ),
+    "vae": HostList(
+        (AS_PICTURE, "Automatic", "None"),
+        lambda: list(sd_vae.vae_dict),
+        lambda: sd_vae.refresh_vae_list(),
+    ),
+}

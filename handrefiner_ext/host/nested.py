@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-import torch
 from modules import processing, scripts, sd_samplers, shared
+from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
 from PIL import Image as PillowImage
 
 from handrefiner_ext.host import controlnet
@@ -50,17 +50,19 @@ class Probe(scripts.Script):
     def title(self) -> str:
         return "HandRefiner probe"
 
-    def process(self, p: Any, *args: object) -> None:
+    def process(self, p: StableDiffusionProcessing, *args: object) -> None:
+        import torch
+
         torch.default_generator.manual_seed(int(p.seed))
 
-    def process_batch(self, p: Any, *args: object, **kwargs: object) -> None:
+    def process_batch(self, p: StableDiffusionProcessing, *args: object, **kwargs: object) -> None:
         network = getattr(self.control_script, "latest_network", None)
         if network is None or not getattr(network, "control_params", None):
             raise ControlMissing
 
 
 def run_pass(
-    p: Any, tasks: Sequence[RegionTask], model: str, params: RefineParams
+    p: StableDiffusionProcessing, tasks: Sequence[RegionTask], model: str, params: RefineParams
 ) -> tuple[Image, ...]:
     """Return the candidates of a region, (h, w, 3) each; RegionFailed where ControlNet had no hold.
 
@@ -87,11 +89,13 @@ def run_pass(
     return _take_pictures(processed, tasks)
 
 
-def _make_processing(p: Any, tasks: Sequence[RegionTask], params: RefineParams) -> Any:
+def _make_processing(
+    p: StableDiffusionProcessing, tasks: Sequence[RegionTask], params: RefineParams
+) -> StableDiffusionProcessingImg2Img:
     index, first = p.batch_index, tasks[0]
     height, width = first.mask.shape
     negative = params.negative_prompt
-    inner = processing.StableDiffusionProcessingImg2Img(
+    inner = StableDiffusionProcessingImg2Img(
         sd_model=p.sd_model,
         outpath_samples=p.outpath_samples,
         outpath_grids=p.outpath_grids,
@@ -125,8 +129,8 @@ def _make_processing(p: Any, tasks: Sequence[RegionTask], params: RefineParams) 
             setattr(inner, name, getattr(p, name))
     inner.cached_c, inner.cached_uc = [None] * 3, [None] * 3
     inner.color_corrections = []
-    inner._ad_disabled = inner._ad_inner = True
-    setattr(inner, INNER, True)
+    for flag in (INNER, "_ad_disabled", "_ad_inner"):
+        setattr(inner, flag, True)
     return inner
 
 
@@ -141,9 +145,14 @@ def _find_sampler(name: str) -> str | None:
     return known[name.lower()]
 
 
-def _give_runner(inner: Any, p: Any, script: Any, unit: dict[str, object]) -> None:
+def _give_runner(
+    inner: StableDiffusionProcessing,
+    p: StableDiffusionProcessing,
+    script: Any,
+    unit: dict[str, object],
+) -> None:
     """ControlNet and the probe alone; the outer run's scripts would start their work again."""
-    runner = copy.copy(p.scripts)
+    runner: Any = copy.copy(p.scripts)
     runner.scripts = runner.alwayson_scripts = [script, Probe(script)]
     runner.selectable_scripts = []
     # Shared with the outer runner and keyed by length, it would name the wrong scripts.
@@ -161,7 +170,7 @@ def _remember_faults(script: Any, faults: list[Exception]) -> Any:
     """ControlNet's `process`, whose exceptions the host would only print."""
     process = script.process
 
-    def remembering(p: Any, *args: object, **kwargs: object) -> None:
+    def remembering(p: StableDiffusionProcessing, *args: object, **kwargs: object) -> None:
         try:
             process(p, *args, **kwargs)
         except Exception as fault:
@@ -172,7 +181,7 @@ def _remember_faults(script: Any, faults: list[Exception]) -> Any:
     return remembering
 
 
-def _unhook(script: Any, inner: Any) -> None:
+def _unhook(script: Any, inner: StableDiffusionProcessing) -> None:
     """After a failure ControlNet would stay in the network."""
     if getattr(script, "latest_network", None) is not None:
         script.postprocess(inner, processing.Processed(inner, []))
@@ -184,7 +193,9 @@ def _raise_if_stopped() -> None:
         raise Stopped("The generation was interrupted or skipped before this hand was repainted.")
 
 
-def _take_pictures(processed: Any, tasks: Sequence[RegionTask]) -> tuple[Image, ...]:
+def _take_pictures(
+    processed: processing.Processed, tasks: Sequence[RegionTask]
+) -> tuple[Image, ...]:
     # ControlNet's own pictures follow after the results.
     images = (getattr(processed, "images", None) or [])[: len(tasks)]
     if len(images) < len(tasks):
@@ -201,5 +212,5 @@ def _check(picture: Image, task: RegionTask) -> Image:
     return picture
 
 
-def _as_rgb(control: np.ndarray) -> Image:
+def _as_rgb(control: Image) -> Image:
     return np.repeat(control[..., None], 3, axis=2)

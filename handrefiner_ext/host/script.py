@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 from modules import shared
+from modules.processing import (
+    Processed,
+    StableDiffusionProcessing,
+    StableDiffusionProcessingImg2Img,
+)
+from modules.scripts import PostprocessImageArgs
 from PIL import Image as PillowImage
 
+from handrefiner_ext.api.body import Arguments, read_arguments
 from handrefiner_ext.errors import HandRefinerError
-from handrefiner_ext.host import checkpoint, controlnet, extras
-from handrefiner_ext.host.arguments import Arguments, read_arguments
-from handrefiner_ext.host.drawn import read_drawn_mask
-from handrefiner_ext.host.given_picture import refine_picture
+from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
+from handrefiner_ext.host.inputs import pass_through, read_drawn_mask, restore_sampling, user_mask
 from handrefiner_ext.host.nested import INNER
-from handrefiner_ext.host.reports import PictureReport, describe, fail
+from handrefiner_ext.host.reports import (
+    PictureReport,
+    append_extras,
+    collect_extras,
+    describe,
+    fail,
+)
 from handrefiner_ext.host.settings import read_model_home, read_settings
-from handrefiner_ext.host.skip import pass_through, restore_sampling, user_mask
 from handrefiner_ext.host.xyz import CARRIER
 from handrefiner_ext.infotext import MARK, key_of, to_infotext, written_fields
 from handrefiner_ext.params import RefineParams
@@ -28,8 +38,6 @@ from handrefiner_ext.stages import build_renderer, build_stages
 from handrefiner_ext.types import Mask
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["HandRefinerScript", "refine_picture"]
 
 STATE = "_handrefiner"
 HANDS_KEY, MODEL_KEY = f"{MARK} hands", f"{MARK} control model"
@@ -44,13 +52,13 @@ class Run:
     reports: dict[tuple[int, int], PictureReport] = field(default_factory=dict)
 
 
-def words_for(p: Any, index: int = 0, **_: object) -> str | None:
+def words_for(p: StableDiffusionProcessing, index: int = 0, **_: object) -> str | None:
     """The infotext's words about one picture; the WebUI calls this for each.
 
     Other extensions run our hooks on copies of `p`, which share its dictionary of texts: what
     counts is the run of the `p` that is asked about.
     """
-    run = vars(p).get(STATE)
+    run: Run | None = vars(p).get(STATE)
     if run is None:
         return None
     report = run.reports.get((p.iteration, index))
@@ -60,7 +68,7 @@ def words_for(p: Any, index: int = 0, **_: object) -> str | None:
 class HandRefinerScript:
     """The hooks' work; one instance serves all runs and remembers none."""
 
-    def before_process(self, p: Any, *args: object) -> None:
+    def before_process(self, p: StableDiffusionProcessing, *args: object) -> None:
         if _is_inner(p):
             return
         _forget(p)
@@ -72,7 +80,7 @@ class HandRefinerScript:
         if run.arguments is not None and _skips_sampling(p, run.arguments.params):
             pass_through(p)
 
-    def process(self, p: Any, *args: object) -> None:
+    def process(self, p: StableDiffusionProcessing, *args: object) -> None:
         run = _run_of(p)
         if run is None:
             return
@@ -86,11 +94,15 @@ class HandRefinerScript:
             logger.warning("HandRefiner: %s", run.problem)
             p.comment(f"HandRefiner: {run.problem}")
 
-    def before_process_batch(self, p: Any, *args: object, **kwargs: object) -> None:
+    def before_process_batch(
+        self, p: StableDiffusionProcessing, *args: object, **kwargs: object
+    ) -> None:
         if not _is_inner(p):
             checkpoint.restore(p)
 
-    def postprocess_image(self, p: Any, pp: Any, *args: object) -> None:
+    def postprocess_image(
+        self, p: StableDiffusionProcessing, pp: PostprocessImageArgs, *args: object
+    ) -> None:
         run = _run_of(p)
         if run is None or run.arguments is None:
             return
@@ -110,19 +122,23 @@ class HandRefinerScript:
         for problem in report.problems:
             p.comment(f"HandRefiner: {problem}")
 
-    def postprocess(self, p: Any, processed: Any, *args: object) -> None:
+    def postprocess(
+        self, p: StableDiffusionProcessing, processed: Processed, *args: object
+    ) -> None:
         if _is_inner(p):
             return
         run = _run_of(p)
         try:
             if run is not None:
-                extras.append_to(processed, run.reports, p.batch_size)
+                append_extras(processed, run.reports, p.batch_size)
         finally:
             checkpoint.restore(p)
             checkpoint.let_go()
             restore_sampling(p)
 
-    def _refine(self, p: Any, pp: Any, arguments: Arguments) -> PictureReport:
+    def _refine(
+        self, p: StableDiffusionProcessing, pp: PostprocessImageArgs, arguments: Arguments
+    ) -> PictureReport:
         params = arguments.params
         if _is_stopped():
             return fail("The generation was interrupted or skipped.")
@@ -139,12 +155,12 @@ class HandRefinerScript:
         report = describe(result)
         if result.image is not before:
             pp.image = PillowImage.fromarray(np.ascontiguousarray(result.image))
-        extras.collect(p, report, result, before, params)
+        collect_extras(p, report, result, before, params)
         _rearm_skip()
         return report
 
 
-def _start(p: Any, args: tuple[object, ...]) -> Run | None:
+def _start(p: StableDiffusionProcessing, args: tuple[object, ...]) -> Run | None:
     """What this run is to do; None where the switch is off."""
     overrides = getattr(p, CARRIER, {})
     try:
@@ -161,7 +177,7 @@ def _is_switched_on(args: tuple[object, ...], overrides: dict[str, object]) -> b
     return str(overrides.get("enabled", switch)).lower() not in ("false", "0", "none", "")
 
 
-def _forget(p: Any) -> None:
+def _forget(p: StableDiffusionProcessing) -> None:
     """Remove what an earlier run left on `p` or on dictionaries that it shares."""
     vars(p).pop(STATE, None)
     restore_sampling(p)
@@ -169,7 +185,7 @@ def _forget(p: Any) -> None:
         p.extra_generation_params.pop(key, None)
 
 
-def _note_model(p: Any, params: RefineParams) -> None:
+def _note_model(p: StableDiffusionProcessing, params: RefineParams) -> None:
     """The model that will be used, where that is known before anything is generated."""
     family = controlnet.checkpoint_family()
     choice = controlnet.choose_model(controlnet.list_models(), family, params.control_model)
@@ -183,15 +199,17 @@ def _drawn(arguments: Arguments, size: tuple[int, int]) -> Mask | None:
     return read_drawn_mask(arguments.drawn_mask, size)
 
 
-def _skips_sampling(p: Any, params: RefineParams) -> bool:
+def _skips_sampling(
+    p: StableDiffusionProcessing, params: RefineParams
+) -> TypeGuard[StableDiffusionProcessingImg2Img]:
     return params.skip_img2img and bool(getattr(p, "init_images", None))
 
 
-def _is_inner(p: Any) -> bool:
+def _is_inner(p: StableDiffusionProcessing) -> bool:
     return any(getattr(p, name, False) for name in (INNER, "_ad_inner"))
 
 
-def _run_of(p: Any) -> Run | None:
+def _run_of(p: StableDiffusionProcessing) -> Run | None:
     return None if _is_inner(p) else vars(p).get(STATE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from modules import devices, script_callbacks, shared
@@ -73,7 +74,7 @@ def add_options() -> None:
         shared.opts.add_option(PREFIX + name, info)
 
 
-def _read(name: str, default: object) -> object:
+def _read(name: str, default: object) -> Any:
     return shared.opts.data.get(PREFIX + name, default)
 
 

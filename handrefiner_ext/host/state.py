@@ -6,9 +6,12 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handrefiner_ext.host.controlnet import find_script
+
+if TYPE_CHECKING:
+    from modules.processing import StableDiffusionProcessing
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +77,9 @@ def _chance_kept() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(p: Any, restore_model: Callable[[Any], None]) -> Iterator[None]:
+def undisturbed(
+    p: StableDiffusionProcessing, restore_model: Callable[[StableDiffusionProcessing], None]
+) -> Iterator[None]:
     """Everything global that a nested run touches is for the outer run `p` as it was.
 
     restore_model: called before ControlNet hooks the network again.
@@ -140,7 +145,9 @@ def _without_batch_hijack() -> Iterator[None]:
 
 
 @contextmanager
-def _outer_controlnet_unhooked(p: Any, restore_model: Callable[[Any], None]) -> Iterator[None]:
+def _outer_controlnet_unhooked(
+    p: StableDiffusionProcessing, restore_model: Callable[[StableDiffusionProcessing], None]
+) -> Iterator[None]:
     """The outer run's own units leave the network and come back for its further pictures."""
     from modules import processing
 

@@ -1,22 +1,29 @@
-"""The panel in the txt2img and img2img tabs, built from the schema."""
+"""The panel in the txt2img and img2img tabs, built from the schema, with its preview."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from html import escape
 from typing import Any
 
 import gradio as gr
-from modules.infotext_utils import PasteField
+import numpy as np
+from modules.infotext_utils import PasteField, image_from_url_text
 from modules.ui_common import create_refresh_button
 from modules.ui_components import InputAccordion
 
+from handrefiner_ext.api.body import Arguments, read_arguments
+from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host import controlnet
+from handrefiner_ext.host.inputs import read_drawn_mask
 from handrefiner_ext.host.layout import (
     FIELDS,
     FIRST,
     IMG2IMG_ONLY,
+    LISTS,
     MULTILINE,
     SWITCH,
     TABS,
@@ -24,12 +31,22 @@ from handrefiner_ext.host.layout import (
     kind_of,
     knob_of,
 )
-from handrefiner_ext.host.lists import LISTS
-from handrefiner_ext.host.preview import build_preview
+from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.infotext import restore
+from handrefiner_ext.knobs import coerce
+from handrefiner_ext.pictures.overlay import draw_overlay
+from handrefiner_ext.pipeline import hints
+from handrefiner_ext.report import list_panel_lines
+from handrefiner_ext.stages import build_stages
+from handrefiner_ext.types import Image
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 TITLE = "HandRefiner"
+NO_PICTURE = "Drop a picture here first, or take the last one that was generated."
+UNUSED_DRAWING = "What you painted counts only where Mask is drawn or union."
+ANOTHER = "another"
+PLACE_OF_ANOTHER = list(FIELDS).index(ANOTHER)
+Pictures = list[tuple[Image, str]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,9 @@ class Panel:
 def build_panel(script: Any, is_img2img: bool) -> list[Any]:
     """The components in the order of the script's arguments: the schema, then the drawn mask."""
     panel = Panel("img2img" if is_img2img else "txt2img")
-    switch = InputAccordion(FIELDS[SWITCH].default, label=TITLE, elem_id=f"handrefiner_{panel.tab}")
+    switch = InputAccordion(
+        bool(FIELDS[SWITCH].default), label=TITLE, elem_id=f"handrefiner_{panel.tab}"
+    )
     panel.parts[SWITCH] = switch
     with switch:
         panel.add(FIRST)
@@ -103,6 +122,8 @@ def _common(panel: Panel, name: str) -> dict[str, Any]:
 
 def _make_slider(panel: Panel, name: str) -> Any:
     knob = knob_of(name)
+    assert knob.ge is not None
+    assert knob.le is not None
     return gr.Slider(minimum=knob.ge, maximum=knob.le, step=knob.step, **_common(panel, name))
 
 
@@ -157,7 +178,7 @@ def show_advice(strength: float, wanted: str) -> Any:
         family = controlnet.checkpoint_family()
         choice = controlnet.choose_model(controlnet.list_models(), family, wanted)
     except Exception:
-        log.exception("HandRefiner could not ask which ControlNet model would be used")
+        logger.exception("HandRefiner could not ask which ControlNet model would be used")
         choice = controlnet.ModelChoice(None, None, "")
     text = advise(float(strength), choice.name, choice.recommended_strength, choice.reason)
     return gr.update(value=text, visible=bool(text))
@@ -168,3 +189,113 @@ def _connect_infotext(script: Any, panel: Panel) -> None:
     # Without an `api` name: the host would set it on the request, which knows no such field.
     script.infotext_fields = [PasteField(panel.parts[n], target) for n, target in targets.items()]
     script.paste_field_names = list(targets.values())
+
+
+def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> Any:
+    """The fold's content; returns the sketch, whose value is the mask drawn by hand."""
+    with gr.Row():
+        take = gr.Button("Take the last picture", elem_id=f"handrefiner_{tab}_take")
+        show = gr.Button(
+            "Show hands", variant="primary", elem_id=f"handrefiner_{tab}_show", size="sm"
+        )
+        another = gr.Button("Another mesh", elem_id=f"handrefiner_{tab}_show_another", size="sm")
+    sketch = gr.Image(
+        label="Picture; paint on it what may change (mask: drawn or union)",
+        source="upload",
+        tool="sketch",
+        type="pil",
+        image_mode="RGB",
+        elem_id=f"handrefiner_{tab}_sketch",
+        brush_color="#ffffff",
+        height=400,
+    )
+    said = gr.HTML("", elem_id=f"handrefiner_{tab}_said")
+    pictures = gr.Gallery(
+        label="Hands, depth and mask",
+        elem_id=f"handrefiner_{tab}_hints",
+        columns=3,
+        object_fit="contain",
+        height="auto",
+        show_label=False,
+        visible=False,
+    )
+    show.click(
+        show_hands, inputs=[*components(), sketch], outputs=[pictures, said], show_progress=True
+    )
+    another.click(
+        show_another,
+        inputs=[*components(), sketch],
+        outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
+        show_progress=True,
+    )
+    script.on_after_component(partial(_connect_gallery, take, sketch), elem_id=f"{tab}_gallery")
+    return sketch
+
+
+def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
+    """The WebUI's gallery is built after the panel; the picture chosen in it is taken."""
+    take.click(
+        image_from_url_text,
+        _js="extract_image_from_gallery",
+        inputs=[made.component],
+        outputs=[sketch],
+        show_progress=False,
+    )
+
+
+def show_hands(*values: object) -> tuple[Any, str]:
+    """Overlay, depth and mask for the picture and the parameters in view, and what is to say."""
+    try:
+        pictures, text = _preview(values)
+    except HandRefinerError as error:
+        pictures, text = [], str(error)
+    except Exception as error:
+        logger.exception("HandRefiner's preview failed")
+        pictures, text = [], f"The preview failed: {type(error).__name__}: {error}"
+    return gr.update(value=pictures, visible=bool(pictures)), _paragraphs(text)
+
+
+def show_another(*values: object) -> tuple[int, Any, str]:
+    """The same with the next mesh of every hand, after the last one again the best; its number."""
+    number = _next_mesh(values[PLACE_OF_ANOTHER])
+    chosen = [*values[:PLACE_OF_ANOTHER], number, *values[PLACE_OF_ANOTHER + 1 :]]
+    return number, *show_hands(*chosen)
+
+
+def _next_mesh(shown: object) -> int:
+    try:
+        number = int(coerce(FIELDS[ANOTHER], shown)) + 1
+        return int(coerce(FIELDS[ANOTHER], number))
+    except InvalidParameter:
+        return 0
+
+
+def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
+    arguments = read_arguments(values)
+    picture = picture_of(arguments)
+    if picture is None:
+        return [], NO_PICTURE
+    params, size = arguments.params, (picture.shape[0], picture.shape[1])
+    drawn = read_drawn_mask(arguments.drawn_mask, size)
+    used = drawn if params.uses_drawing else None
+    seen = hints(picture, params, build_stages(params, read_model_home()), used)
+    mask = np.where(seen.maps.mask, 255, 0).astype(np.uint8)
+    pictures = [
+        (draw_overlay(picture, seen), "hands"),
+        (seen.maps.control, "depth"),
+        (mask, "mask"),
+    ]
+    unused = "" if used is drawn else UNUSED_DRAWING
+    return pictures, "\n".join([*list_panel_lines(seen), unused])
+
+
+def picture_of(arguments: Arguments) -> Image | None:
+    """(height, width, 3), the picture under the sketch."""
+    sketch = arguments.drawn_mask
+    if not isinstance(sketch, dict) or sketch.get("image") is None:
+        return None
+    return np.asarray(sketch["image"].convert("RGB"), dtype=np.uint8)
+
+
+def _paragraphs(text: str) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())

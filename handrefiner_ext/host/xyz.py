@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import Field
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 from modules import script_callbacks, scripts
 
-from handrefiner_ext.host.lists import LISTS
+from handrefiner_ext.host.layout import LISTS
 from handrefiner_ext.knobs import WEBUI, Knob, coerce
 from handrefiner_ext.params import MAIN, fields_of
 
@@ -52,11 +51,10 @@ def set_value(name: str, p: object, value: object, _all: Sequence[object]) -> No
     setattr(p, CARRIER, {**getattr(p, CARRIER, {}), name: value})
 
 
-def _find_xyz_module() -> ModuleType | None:
+def _find_xyz_module() -> Any | None:
     for data in scripts.scripts_data:
         if data.script_class.__module__ == "xyz_grid.py" and hasattr(data, "module"):
-            module: ModuleType = data.module
-            return module
+            return data.module
     return None
 
 

@@ -1,0 +1,176 @@
+"""The user's own picture and masks: img2img without sampling, and both ways to draw a mask."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from modules import images, processing, sd_samplers, shared
+from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
+from PIL import Image as PillowImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from handrefiner_ext.errors import InvalidParameter, PictureError
+from handrefiner_ext.pictures.decode import check_size
+from handrefiner_ext.types import Image, Mask
+
+REPLACED = ("init", "sample")
+GEOMETRY = ("width", "height", "resize_mode", "inpaint_full_res", "mask_for_overlay", "paste_to")
+KEPT = "_handrefiner_geometry"
+WHITE_FROM = 128
+NOT_A_PICTURE = (binascii.Error, UnidentifiedImageError, OSError, TypeError, ValueError)
+UNREADABLE = (
+    "drawn_mask cannot be read; it must be a PNG or JPEG as base64 text, white where the hands may "
+    "change."
+)
+
+
+def pass_through(p: StableDiffusionProcessingImg2Img) -> None:
+    """Make the run `p` give its own input, bit for bit; undone by `restore_sampling`."""
+    picture = _flatten(p.init_images[0])
+    setattr(p, KEPT, {name: getattr(p, name) for name in GEOMETRY})
+    p.width, p.height = picture.size
+    p.resize_mode, p.inpaint_full_res = 0, False
+    for name, method in zip(REPLACED, (_make_init(p), _make_sample(p)), strict=True):
+        setattr(p, name, method)
+
+
+def restore_sampling(p: StableDiffusionProcessing) -> None:
+    """The run `p` as the WebUI made it; the batch tab uses it again."""
+    for name, value in vars(p).pop(KEPT, {}).items():
+        setattr(p, name, value)
+    for name in REPLACED:
+        vars(p).pop(name, None)
+
+
+def is_passed_through(p: StableDiffusionProcessing) -> bool:
+    return hasattr(p, KEPT)
+
+
+def _make_init(p: StableDiffusionProcessingImg2Img) -> Callable[..., None]:
+    """No encoding, and no overlay: it would not give the same pixels back."""
+
+    def init(all_prompts: Any, all_seeds: Any, all_subseeds: Any) -> None:
+        p.sampler = sd_samplers.create_sampler(p.sampler_name, p.sd_model)
+        p.extra_generation_params["Denoising strength"] = 0
+        p.overlay_images = None
+        p.mask_for_overlay = p.paste_to = None
+        if len(p.init_images) > 1:
+            p.batch_size = len(p.init_images)
+
+    return init
+
+
+def _make_sample(p: StableDiffusionProcessingImg2Img) -> Callable[..., Any]:
+    def sample(*args: Any, **kwargs: Any) -> Any:
+        count = len(p.prompts)
+        pictures = [_flatten(image) for image in p.init_images]
+        decoded = processing.DecodedSamples()
+        for number in range(count):
+            picture = pictures[number % len(pictures)]
+            if picture.size != (p.width, p.height):
+                picture = images.resize_image(0, picture, p.width, p.height)
+            decoded.append(_to_samples(np.asarray(picture)))
+        return decoded
+
+    return sample
+
+
+def _to_samples(picture: Image) -> Any:
+    """(H, W, 3) uint8 -> (3, H, W) in -1…1, which the WebUI turns into the same bytes.
+
+    It cuts off what follows the decimal point, so every value stands in the middle of its step.
+    """
+    import torch
+
+    values = (picture.astype(np.float64) + 0.5) / 255.0 * 2.0 - 1.0
+    return torch.from_numpy(np.moveaxis(values, 2, 0).astype(np.float32))
+
+
+def _flatten(image: PillowImage.Image) -> PillowImage.Image:
+    return images.flatten(image, shared.opts.img2img_background_color)
+
+
+def user_mask(p: StableDiffusionProcessing, size: tuple[int, int]) -> Mask | None:
+    """(H, W): where the user's inpaint mask lets the picture in work change; None = everywhere.
+
+    In "only masked" runs the picture in work is a part of the whole one.
+    """
+    drawn: PillowImage.Image | None = getattr(p, "image_mask", None)
+    if drawn is None:
+        return None
+    mask = _passed_mask(p, drawn) if is_passed_through(p) else _working_mask(p)
+    if mask is None:
+        return None
+    mask = mask.convert("L")
+    if mask.size != (size[1], size[0]):
+        mask = mask.resize((size[1], size[0]))
+    return np.asarray(mask) > 127
+
+
+def _passed_mask(p: Any, drawn: PillowImage.Image) -> PillowImage.Image:
+    """Return the mask of a run that is passed through; the WebUI has not looked at it."""
+    mask = processing.create_binary_mask(drawn)
+    return ImageOps.invert(mask) if p.inpainting_mask_invert else mask
+
+
+def _working_mask(p: Any) -> PillowImage.Image | None:
+    """Return the WebUI's own mask, cut to the part that an "only masked" run works on."""
+    mask: PillowImage.Image | None = getattr(p, "mask_for_overlay", None)
+    if mask is None or p.paste_to is None:
+        return mask
+    x, y, width, height = p.paste_to
+    return mask.crop((x, y, x + width, y + height))
+
+
+def read_drawn_mask(drawn: object, picture_size: tuple[int, int]) -> Mask | None:
+    """(H, W) mask of the picture; None where nothing is drawn.
+
+    drawn: None, base64 text, array, picture, or gradio's sketch {"image", "mask"}.
+    """
+    if isinstance(drawn, Mapping):
+        drawn = drawn.get("mask")
+    if drawn is None or (isinstance(drawn, str) and not drawn):
+        return None
+    grey = _to_grey(_open(drawn))
+    height, width = picture_size
+    if grey.size != (width, height):
+        grey = grey.resize((width, height), PillowImage.Resampling.NEAREST)
+    mask = np.asarray(grey) >= WHITE_FROM
+    return mask if mask.any() else None
+
+
+def _open(drawn: object) -> PillowImage.Image:
+    if isinstance(drawn, PillowImage.Image):
+        return drawn
+    try:
+        if isinstance(drawn, np.ndarray):
+            return PillowImage.fromarray(_as_bytes(drawn))
+        if isinstance(drawn, str):
+            content = base64.b64decode(drawn.rpartition(",")[2], validate=True)
+            image = PillowImage.open(io.BytesIO(content))
+            check_size(image)
+            image.load()
+            return image
+    except PictureError as error:
+        raise InvalidParameter(f"drawn_mask {error}") from error
+    except (PillowImage.DecompressionBombError, *NOT_A_PICTURE) as error:
+        raise InvalidParameter(UNREADABLE) from error
+    raise InvalidParameter(UNREADABLE)
+
+
+def _as_bytes(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype == np.uint8 else (np.asarray(array) > 0).astype(np.uint8) * 255
+
+
+def _to_grey(image: PillowImage.Image) -> PillowImage.Image:
+    """What is painted: alpha where the picture is partly transparent, else brightness."""
+    if image.mode in ("RGBA", "LA", "PA"):
+        alpha = image.getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            return alpha
+    return image.convert("L")
