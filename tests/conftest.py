@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hand_scenes import BOTH, make_stages, picture_with
+from hand_scenes import BOTH, hold_tiny_backends, make_stages, picture_with
 from hypothesis import settings
 from PIL import Image
 
@@ -91,3 +91,14 @@ def pictures(tmp_path):
     (folder / "test.json").write_text("{}")
     (folder / "notes.txt").write_text("no picture")
     return folder
+
+
+@pytest.fixture
+def webui(tmp_path, monkeypatch):
+    """The stand-in of a WebUI, just started, with tiny backends and its page built."""
+    from stand_in import WebUI
+
+    hold_tiny_backends(monkeypatch)
+    started = WebUI(tmp_path)
+    started.build_page()
+    return started

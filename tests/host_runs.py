@@ -1,25 +1,16 @@
-"""Fixtures and requests for tests of host/ on the stand-in of the WebUI."""
+"""Requests for tests of host/ on the stand-in of the WebUI."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import stand_in
-from hand_scenes import BOTH, hold_tiny_backends, picture_with
+from hand_scenes import BOTH, picture_with
 from modules import errors, processing
 
 BRIGHT = picture_with(BOTH, height=256, width=512)
 """Two hands, left and right, for the tiny detector; its sizes are multiples of 8."""
-PLAIN = {"enabled": True, "keep_best": False}
-
-
-@pytest.fixture
-def webui(tmp_path, monkeypatch):
-    """A WebUI that has just started, with tiny backends and its page built."""
-    hold_tiny_backends(monkeypatch)
-    started = stand_in.WebUI(tmp_path)
-    started.build_page()
-    return started
+PLAIN = {"enabled": True, "keep_best": False, "region_size": 256}
+"""Small regions, for speed."""
 
 
 def run(request):

@@ -40,8 +40,13 @@ def pass_through(p: StableDiffusionProcessingImg2Img) -> None:
 
 
 def restore_sampling(p: StableDiffusionProcessing) -> None:
-    """The run `p` as the WebUI made it; the batch tab uses it again."""
-    for name, value in vars(p).pop(KEPT, {}).items():
+    """Undo `pass_through`, if it was done: the batch tab uses the run `p` again.
+
+    Otherwise nothing is touched, since other extensions replace `sample` as well.
+    """
+    if not is_passed_through(p):
+        return
+    for name, value in vars(p).pop(KEPT).items():
         setattr(p, name, value)
     for name in REPLACED:
         vars(p).pop(name, None)

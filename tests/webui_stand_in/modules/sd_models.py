@@ -35,7 +35,7 @@ class Network:
     @property
     def offset(self) -> int:
         """What this network adds to every value that it paints, so that two paint differently."""
-        return int(self.sd_checkpoint_info.sha256[:2], 16) % 32
+        return int(self.sd_checkpoint_info.sha256[:8], 16) % 97
 
 
 class ModelData:
