@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from handrefiner_ext.geometry.boxes import (
-    MULTIPLE,
+    LATENT_PX,
     choose_region_crop,
     feather,
     group_overlapping,
@@ -70,8 +70,8 @@ def test_a_crop_holds_the_mask_lies_in_the_picture_and_suits_the_model(box, heig
     assert 0 <= inner.y0 <= box.y0
     assert box.x1 <= inner.x1 <= width
     assert box.y1 <= inner.y1 <= height
-    assert crop.width % MULTIPLE == crop.height % MULTIPLE == 0
-    assert abs(max(crop.width, crop.height) - side) <= MULTIPLE / 2
+    assert crop.width % LATENT_PX == crop.height % LATENT_PX == 0
+    assert abs(max(crop.width, crop.height) - side) <= LATENT_PX / 2
 
 
 def test_a_crop_in_the_middle_of_a_large_picture_is_square_and_has_context():

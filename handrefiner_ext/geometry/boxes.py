@@ -72,7 +72,7 @@ def tiles(box: Box) -> Iterator[Box]:
             yield Box(x, y, min(x + TILE_PX, box.x1), min(y + TILE_PX, box.y1))
 
 
-MULTIPLE = 8
+LATENT_PX = 8
 """Picture pixels per latent pixel, along each side."""
 REGION_CONTEXT = 0.4
 """Picture kept around a mask on each side, as a share of the mask's longer side."""
@@ -171,7 +171,7 @@ def choose_region_crop(box: Box, picture_size: tuple[int, int], long_side: int) 
     outer = Box(x0, y0, x1, y1)
     longest = max(outer.width, outer.height)
     sides = (
-        max(MULTIPLE * round(long_side * s / longest / MULTIPLE), SMALLEST_SIDE)
+        max(LATENT_PX * round(long_side * s / longest / LATENT_PX), SMALLEST_SIDE)
         for s in (outer.width, outer.height)
     )
     return RegionCrop(outer, *sides)

@@ -68,7 +68,7 @@ CHUNK_ROWS = 1 << 14
 CHUNK_PIXELS = 1 << 15
 BAND_PIXELS = 1 << 18
 
-EMPTY = (0x7F800000 << 32) | 0xFFFFFFFF
+EMPTY_KEY = (0x7F800000 << 32) | 0xFFFFFFFF
 """Key of an empty pixel: `_unpack` reads infinity and -1. It is behind everything drawn."""
 
 
@@ -150,13 +150,13 @@ def z_buffer(
     step = max(1, BAND_PIXELS // width)
     for top in range(0, height, step):
         bottom = min(top + step, height)
-        keys = np.full((bottom - top) * width, EMPTY, dtype=np.int64)
-        _draw(triangles, top, (bottom - top, width), keys)
+        keys = np.full((bottom - top) * width, EMPTY_KEY, dtype=np.int64)
+        _draw_band(triangles, top, (bottom - top, width), keys)
         depth[top:bottom], number[top:bottom] = _unpack(keys.reshape(-1, width))
     return depth, number
 
 
-def _draw(triangles: Triangles, top: int, shape: tuple[int, int], keys: Ints) -> None:
+def _draw_band(triangles: Triangles, top: int, shape: tuple[int, int], keys: Ints) -> None:
     """Draw into the band of rows that begins at `top`; shape: its (height, width)."""
     height, width = shape
     x, y = triangles.x, triangles.y
@@ -170,10 +170,10 @@ def _draw(triangles: Triangles, top: int, shape: tuple[int, int], keys: Ints) ->
         row = counting(count[part]) + np.repeat(first[part].astype(np.float64), count[part])
         spans = cut_spans(triangles, np.repeat(chosen[part], count[part]), row, (top, width))
         for run in chunks(spans.count, CHUNK_PIXELS):
-            _fill(spans, run, keys)
+            _fill_spans(spans, run, keys)
 
 
-def _fill(spans: Spans, run: slice, keys: Ints) -> None:
+def _fill_spans(spans: Spans, run: slice, keys: Ints) -> None:
     """Write the pixels of some spans into the buffer where they are nearer."""
     count = spans.count[run]
     along = counting(count)

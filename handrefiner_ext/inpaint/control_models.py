@@ -21,7 +21,7 @@ RANKING = {
     SDXL: (r"depth_hand|hand_depth", r"^(?!.*t2i).*depth", r"depth", r"union"),
 }
 """Patterns of model names, best first."""
-STRENGTHS = ((r"depth_hand|hand_depth", 0.55), (r"union", 0.7), (r"", 0.6))
+SUITABLE_STRENGTHS = ((r"depth_hand|hand_depth", 0.55), (r"union", 0.7), (r"", 0.6))
 """Patterns of model names and the strength that suits each; the first match counts."""
 
 
@@ -51,4 +51,4 @@ def choose_control(names: Iterable[str], family: str) -> str | None:
 
 def recommend_strength(name: str) -> float:
     """Return the strength that suits the ControlNet model `name`."""
-    return next(value for pattern, value in STRENGTHS if re.search(pattern, name.lower()))
+    return next(value for pattern, value in SUITABLE_STRENGTHS if re.search(pattern, name.lower()))

@@ -20,7 +20,7 @@ AMBIENT, DIRECT = 0.72, 0.38
 RIDGE = np.array([1e-3, *[0.04] * 3, *[0.12] * 5])
 """Weight of the assumed light against the samples: constant, linear and quadratic terms."""
 HUBER_ROUNDS = 6
-MIN_SAMPLES = 24
+MIN_LIT_PIXELS = 24
 HEADROOM = 0.06
 """How much brighter or darker than the old skin the new skin may be, where white is 1."""
 LOCAL_RADIUS, LOCAL_TRUST = 0.06, 0.15
@@ -66,13 +66,13 @@ def estimate_light(image: Floats, normals: Floats, skin: Mask, seen: Mask) -> Sk
         skin: (h, w) where the old hand is.
         seen: (h, w) where the mesh is visible.
     """
-    palette = image[skin] if np.count_nonzero(skin) >= MIN_SAMPLES else image[seen]
+    palette = image[skin] if np.count_nonzero(skin) >= MIN_LIT_PIXELS else image[seen]
     if len(palette) == 0:
         palette = MIDDLE_GREY[None].astype(np.float32)
     both = skin & seen
     assumed = _assumed_light(np.median(palette, axis=0))
     fitted = assumed
-    if np.count_nonzero(both) >= MIN_SAMPLES:
+    if np.count_nonzero(both) >= MIN_LIT_PIXELS:
         fitted = _fit(np.asarray(_harmonics(normals[both]), dtype=np.float64), image[both], assumed)
     low, high = np.percentile(palette, [4.0, 97.0], axis=0)
     return SkinLight(

@@ -27,7 +27,7 @@ SMOOTHNESS, SMOOTH_ROUNDS, ROUNDS = 1.6, 16, 3
 SKIN_PARTS, GROUND_PARTS = 3, 5
 TOO_LITTLE, TOO_MUCH = 0.35, 4.0
 """Shares of the expected hand's area; if less or more is found, the colours did not tell."""
-MIN_SAMPLES = 12
+MIN_COLOURS = 12
 PALM_MARGIN, FINGER_WIDTH, PALM_RAMP = 0.10, 0.12, 0.03
 """Hand sizes: margin around the palm's joints, width over which new fingers replace the old palm,
 and softness of its edge."""
@@ -155,7 +155,7 @@ def find_skin(image: Floats, expected: ExpectedHand) -> Floats:
 
 def _compare_colours(lab: Floats, hand: Mask, ground: Mask) -> Floats | None:
     """Return (h, w) log-odds of hand against ground by colour; None without samples of both."""
-    if min(np.count_nonzero(hand), np.count_nonzero(ground)) < MIN_SAMPLES:
+    if min(np.count_nonzero(hand), np.count_nonzero(ground)) < MIN_COLOURS:
         return None
     flat = lab.reshape(-1, 3)
     skin = with_shadows(fit_mixture(lab[hand], SKIN_PARTS))
@@ -163,7 +163,7 @@ def _compare_colours(lab: Floats, hand: Mask, ground: Mask) -> Floats | None:
     # Face and arm are skin too; the background must not learn their colour.
     typical = np.percentile(of_hand[hand], 20.0)
     foreign = ground & (of_hand < typical)
-    if np.count_nonzero(foreign) >= max(MIN_SAMPLES, 0.3 * np.count_nonzero(ground)):
+    if np.count_nonzero(foreign) >= max(MIN_COLOURS, 0.3 * np.count_nonzero(ground)):
         ground = foreign
     of_ground = fit_mixture(lab[ground], GROUND_PARTS).log_density(flat).reshape(hand.shape)
     odds = np.clip(of_hand - of_ground, -COLOUR_LIMIT, COLOUR_LIMIT)
@@ -277,7 +277,7 @@ def fit_mixture(colours: Floats, count: int) -> Mixture:
     """
     step = max(1, len(colours) // MIXTURE_SAMPLES)
     samples = colours[::step].astype(np.float64)
-    label = _assign(samples, _split(samples, count))
+    label = _assign(samples, _split_colours(samples, count))
     for _ in range(LLOYD_ROUNDS):
         means = np.stack([samples[label == k].mean(axis=0) for k in np.unique(label)])
         label = _assign(samples, means)
@@ -293,7 +293,7 @@ def fit_mixture(colours: Floats, count: int) -> Mixture:
     )
 
 
-def _split(samples: FloatArray, count: int) -> FloatArray:
+def _split_colours(samples: FloatArray, count: int) -> FloatArray:
     """Return at most `count` means, (k, 3), by repeatedly halving the group of largest spread."""
     groups = [samples]
     while len(groups) < count:

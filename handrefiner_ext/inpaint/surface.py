@@ -38,7 +38,7 @@ def subdivide(values: FloatArray, faces: Faces) -> tuple[FloatArray, Faces]:
     inner = used == 2
     middles[~inner] = values[edges[~inner]].mean(axis=1)
     new = count + edge_of.reshape(3, -1)
-    return np.concatenate([_move_old(values, edges, inner), middles]), _split(corners, new)
+    return np.concatenate([_move_old(values, edges, inner), middles]), _split_faces(corners, new)
 
 
 def _middles(
@@ -68,7 +68,7 @@ def _sum_at(place: NDArray[np.int64], values: FloatArray, count: int) -> FloatAr
     return np.stack(columns, axis=1) if columns else np.zeros((count, 0))
 
 
-def _split(corners: NDArray[np.int64], new: NDArray[np.int64]) -> Faces:
+def _split_faces(corners: NDArray[np.int64], new: NDArray[np.int64]) -> Faces:
     """Return four faces for each one; new: (3, m) the middles of its sides."""
     a, b, c = corners.T
     ab, bc, ca = new

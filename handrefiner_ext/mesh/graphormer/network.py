@@ -34,7 +34,7 @@ ENCODERS = (
 BERT_WORDS, BERT_POSITIONS, BERT_TOKEN_TYPES = 30522, 512, 2
 IMAGENET_CLASSES = 1000
 NAMES_SHOWN = 3
-"""A message names so many arrays and counts the others."""
+"""Number of arrays that a message names; the others are counted."""
 
 
 def _list_unused() -> dict[str, tuple[int, ...]]:

@@ -36,7 +36,7 @@ def make_tokens(template: Any, downsampling: Sequence[Any]) -> FloatArray:
 
     Arguments as for `network.build_network`; InvalidParameter if their shapes do not fit.
     """
-    joints, vertices = _split(template)
+    joints, vertices = _split_template(template)
     if len(vertices) != COARSE_VERTICES:
         if not len(downsampling):
             raise InvalidParameter(
@@ -53,7 +53,7 @@ def make_tokens(template: Any, downsampling: Sequence[Any]) -> FloatArray:
     return np.asarray(points - joints[0])
 
 
-def _split(template: Any) -> tuple[FloatArray, FloatArray]:
+def _split_template(template: Any) -> tuple[FloatArray, FloatArray]:
     """Return joints (21, 3) and vertices from a pair, or from one array with the joints first."""
     if isinstance(template, (tuple, list)) and len(template) == 2:
         joints, vertices = (as_dense(part).reshape(-1, 3) for part in template)
@@ -125,7 +125,7 @@ def _read_first(archive: zipfile.ZipFile, name: str, number: int) -> Any:
         npy_format.read_array_header_1_0(stream)
         content = Machine(stream, Limits(allowed=_is_known)).run()
     if not isinstance(content, Built) or not isinstance(content.state, tuple):
-        raise WeightsError(f"Its {name} is no array of objects.")
+        raise WeightsError(f"Its {name} is not an array of objects.")
     return Translator().translate(content.state[-1][number])
 
 
