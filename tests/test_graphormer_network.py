@@ -214,7 +214,7 @@ def test_the_template_may_be_a_pair_or_one_array_fine_or_coarse():
 
 
 def test_a_template_of_another_mesh_is_refused():
-    with pytest.raises(InvalidParameter, match="are needed"):
+    with pytest.raises(InvalidParameter, match="is needed"):
         make_tokens(np.zeros((21 + 100, 3)), [np.eye(100)])
 
 
