@@ -44,7 +44,7 @@ def commands_of(page):
     return [shlex.split(line, comments=True) for line in lines if line.startswith("handrefiner ")]
 
 
-def test_the_tables_of_parameters_are_those_of_the_schema(monkeypatch):
+def test_tables_and_the_picture_of_the_rooms_are_those_of_the_code(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     import write_tables
 
@@ -89,3 +89,17 @@ def test_every_file_that_it_names_exists(page):
 def test_the_index_names_every_page():
     named = re.findall(r"\]\(([^)#]+)\)", text(DOCS / "README.md"))
     assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= set(named)
+
+
+def test_the_way_of_a_picture_passes_files_and_functions_that_exist():
+    package = ROOT / "handrefiner_ext"
+    way = text(DOCS / "architecture.md").partition("## One picture")[2]
+    count = 0
+    for row in way.splitlines():
+        steps = re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`(?: `([a-z_]+)`)?", row)
+        count += len(steps)
+        for name, function in steps:
+            beside = package / Path(steps[0][0]).parent / name  # in the folder of the row's first
+            path = package / name if (package / name).exists() else beside
+            assert f"def {function}(" in text(path) or not function, (name, function)
+    assert count >= 25
