@@ -19,7 +19,11 @@ from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[1]
 """The folder of HandRefiner, where it runs from a clone or as an extension of the WebUI."""
-SINGLE = {"pyrender": "pyrender>=0.1.45"}
+SINGLE = {
+    "pyrender": "pyrender>=0.1.45",
+    "heif": "pillow-heif>=0.13",
+    "jxl": "pillow-jxl-plugin>=1.2",
+}
 """Extras of one package, which is installed by itself: in the WebUI that is safer, because pip then
 looks at nothing else that HandRefiner needs."""
 

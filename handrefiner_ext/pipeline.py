@@ -68,7 +68,7 @@ def hints(
         everything = add_painted_hands(image, everything, drawn_mask, stages.detector, params)
     check_order(params.occlusion_order, len(everything.hands))
     detection = choose_hands(everything, params.hands, image.shape[0])
-    empty = ()
+    empty: tuple[str, ...] = ()
     if drawn_mask is not None and params.mask == DRAWN:
         detection = keep_touched(detection, drawn_mask, params)
         empty = () if drawn_mask.any() else (EMPTY_MASK,)

@@ -155,14 +155,14 @@ def workers(monkeypatch):
 
 
 def make_run(pictures, out, urls=(), count=1, **folders):
-    from handrefiner_ext.cluster.run import Cluster, FolderRun, list_pictures, make_assignment
+    from handrefiner_ext.cluster.run import Cluster, FolderRun, list_sources, make_assignment
     from handrefiner_ext.cluster.store import StoreShelf, locate_folders
     from handrefiner_ext.files.sources import list_pictures as list_local
 
     urls = dict(urls)
     places = locate_folders({"out": out, **folders}, urls, count)
     if "source" in urls:
-        sources = list_pictures(urls["source"])
+        sources = [each.source for each in list_sources(urls["source"]).pictures]
     else:
         sources = [path for path in list_local(pictures) if not is_output(path)]
     jobs = plan(sources, places.local.kinds(), StoreShelf(places))
@@ -443,10 +443,10 @@ def test_a_journal_can_lie_in_an_object_store(workers):
     ],
 )
 def test_an_address_that_leads_nowhere_is_a_sentence(url, said, workers):
-    from handrefiner_ext.cluster.run import list_pictures
+    from handrefiner_ext.cluster.run import list_sources
 
     with pytest.raises(PictureError, match=said):
-        list_pictures(url)
+        list_sources(url)
 
 
 def test_an_output_that_cannot_be_stored_fails_that_picture_alone(

@@ -37,7 +37,7 @@ def test_a_killed_worker_and_a_killed_driver_cost_nothing_that_was_done(tmp_path
 WITH_PAINTERS = """
 import sys
 from pathlib import Path
-from handrefiner_ext.cluster.run import Cluster, FolderRun, list_pictures, make_assignment
+from handrefiner_ext.cluster.run import Cluster, FolderRun, list_sources, make_assignment
 from handrefiner_ext.cluster.store import locate_folders
 from handrefiner_ext.files.naming import plan
 from handrefiner_ext.files.run import Recipe
@@ -46,7 +46,7 @@ from handrefiner_ext.params import RefineParams
 source, out = sys.argv[1:]
 folders = locate_folders({}, {"source": source, "out": out})
 assignment = make_assignment(Recipe(RefineParams()), folders)
-jobs = plan(list_pictures(source), folders.local.kinds())
+jobs = plan([each.source for each in list_sources(source).pictures], folders.local.kinds())
 run = FolderRun(jobs, assignment, source, Cluster(jobs=1, painters=1, gpus_each=0.0))
 for report in run.work_through(run.begin()):
     print(report.source, report.hands, report.refined, report.error)

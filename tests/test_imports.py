@@ -44,6 +44,8 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 EVERYWHERE = {"numpy", "cv2", *sys.stdlib_module_names}
 ONLY_IN = {
     "PIL": ("pictures", "api", "host"),
+    "pillow_heif": ("pictures",),
+    "pillow_jxl": ("pictures",),
     "tqdm": ("cli",),
     "requests": ("weights", "files.remote"),
     "mediapipe": ("detect",),
@@ -68,6 +70,7 @@ ONLY_IN = {
 AT_FIRST_USE = {
     *("mediapipe", "ai_edge_litert", "pyrender", "OpenGL", "trimesh"),
     *("torch", "diffusers", "transformers", "ray", "pyarrow", "fsspec", "requests"),
+    *("pillow_heif", "pillow_jxl"),
 }
 """Packages too heavy, or too often missing, to be imported with a module outside its backend."""
 

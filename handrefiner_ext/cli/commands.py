@@ -175,9 +175,10 @@ def _refine_on_ray(command: RefineCommand) -> int:
 
     places, urls = command.places, command.urls
     if "source" in urls:
-        sources = list_sources(urls["source"], command.source.prompts)
+        listing = list_sources(urls["source"], command.source.prompts)
     else:
-        sources = _tell_notes(find_sources(command.source, places.all)).pictures
+        listing = find_sources(command.source, places.all)
+    sources = _tell_notes(listing).pictures
     local = {"out": places.out, "depth": places.depth, "mask": places.mask}
     opened = {what: open_folder(name) for what, name in local.items() if name and what not in urls}
     folders = locate_folders(opened, urls, command.count)

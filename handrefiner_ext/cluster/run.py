@@ -17,7 +17,13 @@ from handrefiner_ext.errors import ClusterError, PictureError
 from handrefiner_ext.files.marks import digest
 from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.run import Recipe, Report
-from handrefiner_ext.files.sources import EXTENSIONS, Prompted, list_mask_files
+from handrefiner_ext.files.sources import (
+    Listing,
+    Prompted,
+    check_readable,
+    list_mask_files,
+    sort_out,
+)
 
 AT_A_TIME = 4
 """Pictures to a block where a GPU paints: so many are searched, and travel, together."""
@@ -42,20 +48,16 @@ class Cluster:
     gpus_each: float = 1.0
 
 
-def list_pictures(url: str) -> list[Path]:
-    """Return the pictures in a folder that is not a local path, by name."""
-    names = (Path(name) for name in Store(url).names())
-    found = [NOWHERE / name for name in names if name.suffix.lower() in EXTENSIONS]
-    if not found and not Store(url).names():
+def list_sources(url: str, prompts: Sequence[Prompted] | None = None) -> Listing:
+    """Return the pictures in a folder that is not a local path, or those of a prompt file."""
+    if prompts is not None:
+        return Listing([replace(each, source=NOWHERE / each.source.name) for each in prompts])
+    names = Store(url).names()
+    if not names:
         raise PictureError(f"{url} holds no files, or does not exist.")
-    return found
-
-
-def list_sources(url: str, prompts: Sequence[Prompted] | None) -> list[Prompted]:
-    """Return the pictures of that folder, or those that a prompt file names."""
-    if prompts is None:
-        return [Prompted(path) for path in list_pictures(url)]
-    return [replace(each, source=NOWHERE / each.source.name) for each in prompts]
+    found = sort_out(names)
+    check_readable(found, url)
+    return Listing([Prompted(NOWHERE / name) for name in found.pictures], tuple(found.say()))
 
 
 def make_assignment(recipe: Recipe, folders: WorkFolders) -> Assignment:

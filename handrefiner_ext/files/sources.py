@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handrefiner_ext.errors import PictureError, UsageError
+from handrefiner_ext.errors import PictureError, UsageError, how_to_install
 from handrefiner_ext.files.marks import digest, read_head, read_mark
 from handrefiner_ext.files.naming import fold
 from handrefiner_ext.pictures import Picture, read_file, read_picture, to_mask
+from handrefiner_ext.pictures.decode import EXTRAS, NEEDS, OTHERS, readable_suffixes
 from handrefiner_ext.types import Mask
 
-EXTENSIONS = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
-)
 WILDCARDS = frozenset("*?[")
 EXAMPLE = '{"img": "1.jpg", "txt": "a woman waving"}'
 
@@ -57,16 +55,23 @@ def expand(names: Iterable[str], outputs: Iterable[str]) -> Listing:
     """
     sources: dict[str, Path] = {}
     notes: list[str] = []
+    failed: list[PictureError] = []
     for name in names:
         path = Path(name)
         found = [path]
         if path.is_dir():
-            found, said = _list_fresh(path, outputs)
+            try:
+                found, said = _list_fresh(path, outputs)
+            except PictureError as error:  # costs the other folders nothing
+                failed.append(error)
+                found, said = [], (str(error),)
             notes += said
         elif WILDCARDS & set(path.name) and path.parent.is_dir() and not path.exists():
             found = sorted(path.parent.glob(path.name)) or [path]
         for each in found:
             sources.setdefault(os.path.realpath(each), each)
+    if failed and not sources:
+        raise failed[0]
     return Listing([Prompted(path) for path in sources.values()], tuple(notes))
 
 
@@ -90,12 +95,22 @@ def find_sources(source: Source, outputs: Iterable[str]) -> Listing:
 
 def _list_fresh(folder: Path, outputs: Iterable[str]) -> tuple[list[Path], tuple[str, ...]]:
     """Return the folder's pictures, without earlier outputs if it is an output folder too."""
-    pictures = list_pictures(folder)
-    if os.path.realpath(folder) not in {os.path.realpath(name) for name in outputs}:
-        return pictures, ()
+    written = {os.path.realpath(name) for name in outputs}
+    folders = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and os.path.realpath(path) not in written
+    )
+    found = sort_out(_list_files(folder))
+    check_readable(found, folder)
+    notes = found.say(folders)
+    pictures = [folder / name for name in found.pictures]
+    if os.path.realpath(folder) not in written:
+        return pictures, tuple(notes)
     fresh = [path for path in pictures if not is_output(path)]
-    skipped = len(pictures) - len(fresh)
-    return fresh, (f"Skipping {skipped} outputs of earlier runs.",) if skipped else ()
+    if len(fresh) < len(pictures):
+        notes.append(f"Skipping {len(pictures) - len(fresh)} outputs of earlier runs.")
+    return fresh, tuple(notes)
 
 
 def is_output(path: Path) -> bool:
@@ -105,9 +120,78 @@ def is_output(path: Path) -> bool:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Return the files directly in a folder that have a picture's extension, by name."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
-    return sorted((path for path in found if path.is_file()), key=lambda path: path.name)
+    """Return the pictures directly in a folder that can be read, by name; no hidden files."""
+    return [folder / name for name in sort_out(_list_files(folder)).pictures]
+
+
+def _list_files(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_file()]
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The names in a folder: pictures, and those that are passed over.
+
+    unreadable: suffix -> names of pictures whose format is not read here.
+    """
+
+    pictures: tuple[str, ...]
+    hidden: tuple[str, ...]
+    unreadable: Mapping[str, tuple[str, ...]]
+
+    def say(self, folders: Sequence[str] = ()) -> list[str]:
+        """Return what was passed over and why, as one line; none where nothing was.
+
+        folders: names of the folders inside.
+        """
+        parts = []
+        if self.hidden:
+            parts.append(f"{_count(self.hidden, 'hidden file')} ({_name_some(self.hidden)})")
+        for suffix, names in self.unreadable.items():
+            parts.append(f"{_count(names, f'{suffix} file')} ({_explain(suffix)})")
+        if folders:
+            parts.append(f"{_count(folders, 'folder')} ({_name_some(folders)})")
+        return [f"Skipping {', '.join(parts)}."] if parts else []
+
+
+def sort_out(names: Iterable[str]) -> Sorted:
+    """Tell the pictures among the names of files from those that are passed over."""
+    readable = readable_suffixes()
+    pictures, hidden = [], []
+    unreadable: dict[str, list[str]] = {}
+    for name in sorted(names):
+        suffix = Path(name).suffix.lower()
+        if suffix not in readable and suffix not in NEEDS and suffix not in OTHERS:
+            continue
+        if name.startswith("."):  # macOS keeps ._name.jpg, which is no picture, beside name.jpg
+            hidden.append(name)
+        elif suffix in readable:
+            pictures.append(name)
+        else:
+            unreadable.setdefault(suffix, []).append(name)
+    left = {suffix: tuple(names) for suffix, names in sorted(unreadable.items())}
+    return Sorted(tuple(pictures), tuple(hidden), left)
+
+
+def check_readable(found: Sorted, place: object) -> None:
+    """Raise PictureError for a folder whose pictures are all in formats that are not read."""
+    if found.unreadable and not found.pictures:
+        said = "; ".join(f"{suffix}: {_explain(suffix)}" for suffix in found.unreadable)
+        raise PictureError(f"{place} holds no picture that can be read ({said}).")
+
+
+def _explain(suffix: str) -> str:
+    if suffix in NEEDS:
+        return f"run {how_to_install(EXTRAS[NEEDS[suffix]])} to read them"
+    return "save them as PNG, JPEG or WebP"
+
+
+def _count(names: Sequence[str], what: str) -> str:
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''}"
+
+
+def _name_some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 # --- prompt files

@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageCms, UnidentifiedImageError
+from PIL import ImageCms, UnidentifiedImageError, features
 
-from handrefiner_ext.errors import PictureError
+from handrefiner_ext.errors import PictureError, how_to_install
 from handrefiner_ext.pictures.metadata import (
     DECODING,
     EXIF_PREFIX,
@@ -31,6 +32,22 @@ from handrefiner_ext.pictures.metadata import (
 )
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+)
+NEEDS = {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".avif": "AVIF", ".jxl": "JXL"}
+"""Suffixes of formats that may need another package (AVIF only before Pillow 11.3)."""
+EXTRAS = {"HEIF": "heif", "AVIF": "heif", "JXL": "jxl"}
+"""Format -> the extra that reads it."""
+OTHERS = frozenset(
+    {
+        *(".jp2", ".j2k", ".jpx", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".psd", ".xcf", ".kra"),
+        *(".exr", ".hdr", ".dds", ".ico", ".icns", ".svg", ".pcx", ".qoi", ".dng", ".cr2", ".cr3"),
+        *(".nef", ".arw", ".orf", ".rw2", ".raf"),
+    }
+)
+"""Pictures in formats that are not read."""
+JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 MAX_PIXELS = 100_000_000
 PARAMETERS = "parameters"
 """Keyword under which the WebUI keeps a picture's generation parameters."""
@@ -39,7 +56,7 @@ FIRST_FRAME = "Only the first frame is used."
 # What Pillow's decoders raise on broken files, besides OSError.
 DECODER_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
-    *(NotImplementedError, struct.error, zlib.error, PillowImage.DecompressionBombError),
+    *(RuntimeError, struct.error, zlib.error, PillowImage.DecompressionBombError),
 )
 
 Pixels = NDArray[Any]
@@ -62,6 +79,12 @@ def decode(data: bytes) -> Decoded:
             warnings.simplefilter("ignore")
             return _decode_png(data) if data.startswith(SIGNATURE) else _decode_other(data)
     except UnidentifiedImageError as error:
+        extra = _find_missing(data)
+        if extra is not None:
+            kind = "JPEG XL" if extra == "jxl" else "HEIC or AVIF"
+            raise PictureError(
+                f"is a {kind} picture; run {how_to_install(extra)} to read it, or save it as PNG."
+            ) from error
         raise PictureError("is not a picture that can be read; use PNG, JPEG or WebP.") from error
     except DECODER_ERRORS as error:
         raise PictureError(f"is damaged and cannot be read ({error}).") from error
@@ -106,9 +129,43 @@ def swap_red_and_blue(pixels: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels[..., (2, 1, 0, 3)[:channels]]) if channels > 1 else pixels
 
 
+def readable_suffixes() -> frozenset[str]:
+    """Return the suffixes of the pictures that can be read with what is installed."""
+    formats = list_formats()
+    return SUFFIXES | {suffix for suffix, needed in NEEDS.items() if needed in formats}
+
+
+@cache
+def list_formats() -> tuple[str, ...]:
+    """Return the formats that Pillow may read here; what other packages add is registered."""
+    formats = list(FORMATS)
+    if find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        formats.append("HEIF")
+        if hasattr(pillow_heif, "register_avif_opener"):  # until Pillow read AVIF itself
+            pillow_heif.register_avif_opener()
+    if find_spec("pillow_jxl") is not None:
+        import pillow_jxl  # noqa: F401  # registers itself
+
+        formats.append("JXL")
+    PillowImage.init()
+    pillows_own = find_spec("PIL.AvifImagePlugin") is not None
+    if "AVIF" in PillowImage.OPEN and (not pillows_own or features.check("avif")):
+        formats.append("AVIF")
+    return tuple(formats)
+
+
+def _find_missing(data: bytes) -> str | None:
+    """Return the extra that would read a file, by its first bytes; None for no such file."""
+    if data.startswith(JXL_STARTS):
+        return "jxl"
+    return "heif" if data[4:8] == b"ftyp" else None
+
+
 def _decode_other(data: bytes) -> Decoded:
-    formats = FORMATS if find_spec("PIL.AvifImagePlugin") is None else (*FORMATS, "AVIF")
-    with PillowImage.open(io.BytesIO(data), formats=formats) as opened:
+    with PillowImage.open(io.BytesIO(data), formats=list_formats()) as opened:
         check_size(opened)
         notes = (FIRST_FRAME,) if getattr(opened, "n_frames", 1) > 1 else ()
         opened.seek(0)
