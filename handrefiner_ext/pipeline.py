@@ -10,6 +10,7 @@ import numpy as np
 from handrefiner_ext.detect.flow import CachingDetector, parse_boxes
 from handrefiner_ext.detect.sightings import is_same_hand
 from handrefiner_ext.errors import InvalidParameter, PictureError
+from handrefiner_ext.geometry.boxes import grow
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.meshing import Meshes
 from handrefiner_ext.hands.painted import add_painted_hands, keep_touched
@@ -34,6 +35,10 @@ from handrefiner_ext.types import (
 )
 
 EMPTY_MASK = "The drawn mask is empty, so nothing may change."
+
+
+HEAD_WIDER, HEAD_HIGHER = 0.25, 0.3
+"""A head reaches beyond its face by these shares of the face's width and height, on every side."""
 
 
 def check_values(params: RefineParams) -> None:
@@ -86,12 +91,17 @@ def hints(
 def _spare(
     maps: ControlMaps, meshes: Meshes, everything: Detection, chosen: Detection
 ) -> tuple[ControlMaps, tuple[str, ...]]:
-    """Keep faces and the hands that are not repainted out of the masks, and say so."""
+    """Keep heads and the hands that are not repainted out of the masks, and say so."""
     kept = {hand.number for hand in chosen.hands}
     left_out = [hand.box for n, hand in enumerate(everything.hands, start=1) if n not in kept]
     refused = [refusal.box for refusal in meshes.refused]
+    # Found are faces; ears and hair around them must stay as well.
+    heads = [
+        grow(face, round(HEAD_WIDER * face.width), round(HEAD_HIGHER * face.height))
+        for face in everything.faces
+    ]
     notes = meshes.notes
-    for what, places in (("a face", everything.faces), ("another hand", (*left_out, *refused))):
+    for what, places in (("a face", heads), ("another hand", (*left_out, *refused))):
         maps, changed = spare(maps, meshes.found, places)
         numbers = number_meshes(meshes.found)
         said = [f"The mask leaves out {what} beside hand {numbers[n]}." for n in changed]

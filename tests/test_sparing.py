@@ -57,6 +57,15 @@ def test_a_face_beside_a_hand_is_not_painted_and_the_user_is_told(image):
     assert result.decisions[0].refined
 
 
+def test_ears_and_hair_around_a_face_are_not_painted_either(image):
+    face = Box(0, 50, 40, 150)
+    ear = Box(40, 50, 50, 150)
+    plain = hints(image, PARAMS, make_stages())
+    assert plain.maps.mask[ear.slices].any()
+    seen = hints(image, PARAMS, make_stages(detector=FaceDetector(face=face)))
+    assert not (seen.maps.mask[ear.slices] & ~silhouette(seen.maps, 0)[ear.slices]).any()
+
+
 def test_what_the_new_hand_covers_stays_paintable_in_front_of_a_face(image):
     seen = hints(image, PARAMS, make_stages(detector=FaceDetector(face=Box(0, 0, 400, 200))))
     for number in range(2):
