@@ -56,7 +56,7 @@ LONGEST_S = 900
 
 
 def main() -> int:
-    """Install what is missing; 0 whatever happens, so that the WebUI starts."""
+    """Install what is missing; return 0 whatever happens, so that the WebUI starts."""
     missing = [need for module, need in BASICS.items() if not is_present(module)]
     detector = needs_detector()
     if missing or detector:
@@ -75,12 +75,12 @@ def main() -> int:
 
 
 def lacks_litert() -> bool:
-    """Whether the better detector is missing and has not been tried in vain."""
+    """Return whether the better detector is missing and no attempt to install it has failed."""
     return not is_present("ai_edge_litert") and not TRIED.exists()
 
 
 def install_litert_beside() -> None:
-    """ai-edge-litert beside a mediapipe that works; a failure is remembered."""
+    """Install ai-edge-litert beside a mediapipe that works; remember a failure."""
     say("installing ai-edge-litert, which finds more hands in less time")
     if install(LITERT):
         return
@@ -91,12 +91,12 @@ def install_litert_beside() -> None:
 
 
 def needs_detector() -> bool:
-    """Whether no package is there that finds hands."""
+    """Return whether no installed package can find hands."""
     return not is_present("ai_edge_litert") and find_obstacle() is not None
 
 
 def install_detector() -> None:
-    """mediapipe where there is none and it fits, else ai-edge-litert beside what is there."""
+    """Install mediapipe if there is none and it fits, else ai-edge-litert beside it."""
     fits = sys.version_info[:2] <= MEDIAPIPE_PYTHON and installed_version("mediapipe") is None
     if fits and install_mediapipe():
         return
@@ -108,7 +108,7 @@ def install_detector() -> None:
 
 
 def install_mediapipe() -> bool:
-    """Whether mediapipe and what it needs are there now and can be imported."""
+    """Install mediapipe and what it needs; return whether it can be imported now."""
     needs = [need for module, need in MEDIAPIPE_NEEDS.items() if not is_present(module)]
     if not install(MEDIAPIPE, "--no-deps") or (needs and not install(*needs)):
         return False
@@ -117,7 +117,7 @@ def install_mediapipe() -> bool:
 
 
 def install(*arguments: str) -> bool:
-    """Run pip under the constraints; whether it succeeded. Its last words are shown if not."""
+    """Run pip under the constraints; return whether it succeeded, and show its errors if not."""
     with tempfile.TemporaryDirectory(prefix="handrefiner-") as folder:
         constraints = Path(folder) / "constraints.txt"
         limits = {**BOUNDS, **held_versions()}
@@ -132,7 +132,7 @@ def install(*arguments: str) -> bool:
 
 
 def run(command: Sequence[str]) -> tuple[bool, str]:
-    """Whether a command succeeded, and what it wrote of errors, else its last line."""
+    """Run a command; return whether it succeeded, with its errors or else its last line."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=LONGEST_S
@@ -145,7 +145,7 @@ def run(command: Sequence[str]) -> tuple[bool, str]:
 
 
 def held_versions() -> dict[str, str]:
-    """Every installed package -> its version, as in a constraint."""
+    """Return every installed package with its version, as in a constraint."""
     held: dict[str, str] = {}
     for package in distributions():
         name, version = package.metadata["Name"] or "", package.version or ""
@@ -156,7 +156,7 @@ def held_versions() -> dict[str, str]:
 
 
 def is_present(module: str) -> bool:
-    """Whether a module can be found, without importing it."""
+    """Return whether a module can be found, without importing it."""
     try:
         return find_spec(module) is not None
     except (ImportError, ValueError):
@@ -164,7 +164,7 @@ def is_present(module: str) -> bool:
 
 
 def is_offline() -> bool:
-    """Whether the user wants no downloads: by flag (as the WebUI passes it on) or variable."""
+    """Return whether the user wants no downloads: by flag, as the WebUI passes it, or variable."""
     flags = shlex.split(os.environ.get("COMMANDLINE_ARGS", ""), posix=os.name != "nt")
     return OFFLINE_FLAG in flags or os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 
 
 def preload(parser: ArgumentParser) -> None:
-    """Called by the WebUI before it reads its command line."""
+    """Add our flags; the WebUI calls this before it reads its command line."""
     parser.add_argument(
         "--handrefiner-models-dir",
         type=str,

@@ -1,4 +1,4 @@
-"""Loaded by the WebUI: the always-on script and the callbacks. All work is done in the package."""
+"""The always-on script and its callbacks, as the WebUI loads them; the package does the work."""
 
 from modules import script_callbacks, scripts
 
@@ -9,7 +9,7 @@ from handrefiner_ext.host.settings import register_settings
 
 
 class HandRefiner(scripts.Script):
-    """One instance per tab; what a run needs to remember stands on the run."""
+    """The script, one instance per tab; what a run needs to remember is kept on the run."""
 
     def __init__(self):
         self.work = HandRefinerScript()

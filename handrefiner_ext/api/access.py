@@ -40,21 +40,21 @@ def build_check(app: Any, users: Mapping[str, str]) -> Callable[..., None]:
 
 
 def _knows(users: Mapping[str, str], credentials: HTTPBasicCredentials) -> bool:
-    """Whether the password is right; takes the same time however much of it is."""
+    """Return whether the password is right, in a time that does not depend on how wrong it is."""
     expected = users.get(credentials.username)
     given = credentials.password.encode()
     return compare_digest((expected or "").encode(), given) and expected is not None
 
 
 def _accepts(login: Any, credentials: HTTPBasicCredentials) -> bool:
-    """Whether the WebUI's login (a dict, or a function of user and password) would let in."""
+    """Return whether the WebUI's login accepts them; it is a dict, or a function of both."""
     if callable(login):
         return bool(login(credentials.username, credentials.password))
     return bool(login) and _knows(login, credentials)
 
 
 def _find_user(app: Any, request: Request) -> Any:
-    """The user of the WebUI's session, or None.
+    """Return the user of the WebUI's session, or None.
 
     gradio's cookies differ between its versions, so its own function is asked: the one that its
     route /login_check depends on.

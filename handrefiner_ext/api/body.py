@@ -37,7 +37,7 @@ NAMES = (*(f.name for f in fields_of(WEBUI)), DRAWN_MASK)
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a request asks for.
+    """The parameters of a request, and its mask.
 
     drawn_mask: as it came (base64 text, array, picture or sketch), or None.
     """
@@ -70,7 +70,7 @@ def read_parameters(values: Mapping[str, object]) -> RefineParams:
 
 
 def check_names(values: Any, names: Sequence[str]) -> dict[str, object]:
-    """Return the values; InvalidParameter where a key is not among `names`."""
+    """Return the values; raise InvalidParameter if a key is not among `names`."""
     for name in values:
         if name not in names:
             near = get_close_matches(str(name), names, n=1)

@@ -84,7 +84,7 @@ def _request_model() -> Any:
 
 
 def json_schema(model: Any) -> dict[str, Any]:
-    """The JSON schema of a model without nested ones."""
+    """Return the JSON schema of a model without nested ones."""
     write = getattr(model, "model_json_schema", None) or model.schema
     schema: dict[str, Any] = write()
     return schema
@@ -95,7 +95,7 @@ REQUEST_SCHEMA = json_schema(_request_model())
 
 @dataclass(frozen=True)
 class ProblemReport:
-    """Why not."""
+    """The reason of a refusal."""
 
     detail: str = told("What is wrong and what to do.")
 

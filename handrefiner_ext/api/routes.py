@@ -85,7 +85,7 @@ async def read_body(request: Request) -> bytes:
 
 @contextmanager
 def problems_answered() -> Iterator[None]:
-    """Turn errors of ours into answers: a status and the sentence."""
+    """Turn our errors into answers: a status and the sentence."""
     try:
         yield
     except Problem as error:

@@ -28,14 +28,14 @@ MEMORY_PER_FILE = 2.5
 
 
 class _Swap:
-    """Whether the WebUI's network is, right now, not the one of its settings."""
+    """Remembers whether the loaded network is another than the one of the settings."""
 
     active = False
 
 
 @contextmanager
 def chosen(params: RefineParams) -> Iterator[None]:
-    """The checkpoint and VAE that `params` names are loaded.
+    """Load the checkpoint and VAE that `params` names.
 
     They stay loaded afterwards; `restore` brings the others back, and `let_go` frees them.
     """
@@ -51,7 +51,7 @@ def chosen(params: RefineParams) -> Iterator[None]:
 
 
 def restore(p: StableDiffusionProcessing | None = None) -> None:
-    """The checkpoint and VAE of the WebUI's settings again, and the outer run's token merging."""
+    """Load the checkpoint and VAE of the settings again; restore the outer run's token merging."""
     if not _Swap.active:
         return
     with options(_room(len(sd_models.model_data.loaded_sd_models))):
@@ -66,7 +66,7 @@ def restore(p: StableDiffusionProcessing | None = None) -> None:
 
 
 def let_go() -> None:
-    """No more checkpoints in memory than the WebUI's setting says."""
+    """Free checkpoints until no more are in memory than the WebUI's setting allows."""
     loaded = sd_models.model_data.loaded_sd_models
     for model in [m for m in reversed(loaded) if m is not sd_models.model_data.sd_model]:
         if 0 < shared.opts.sd_checkpoints_limit < len(loaded):
@@ -75,7 +75,7 @@ def let_go() -> None:
 
 
 def _room_for_both(params: RefineParams) -> dict[str, object]:
-    """Settings under which the checkpoint of `params` does not push out the one that is loaded."""
+    """Return settings under which the checkpoint of `params` does not push out the loaded one."""
     loaded = sd_models.model_data.loaded_sd_models
     info = sd_models.get_closet_checkpoint_match(params.checkpoint) if params.checkpoint else None
     if info is None or any(model.sd_checkpoint_info.filename == info.filename for model in loaded):
@@ -89,7 +89,7 @@ def _room_for_both(params: RefineParams) -> dict[str, object]:
 
 
 def _room(count: int) -> dict[str, object]:
-    """Settings under which the WebUI keeps `count` checkpoints."""
+    """Return settings under which the WebUI keeps `count` checkpoints."""
     limit = max(count, shared.opts.sd_checkpoints_limit)
     return {"sd_checkpoints_limit": limit, "sd_checkpoints_keep_in_cpu": True}
 

@@ -46,7 +46,7 @@ class ModelChoice:
 
 
 def checkpoint_family() -> str:
-    """What kind of checkpoint is loaded: a key of FAMILY_NAMES."""
+    """Return the family of the loaded checkpoint, a key of FAMILY_NAMES."""
     from modules import shared
 
     model = shared.sd_model
@@ -57,7 +57,7 @@ def checkpoint_family() -> str:
 
 
 def choose_model(names: Sequence[str], family: str, wanted: str = AUTO) -> ModelChoice:
-    """The model to use of those installed, for a checkpoint of `family`."""
+    """Choose among the installed models for a checkpoint of `family`."""
     if family not in RANKING:
         return _none(
             f"The checkpoint is {FAMILY_NAMES.get(family, family)}, for which there is no hand "
@@ -104,7 +104,7 @@ def _none(reason: str) -> ModelChoice:
 
 
 def list_models() -> list[str]:
-    """ControlNet's models as it lists them, those whose file is still there; none without it."""
+    """Return ControlNet's models whose files still exist, as it lists them; none without it."""
     state = _global_state()
     if state is None:
         return []
@@ -114,7 +114,7 @@ def list_models() -> list[str]:
 
 
 def refresh_models() -> list[str]:
-    """The same after looking for files anew."""
+    """Have ControlNet look for files again, then return its models."""
     state = _global_state()
     if state is not None:
         state.update_cn_models()
@@ -122,7 +122,7 @@ def refresh_models() -> list[str]:
 
 
 def _global_state() -> Any | None:
-    """ControlNet's module that knows the models, found without knowing where it is installed."""
+    """Return ControlNet's module that knows the models, wherever it is installed."""
     from modules import scripts
 
     for data in scripts.scripts_data:
@@ -134,7 +134,7 @@ def _global_state() -> Any | None:
 
 
 def find_script(runner: Any) -> Any | None:
-    """ControlNet's script in a runner; None where it is missing."""
+    """Return ControlNet's script in a runner, or None."""
     for script in getattr(runner, "alwayson_scripts", ()):
         if str(script.title()).lower() == TITLE:
             return script
@@ -142,7 +142,7 @@ def find_script(runner: Any) -> Any | None:
 
 
 def make_unit(model: str, control: Image, params: RefineParams) -> dict[str, object]:
-    """A unit as a plain dict. control: (H, W, 3) uint8 at the region's size."""
+    """Return a unit as a plain dict. control: (H, W, 3) uint8 at the region's size."""
     unit: dict[str, object] = {
         "enabled": True,
         "module": "none",

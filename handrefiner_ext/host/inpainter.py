@@ -71,7 +71,7 @@ class _Batches:
         return NATIVE_SIDE[controlnet.checkpoint_family()]
 
     def paint_region(self, tasks: Sequence[RegionTask], params: RefineParams) -> tuple[Image, ...]:
-        """One after the other where there is too little memory for all at once."""
+        """Paint all at once or, where memory does not allow that, one after the other."""
         try:
             return run_pass(self.p, tasks, self.model, params)
         except Exception as fault:
@@ -112,12 +112,12 @@ def _choose_model(params: RefineParams) -> str:
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether a smaller picture might have worked; torch has several classes for this error."""
+    """Return whether memory ran out; torch has several classes for this error."""
     return "out of memory" in str(fault).lower() or isinstance(fault, MemoryError)
 
 
 def explain(fault: BaseException) -> str:
-    """Return an exception of the host as a sentence."""
+    """Describe an exception of the host in a sentence."""
     text = " ".join(str(fault).split()) or "no further words"
     if is_out_of_memory(fault):
         return "There was not enough memory; choose a smaller region size or close other programs."

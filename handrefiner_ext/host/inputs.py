@@ -57,7 +57,7 @@ def is_passed_through(p: StableDiffusionProcessing) -> bool:
 
 
 def _make_init(p: StableDiffusionProcessingImg2Img) -> Callable[..., None]:
-    """No encoding, and no overlay: it would not give the same pixels back."""
+    """Return an `init` without encoding and overlay, which would not give the same pixels back."""
 
     def init(all_prompts: Any, all_seeds: Any, all_subseeds: Any) -> None:
         p.sampler = sd_samplers.create_sampler(p.sampler_name, p.sd_model)
@@ -86,9 +86,9 @@ def _make_sample(p: StableDiffusionProcessingImg2Img) -> Callable[..., Any]:
 
 
 def _to_samples(picture: Image) -> Any:
-    """(H, W, 3) uint8 -> (3, H, W) in -1…1, which the WebUI turns into the same bytes.
+    """Return (3, H, W) in -1…1 from which the WebUI makes the same bytes again.
 
-    It cuts off what follows the decimal point, so every value stands in the middle of its step.
+    picture: (H, W, 3) uint8. The WebUI rounds down, so each value lies in the middle of its step.
     """
     import torch
 
@@ -101,9 +101,9 @@ def _flatten(image: PillowImage.Image) -> PillowImage.Image:
 
 
 def user_mask(p: StableDiffusionProcessing, size: tuple[int, int]) -> Mask | None:
-    """(H, W): where the user's inpaint mask lets the picture in work change; None = everywhere.
+    """Return where the user's inpaint mask allows changes, (H, W); None = everywhere.
 
-    In "only masked" runs the picture in work is a part of the whole one.
+    size: (height, width) of the picture in work, in "only masked" runs a part of the whole one.
     """
     drawn: PillowImage.Image | None = getattr(p, "image_mask", None)
     if drawn is None:
@@ -133,7 +133,7 @@ def _working_mask(p: Any) -> PillowImage.Image | None:
 
 
 def read_drawn_mask(drawn: object, picture_size: tuple[int, int]) -> Mask | None:
-    """(H, W) mask of the picture; None where nothing is drawn.
+    """Read what was drawn as a mask of the picture, (H, W); None where nothing was.
 
     drawn: None, base64 text, array, picture, or gradio's sketch {"image", "mask"}.
     """
@@ -173,7 +173,7 @@ def _as_bytes(array: np.ndarray) -> np.ndarray:
 
 
 def _to_grey(image: PillowImage.Image) -> PillowImage.Image:
-    """What is painted: alpha where the picture is partly transparent, else brightness."""
+    """Return what is painted: alpha where the picture is partly transparent, else brightness."""
     if image.mode in ("RGBA", "LA", "PA"):
         alpha = image.getchannel("A")
         if alpha.getextrema() != (255, 255):

@@ -66,7 +66,7 @@ def knob_of(name: str) -> Knob:
 
 
 def kind_of(name: str, listed: tuple[str, ...] = ()) -> Kind:
-    """The component that fits a parameter; `listed` are texts of which the WebUI has a list."""
+    """Return the component that fits a parameter; listed: texts for which the WebUI has a list."""
     knob, default = knob_of(name), FIELDS[name].default
     if isinstance(default, bool):
         return "checkbox"
@@ -76,13 +76,13 @@ def kind_of(name: str, listed: tuple[str, ...] = ()) -> Kind:
 
 
 def placed() -> tuple[str, ...]:
-    """Every parameter of the panel, from top to bottom."""
+    """Return every parameter of the panel, from top to bottom."""
     rest = tuple(name for rows in TABS.values() for row in rows for name in row)
     return (SWITCH, FIRST, *rest)
 
 
 def advise(strength: float, model: str | None, recommended: float | None, reason: str) -> str:
-    """HTML to stand beside the slider: a warning, and what is to know about the model.
+    """Return the advice beside the slider as HTML: a warning, and a remark about the model.
 
     model: the one that would be used; None where none can be, and `reason` says why. The default
     strength is the range's middle, so a model that recommends it needs no words.
@@ -114,7 +114,7 @@ class HostList:
     refresh: Callable[[], object] | None = None
 
     def read(self) -> list[str]:
-        """Every choice; only our own where the WebUI cannot say."""
+        """Return every choice; only our own where the WebUI's list cannot be read."""
         try:
             return [*self.first, *self.read_names()]
         except Exception:

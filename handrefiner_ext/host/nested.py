@@ -35,9 +35,9 @@ class ControlMissing(BaseException):
 
 
 class Probe(scripts.Script):
-    """Stands behind ControlNet in the nested runner.
+    """Runs after ControlNet in the nested runner.
 
-    It demands that ControlNet has taken hold. And it seeds torch's global generator, from which the
+    It checks that ControlNet was applied. And it seeds torch's global generator, from which the
     VAE draws when the picture becomes a latent; otherwise what was painted before, or weights that
     were just loaded, would show in what is painted now.
     """
@@ -64,7 +64,7 @@ class Probe(scripts.Script):
 def run_pass(
     p: StableDiffusionProcessing, tasks: Sequence[RegionTask], model: str, params: RefineParams
 ) -> tuple[Image, ...]:
-    """Return the candidates of a region, (h, w, 3) each; RegionFailed where ControlNet had no hold.
+    """Return the candidates of a region, (h, w, 3) each; RegionFailed if ControlNet failed.
 
     tasks: candidates of one region, with one seed after the other. model: as ControlNet lists it.
     """
@@ -151,7 +151,7 @@ def _give_runner(
     script: Any,
     unit: dict[str, object],
 ) -> None:
-    """ControlNet and the probe alone; the outer run's scripts would start their work again."""
+    """Give the run ControlNet and the probe alone: other scripts would do their work twice."""
     runner: Any = copy.copy(p.scripts)
     runner.scripts = runner.alwayson_scripts = [script, Probe(script)]
     runner.selectable_scripts = []
@@ -167,7 +167,7 @@ def _give_runner(
 
 
 def _remember_faults(script: Any, faults: list[Exception]) -> Any:
-    """ControlNet's `process`, whose exceptions the host would only print."""
+    """Wrap ControlNet's `process`, whose exceptions the host would only print."""
     process = script.process
 
     def remembering(p: StableDiffusionProcessing, *args: object, **kwargs: object) -> None:
@@ -182,7 +182,7 @@ def _remember_faults(script: Any, faults: list[Exception]) -> Any:
 
 
 def _unhook(script: Any, inner: StableDiffusionProcessing) -> None:
-    """After a failure ControlNet would stay in the network."""
+    """Take ControlNet out of the network, where it would stay after a failure."""
     if getattr(script, "latest_network", None) is not None:
         script.postprocess(inner, processing.Processed(inner, []))
 

@@ -53,7 +53,7 @@ class Run:
 
 
 def words_for(p: StableDiffusionProcessing, index: int = 0, **_: object) -> str | None:
-    """The infotext's words about one picture; the WebUI calls this for each.
+    """Return the infotext's words about one picture; the WebUI calls this for each.
 
     Other extensions run our hooks on copies of `p`, which share its dictionary of texts: what
     counts is the run of the `p` that is asked about.
@@ -66,7 +66,7 @@ def words_for(p: StableDiffusionProcessing, index: int = 0, **_: object) -> str 
 
 
 class HandRefinerScript:
-    """The hooks' work; one instance serves all runs and remembers none."""
+    """Does the work of the hooks; one instance serves all runs and remembers none."""
 
     def before_process(self, p: StableDiffusionProcessing, *args: object) -> None:
         if _is_inner(p):
@@ -161,7 +161,7 @@ class HandRefinerScript:
 
 
 def _start(p: StableDiffusionProcessing, args: tuple[object, ...]) -> Run | None:
-    """What this run is to do; None where the switch is off."""
+    """Read what this run should do; None where the switch is off."""
     overrides = getattr(p, CARRIER, {})
     try:
         arguments = read_arguments(args, overrides)
@@ -171,7 +171,7 @@ def _start(p: StableDiffusionProcessing, args: tuple[object, ...]) -> Run | None
 
 
 def _is_switched_on(args: tuple[object, ...], overrides: dict[str, object]) -> bool:
-    """Whether values that cannot be read were meant to be used."""
+    """Return whether the switch is on in values that cannot be read as a whole."""
     first = args[0] if args else False
     switch = first.get("enabled", False) if isinstance(first, dict) else first
     return str(overrides.get("enabled", switch)).lower() not in ("false", "0", "none", "")
@@ -186,7 +186,7 @@ def _forget(p: StableDiffusionProcessing) -> None:
 
 
 def _note_model(p: StableDiffusionProcessing, params: RefineParams) -> None:
-    """The model that will be used, where that is known before anything is generated."""
+    """Write the control model into the infotext before params.txt is written."""
     family = controlnet.checkpoint_family()
     choice = controlnet.choose_model(controlnet.list_models(), family, params.control_model)
     if choice.name is not None:
@@ -219,5 +219,5 @@ def _is_stopped() -> bool:
 
 
 def _rearm_skip() -> None:
-    """A skip during the second pass meant that pass alone."""
+    """Clear a skip during the second pass, which meant that pass alone."""
     shared.state.skipped = False

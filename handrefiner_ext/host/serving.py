@@ -43,7 +43,7 @@ STEPS, CFG_SCALE, SAMPLER, SCHEDULER = 20, 7.0, "DPM++ 2M", "Karras"
 
 
 def add_routes(app: Any) -> None:
-    """On app start: guard the generation requests and add our own routes; never break the start."""
+    """Guard the generation requests and add our own routes; never break the WebUI's start."""
     try:
         guard_routes(app, check_names)
         add_own_routes(app, build_services())
@@ -52,7 +52,7 @@ def add_routes(app: Any) -> None:
 
 
 def build_services() -> Services:
-    """What the WebUI gives to the routes."""
+    """Return what the WebUI offers the routes."""
     flags = shared.cmd_opts
     return Services(
         host=describe_host(),
@@ -67,7 +67,7 @@ def build_services() -> Services:
 
 
 def describe_host() -> str:
-    """Which WebUI this is, with its version."""
+    """Return the WebUI's name and version."""
     try:
         from modules.launch_utils import git_tag
 
@@ -78,13 +78,13 @@ def describe_host() -> str:
 
 
 def read_users(api_auth: str | None) -> dict[str, str]:
-    """`user:password,user:password` of --api-auth."""
+    """Return user -> password from --api-auth, `user:password,user:password`."""
     pairs = (entry.partition(":") for entry in (api_auth or "").split(",") if entry)
     return {user: password for user, _, password in pairs}
 
 
 def list_models() -> ModelList:
-    """ControlNet's models and what `auto` takes for the loaded checkpoint."""
+    """Return ControlNet's models, and the one that `auto` takes for the loaded checkpoint."""
     names = controlnet.list_models()
     family = controlnet.checkpoint_family()
     auto = controlnet.choose_model(names, family)
@@ -118,7 +118,7 @@ def check_names(params: RefineParams) -> None:
 
 
 class CarefulPainter(CandidatePainter):
-    """The WebUI's inpainter; where it fails as a whole, every hand stays and is reported."""
+    """Wraps the WebUI's inpainter: if it fails as a whole, all hands are kept and reported."""
 
     name = WebuiInpainter.name
 
@@ -139,7 +139,7 @@ class CarefulPainter(CandidatePainter):
 
 
 def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) -> RefineResult:
-    """`image` with its hands repainted; hold the WebUI's lock while this runs.
+    """Repaint the hands of a picture, (H, W, 3); hold the WebUI's lock while this runs.
 
     A hand that could not be painted stays as it was, and its decision says why.
     """
@@ -163,7 +163,7 @@ def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) 
 
 
 def _make_run(params: RefineParams) -> StableDiffusionProcessingImg2Img:
-    """What the second pass asks of the run around it."""
+    """Return a run that was never started, with all that the second pass reads from one."""
     p = StableDiffusionProcessingImg2Img(
         sd_model=shared.sd_model,
         outpath_samples=shared.opts.outdir_samples or shared.opts.outdir_img2img_samples,

@@ -17,7 +17,7 @@ FEW = ("medvram", "medvram_sdxl")
 
 
 def read_model_home() -> ModelHome:
-    """With --lowvram the models compute on the CPU; otherwise where the WebUI would compute."""
+    """Return where models are kept and compute: with --lowvram on the CPU."""
     settings = read_settings()
     if getattr(shared.cmd_opts, "lowvram", False):
         return ModelHome(settings.models_dir, "cpu")
@@ -50,7 +50,7 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """The values in force; before the page was ever opened, the defaults."""
+    """Return the values in force; before the page was ever opened, the defaults."""
     values = {name: _read(name, info.default) for name, info in _options().items()}
     flag = getattr(shared.cmd_opts, f"{PREFIX}models_dir", None)
     folder = str(values["models_dir"]).strip() or (str(flag) if flag else "")
@@ -79,7 +79,7 @@ def _read(name: str, default: object) -> Any:
 
 
 def _options() -> dict[str, OptionInfo]:
-    """By their names without the prefix; read_settings names each, too."""
+    """Return the options by their names without the prefix."""
     return {
         "models_dir": OptionInfo("", "Models folder").info(
             "for hand models that you add yourself, such as MeshGraphormer's and MANO's; empty = "

@@ -34,7 +34,7 @@ ABSENT = object()
 
 @contextmanager
 def options(values: Mapping[str, object]) -> Iterator[None]:
-    """The WebUI's settings with other values, for a short while and never on disk."""
+    """Change the WebUI's settings for the length of a `with`, in memory only."""
     from modules import shared
 
     data = shared.opts.data
@@ -52,7 +52,7 @@ def options(values: Mapping[str, object]) -> Iterator[None]:
 
 @contextmanager
 def attribute(owner: Any, name: str, value: object) -> Iterator[None]:
-    """`owner.name` with another value; an instance that had none of its own has none after."""
+    """Change `owner.name` for the length of a `with`; afterwards an inherited one is inherited."""
     before = vars(owner).get(name, ABSENT)
     setattr(owner, name, value)
     try:
@@ -66,7 +66,7 @@ def attribute(owner: Any, name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def _chance_kept() -> Iterator[None]:
-    """Torch's global generator goes on afterwards as if nothing had been drawn from it."""
+    """Restore torch's global generator afterwards, as if nothing had been drawn from it."""
     import torch
 
     before = torch.default_generator.get_state()
@@ -80,7 +80,7 @@ def _chance_kept() -> Iterator[None]:
 def undisturbed(
     p: StableDiffusionProcessing, restore_model: Callable[[StableDiffusionProcessing], None]
 ) -> Iterator[None]:
-    """Everything global that a nested run touches is for the outer run `p` as it was.
+    """Restore everything global that a nested run changes for the outer run `p`.
 
     restore_model: called before ControlNet hooks the network again.
     """
@@ -113,7 +113,7 @@ def undisturbed(
 
 @contextmanager
 def counted_job(number: int, total: int) -> Iterator[None]:
-    """One more job in the progress bar; it counts as done whatever happens."""
+    """Count one more job in the progress bar; whatever happens, it ends as done."""
     from modules import shared
 
     state = shared.state
@@ -129,7 +129,7 @@ def counted_job(number: int, total: int) -> Iterator[None]:
 
 @contextmanager
 def _without_batch_hijack() -> Iterator[None]:
-    """ControlNet's batch mode would feed its own pictures to a nested run."""
+    """Switch off ControlNet's batch mode, which would feed its own pictures to a nested run."""
     from modules import processing
 
     original = getattr(processing, "__controlnet_original_process_images_inner", None)
@@ -148,7 +148,7 @@ def _without_batch_hijack() -> Iterator[None]:
 def _outer_controlnet_unhooked(
     p: StableDiffusionProcessing, restore_model: Callable[[StableDiffusionProcessing], None]
 ) -> Iterator[None]:
-    """The outer run's own units leave the network and come back for its further pictures."""
+    """Take the outer run's units out of the network; put them back for its next pictures."""
     from modules import processing
 
     script = find_script(p.scripts)

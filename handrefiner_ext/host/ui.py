@@ -61,7 +61,7 @@ class Restore:
 
 @dataclass
 class Panel:
-    """Components by parameter, made as they are placed."""
+    """Makes components where the page stands now, and keeps them by parameter."""
 
     tab: str
     parts: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Panel:
 
 
 def build_panel(script: Any, is_img2img: bool) -> list[Any]:
-    """The components in the order of the script's arguments: the schema, then the drawn mask."""
+    """Build the panel; return the components in the order of the script's arguments."""
     panel = Panel("img2img" if is_img2img else "txt2img")
     switch = InputAccordion(
         bool(FIELDS[SWITCH].default), label=TITLE, elem_id=f"handrefiner_{panel.tab}"
@@ -128,7 +128,7 @@ def _make_slider(panel: Panel, name: str) -> Any:
 
 
 def _make_dropdown(panel: Panel, name: str) -> Any:
-    """A list of the WebUI's takes other names, too: a pasted one may not be installed here."""
+    """Make a dropdown; the WebUI's lists take other names too, as a pasted one may be missing."""
     listed = LISTS.get(name)
     if listed is None:
         return gr.Dropdown(choices=list(knob_of(name).choices or ()), **_common(panel, name))
@@ -173,7 +173,7 @@ def _connect_advice(panel: Panel, advice: Any) -> None:
 
 
 def show_advice(strength: float, wanted: str) -> Any:
-    """What stands beside the slider, hidden where there is nothing to say."""
+    """Update the advice beside the slider; it is hidden where there is none."""
     try:
         family = controlnet.checkpoint_family()
         choice = controlnet.choose_model(controlnet.list_models(), family, wanted)
@@ -192,7 +192,7 @@ def _connect_infotext(script: Any, panel: Panel) -> None:
 
 
 def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> Any:
-    """The fold's content; returns the sketch, whose value is the mask drawn by hand."""
+    """Build the fold; return the sketch, whose value is the mask drawn by hand."""
     with gr.Row():
         take = gr.Button("Take the last picture", elem_id=f"handrefiner_{tab}_take")
         show = gr.Button(
@@ -233,7 +233,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
 
 
 def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
-    """The WebUI's gallery is built after the panel; the picture chosen in it is taken."""
+    """Connect the button with the WebUI's gallery, which is built after the panel."""
     take.click(
         image_from_url_text,
         _js="extract_image_from_gallery",
@@ -244,7 +244,7 @@ def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
 
 
 def show_hands(*values: object) -> tuple[Any, str]:
-    """Overlay, depth and mask for the picture and the parameters in view, and what is to say."""
+    """Return overlay, depth and mask for the values in view, and the words below them."""
     try:
         pictures, text = _preview(values)
     except HandRefinerError as error:
@@ -256,7 +256,7 @@ def show_hands(*values: object) -> tuple[Any, str]:
 
 
 def show_another(*values: object) -> tuple[int, Any, str]:
-    """The same with the next mesh of every hand, after the last one again the best; its number."""
+    """Show the next mesh of every hand, after the last the best again; return its number too."""
     number = _next_mesh(values[PLACE_OF_ANOTHER])
     chosen = [*values[:PLACE_OF_ANOTHER], number, *values[PLACE_OF_ANOTHER + 1 :]]
     return number, *show_hands(*chosen)
@@ -290,7 +290,7 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
 
 
 def picture_of(arguments: Arguments) -> Image | None:
-    """(height, width, 3), the picture under the sketch."""
+    """Return the picture under the sketch, (H, W, 3), or None."""
     sketch = arguments.drawn_mask
     if not isinstance(sketch, dict) or sketch.get("image") is None:
         return None

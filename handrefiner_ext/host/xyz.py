@@ -21,13 +21,13 @@ CARRIER = "_handrefiner_xyz"
 
 
 def register_axes() -> None:
-    """Add the axes now, as a WebUI without a page needs it, or before its page is built."""
+    """Add the axes now, as a WebUI without a page needs, or else before its page is built."""
     if not add_axes():
         script_callbacks.on_before_ui(add_axes)
 
 
 def add_axes() -> bool:
-    """Whether the X/Y/Z plot is loaded, and has our axes now."""
+    """Add the axes that are missing; return whether the X/Y/Z plot is loaded."""
     xyz = _find_xyz_module()
     if xyz is None:
         return False
@@ -47,7 +47,7 @@ def axis_label(f: Field[Any]) -> str:
 
 
 def set_value(name: str, p: object, value: object, _all: Sequence[object]) -> None:
-    """Carry one cell's value; a new dict, since the cells' copies of `p` share the old one."""
+    """Set one cell's value, in a new dict because the cells' copies of `p` share the old one."""
     setattr(p, CARRIER, {**getattr(p, CARRIER, {}), name: value})
 
 
