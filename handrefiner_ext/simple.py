@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.api.body import check_names, read_parameters
+from handrefiner_ext.api.body import DRAWN_MASK, check_names, read_parameters
 from handrefiner_ext.knobs import CLI, WEBUI
 from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import (
     Picture,
+    encode_as,
     encode_picture,
     encode_png,
-    load_picture,
+    take_picture,
+    to_mask,
     write_atomically,
 )
 from handrefiner_ext.pictures.overlay import draw_overlay
@@ -57,46 +59,81 @@ class Refined(RefineResult):
 
     source: Picture | None = None
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a PNG, with the transparency and metadata of the source if that was a file."""
-        write_atomically(Path(path), self._repr_png_())
+    def save(self, path: str | os.PathLike[str], quality: int | None = None) -> None:
+        """Write a PNG, JPEG or WebP, as the name says, with the source's transparency and metadata.
+
+        quality: 1 to 100, of JPEG and WebP; None = as the source, where it has the same format.
+        """
+        place = Path(path)
+        data = encode_as(self._source, self.image, place.suffix or ".png", quality)
+        write_atomically(place, data)
 
     def _repr_png_(self) -> bytes:
-        if self.source is None:
-            return encode_png(self.image)
-        return encode_picture(self.source, self.image)
+        return encode_picture(self._source, self.image)
+
+    @property
+    def _source(self) -> Picture:
+        return take_picture(self.image) if self.source is None else self.source
 
 
-def hints(image: Any, *, drawn_mask: Mask | None = None, **parameters: Any) -> Found:
+def hints(image: Any, *, drawn_mask: Any = None, **parameters: Any) -> Found:
     """Find the hands of a picture: meshes, depth and mask, without painting.
 
     Arguments:
-        image: a path, a PIL picture, or an array (H, W, 3) uint8 RGB.
-        drawn_mask: (H, W) bool, for mask="drawn" or "union".
+        image: a path, a PIL picture, or an array (H, W) or (H, W, 1 to 4) of uint8 or uint16: grey,
+            grey and alpha, RGB or RGBA.
+        drawn_mask: for mask="drawn" or "union": a path, a PIL picture, or an array (H, W) of bool,
+            of 0 and 1, or of 0 and 255.
         parameters: by the names of `RefineParams`, and models_dir, device and dtype as for the
-            command line.
+            command line. Lists may be given as lists: boxes=[(10, 20, 80, 90)], hands=[1, 2].
 
-    Raises InvalidParameter, which says what is wrong and what is allowed.
+    Raises InvalidParameter or PictureError, which say what is wrong and what is allowed.
     """
     params, stages = _prepare(parameters)
-    array, _ = _open(image)
-    seen = pipeline.hints(array, params, stages, drawn_mask)
-    return Found(**vars(seen), image=array)
+    picture = take_picture(image)
+    seen = pipeline.hints(picture.image, params, stages, _take_mask(drawn_mask, picture))
+    return Found(**vars(seen), image=picture.image)
 
 
-def refine(image: Any, *, drawn_mask: Mask | None = None, **parameters: Any) -> Refined:
+def refine(image: Any, *, drawn_mask: Any = None, **parameters: Any) -> Refined:
     """Repaint the badly drawn hands of a picture; arguments as for `hints`."""
     params, stages = _prepare(parameters)
-    array, source = _open(image)
-    result = pipeline.refine(array, params, stages, drawn_mask)
-    return Refined(**vars(result), source=source)
+    picture = take_picture(image)
+    drawn = _take_mask(drawn_mask, picture)
+    result = pipeline.refine(picture.image, params, stages, drawn)
+    return Refined(**vars(result), source=picture)
+
+
+def _take_mask(given: Any, picture: Picture) -> Mask | None:
+    """Return the mask drawn by hand, (H, W), of whatever was given."""
+    if given is None:
+        return None
+    if isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype == np.bool_:
+        return given
+    if isinstance(given, np.ndarray) and given.size and given.max() <= 1:
+        given = given > 0
+    height, width = picture.image.shape[:2]
+    return to_mask(take_picture(given, DRAWN_MASK), height, width)
+
+
+def _write_list(value: Any) -> Any:
+    """Return lists as the text in which parameters are written: 1,2 or x0,y0,x1,y1;x0,…"""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return value
+    inner = [_write_list(part) for part in value]
+    nested = any(isinstance(part, (list, tuple, np.ndarray)) for part in value)
+    return (";" if nested else ",").join(
+        format(part, "g") if isinstance(part, float) else str(part) for part in inner
+    )
 
 
 def _prepare(parameters: dict[str, Any]) -> tuple[RefineParams, Stages]:
     values = check_names(parameters, (*NAMES, *HOME))
     home: dict[str, Any] = {name: values.pop(name, None) for name in HOME}
     folder = home["models_dir"]
-    params = read_parameters(values)
+    params = read_parameters({name: _write_list(value) for name, value in values.items()})
     place = ModelHome(
         None if folder is None else Path(folder),
         home["device"],
@@ -104,13 +141,3 @@ def _prepare(parameters: dict[str, Any]) -> tuple[RefineParams, Stages]:
         dtype=home["dtype"],
     )
     return params, build_stages(params, place)
-
-
-def _open(image: Any) -> tuple[Image, Picture | None]:
-    """Return the pixels, and the file they came from."""
-    if isinstance(image, (str, os.PathLike)):
-        picture = load_picture(Path(image))
-        return picture.image, picture
-    if hasattr(image, "convert"):  # a PIL picture in any mode
-        image = image.convert("RGB")
-    return np.asarray(image), None

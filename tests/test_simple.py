@@ -76,7 +76,7 @@ def test_a_file_keeps_its_transparency_and_metadata(tiny, tmp_path):
 
 def test_a_drawn_mask_is_used(tiny):
     mask = np.zeros((60, 120), dtype=bool)
-    mask[:10] = True
+    mask[20:40] = True
     image = picture_with(BOTH)
     result = handrefiner_ext.refine(image, mask="drawn", drawn_mask=mask, keep_best=False)
     changed = (result.image != image).any(axis=2)
@@ -109,5 +109,5 @@ def test_what_is_wrong_is_a_sentence():
         handrefiner_ext.refine(EXAMPLE, strength=5)
     with pytest.raises(PictureError, match="does not exist"):
         handrefiner_ext.refine("nothing.png")
-    with pytest.raises(PictureError, match="must be an array"):
-        handrefiner_ext.refine(np.zeros((4, 4), dtype=np.uint8))
+    with pytest.raises(PictureError, match="or an array"):
+        handrefiner_ext.refine(np.zeros((4, 4)))

@@ -1,5 +1,6 @@
 """Picture files: loading, and writing back without losing what was not repainted."""
 
+from handrefiner_ext.pictures.formats import FORMAT_OF, encode_as
 from handrefiner_ext.pictures.masks import load_mask, read_mask, to_mask
 from handrefiner_ext.pictures.picture import (
     Picture,
@@ -9,11 +10,14 @@ from handrefiner_ext.pictures.picture import (
     read_file,
     read_picture,
     save_picture,
+    take_picture,
     write_atomically,
 )
 
 __all__ = [
+    "FORMAT_OF",
     "Picture",
+    "encode_as",
     "encode_picture",
     "encode_png",
     "load_mask",
@@ -22,6 +26,7 @@ __all__ = [
     "read_mask",
     "read_picture",
     "save_picture",
+    "take_picture",
     "to_mask",
     "write_atomically",
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -25,6 +27,7 @@ from handrefiner_ext.pictures.metadata import (
     SIGNATURE,
     Chunk,
     join_png,
+    list_exif_texts,
     profile_chunk,
     read_user_comment,
     split_png,
@@ -49,6 +52,11 @@ OTHERS = frozenset(
 """Pictures in formats that are not read."""
 JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 MAX_PIXELS = 100_000_000
+KEYWORD = re.compile(r"[ -~]{1,79}")
+COMFY = re.compile(r"(prompt|workflow):([\[{].*)", re.DOTALL)
+"""How ComfyUI writes its texts into the EXIF of a WebP."""
+OUR_COMMENT = b"handrefiner {"
+"""The mark of an output (`files.marks`), which says nothing about the picture."""
 PARAMETERS = "parameters"
 """Keyword under which the WebUI keeps a picture's generation parameters."""
 DEEP_GREY = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
@@ -102,7 +110,7 @@ def _decode_png(data: bytes) -> Decoded:
         check_size(opened)
         opened.load()
         deep = chunks[0].body[8] == 16
-        pixels = _decode_deep_png(chunks) if deep else _own_pixels(opened)
+        pixels = _decode_deep_png(chunks) if deep else own_pixels(opened)
     return Decoded(pixels, metadata, notes)
 
 
@@ -170,8 +178,30 @@ def _decode_other(data: bytes) -> Decoded:
         notes = (FIRST_FRAME,) if getattr(opened, "n_frames", 1) > 1 else ()
         opened.seek(0)
         opened.load()
-        metadata = _build_metadata(opened.info, keep_profile=opened.mode != "CMYK")
-        return Decoded(_own_pixels(opened), metadata, notes)
+        metadata = build_metadata(opened.info, keep_profile=opened.mode != "CMYK")
+        return Decoded(own_pixels(opened), metadata, notes)
+
+
+def take_pillow(given: PillowImage.Image) -> Decoded:
+    """Return the pixels of a PIL picture as they are, and its metadata.
+
+    PictureError (a sentence without its subject) for what a file could not hold either.
+    """
+    info = dict(given.info)
+    exif = given.getexif()
+    if not info.get("exif") and exif:
+        info["exif"] = exif.tobytes()
+    chunks = list(build_metadata(info, keep_profile=given.mode != "CMYK"))
+    said = {chunk.keyword for chunk in chunks}
+    for key, text in info.items():
+        is_text = isinstance(key, str) and isinstance(text, str) and KEYWORD.fullmatch(key)
+        if is_text and key not in said and key != "comment":
+            chunks.append(text_chunk(key, text))
+    if given.mode == "I":  # so Pillow before 10 opened a PNG with 16 bits
+        values = np.asarray(given)
+        if values.size and values.min() >= 0 and values.max() <= 65535:
+            return Decoded(values.astype(np.uint16)[..., None], tuple(chunks), ())
+    return Decoded(own_pixels(given), tuple(chunks), ())
 
 
 def check_size(opened: PillowImage.Image) -> None:
@@ -183,7 +213,7 @@ def check_size(opened: PillowImage.Image) -> None:
         )
 
 
-def _own_pixels(opened: PillowImage.Image) -> Pixels:
+def own_pixels(opened: PillowImage.Image) -> Pixels:
     """Return the pixels as grey, grey and alpha, RGB or RGBA, whichever loses least."""
     if opened.mode in DEEP_GREY:
         return np.asarray(opened).astype(np.uint16)[..., None]
@@ -221,10 +251,14 @@ def _cmyk_to_rgb(opened: PillowImage.Image) -> PillowImage.Image:
     return opened.convert("RGB")
 
 
-def _build_metadata(
-    info: dict[str | tuple[int, int], Any], keep_profile: bool
+def build_metadata(
+    info: Mapping[str | tuple[int, int], Any], keep_profile: bool
 ) -> tuple[Chunk, ...]:
-    """Return the metadata of a JPEG, WebP or other file as PNG chunks."""
+    """Return the metadata of a JPEG, WebP or other file as PNG chunks.
+
+    Texts that the WebUI and ComfyUI keep in EXIF become the texts in which they look for them in a
+    PNG.
+    """
     chunks = []
     profile, exif, comment = (info.get(key) for key in ("icc_profile", "exif", "comment"))
     if profile and keep_profile:
@@ -235,7 +269,10 @@ def _build_metadata(
         parameters = read_user_comment(body)
         if parameters:
             chunks.append(text_chunk(PARAMETERS, parameters))
+        found = [COMFY.fullmatch(text) for text in list_exif_texts(body)]
+        chunks += [text_chunk(match[1], match[2]) for match in found if match]
+    if isinstance(comment, bytes):
+        comment = "" if comment.startswith(OUR_COMMENT) else comment.decode("utf-8", "replace")
     if comment:
-        text = comment if isinstance(comment, str) else comment.decode("utf-8", "replace")
-        chunks.append(text_chunk("Comment", text))
+        chunks.append(text_chunk("Comment", comment))
     return tuple(chunks)

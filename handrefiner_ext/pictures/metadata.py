@@ -23,6 +23,7 @@ METADATA = frozenset(
 )
 """What says something about the picture and stays true when pixels change."""
 TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+LONGEST_TEXT = 16 << 20
 
 
 class Chunk(NamedTuple):
@@ -71,6 +72,26 @@ def text_chunk(keyword: str, text: str) -> Chunk:
         return Chunk(b"iTXt", body)
 
 
+def read_text(chunk: Chunk) -> str | None:
+    """Return the text of a text chunk; None for a damaged one."""
+    rest = chunk.body.partition(b"\0")[2]
+    try:
+        if chunk.kind == b"tEXt":
+            return rest.decode("latin-1")
+        if chunk.kind == b"zTXt":
+            return _inflate(rest[1:]).decode("latin-1")
+        packed = rest[:1] == b"\1"
+        text = rest[2:].split(b"\0", 2)[2]
+        return (_inflate(text) if packed else text).decode("utf-8")
+    except (LookupError, ValueError, zlib.error):
+        return None
+
+
+def _inflate(data: bytes) -> bytes:
+    """Return what was compressed, up to a limit: a few bytes may stand for gigabytes."""
+    return zlib.decompressobj().decompress(data, LONGEST_TEXT)
+
+
 def profile_chunk(profile: bytes) -> Chunk:
     """Return an ICC profile as a chunk."""
     return Chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
@@ -81,6 +102,8 @@ def profile_chunk(profile: bytes) -> Chunk:
 EXIF_PREFIX = b"Exif\0\0"
 ORIENTATION, EXIF_DIRECTORY, USER_COMMENT = 0x0112, 0x8769, 0x9286
 UPRIGHT = 1
+ASCII = 2
+"""Type of an entry that holds a text."""
 ENTRY_SIZE = 12
 CODED_AS = 8
 """Bytes at the start of a user comment that name its character code."""
@@ -124,6 +147,20 @@ def read_user_comment(exif: bytes) -> str | None:
     return _decode_comment(exif[at : at + entry.length], order) or None
 
 
+def list_exif_texts(exif: bytes) -> list[str]:
+    """Return the texts in the first directory: maker, model, description and the like."""
+    order = _byte_order(exif)
+    texts = []
+    for at in _list_entries(exif, order, _first_directory(exif, order)):
+        if _unpack(exif, order + "H", at + 2) != ASCII:
+            continue
+        length = _unpack(exif, order + "I", at + 4) or 0
+        start = at + 8 if length <= 4 else _unpack(exif, order + "I", at + 8)
+        if start is not None and start + length <= len(exif):
+            texts.append(exif[start : start + length].decode("utf-8", "replace").strip("\0 "))
+    return texts
+
+
 def _decode_comment(raw: bytes, order: str) -> str | None:
     code, text = raw[:CODED_AS], raw[CODED_AS:]
     if not code.startswith(b"UNICODE"):
@@ -147,14 +184,17 @@ def _first_directory(exif: bytes, order: str) -> int | None:
 
 def _find(exif: bytes, order: str, directory: int | None, tag: int) -> Entry | None:
     """Return the entry `tag` of the directory that starts at byte `directory`."""
-    entries = None if directory is None else _unpack(exif, order + "H", directory)
-    for number in range(entries or 0):
-        at = (directory or 0) + 2 + number * ENTRY_SIZE
-        if at + ENTRY_SIZE > len(exif):
-            return None
+    for at in _list_entries(exif, order, directory):
         if _unpack(exif, order + "H", at) == tag:
             return Entry(_unpack(exif, order + "I", at + 4) or 0, at + 8)
     return None
+
+
+def _list_entries(exif: bytes, order: str, directory: int | None) -> list[int]:
+    """Return where the entries of a directory start, as far as the file goes."""
+    entries = None if directory is None else _unpack(exif, order + "H", directory)
+    starts = ((directory or 0) + 2 + number * ENTRY_SIZE for number in range(entries or 0))
+    return [at for at in starts if at + ENTRY_SIZE <= len(exif)]
 
 
 def _unpack(exif: bytes, layout: str, at: int) -> int | None:

@@ -13,6 +13,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.pictures.decode import Decoded, Pixels, decode, swap_red_and_blue
+from handrefiner_ext.pictures.decode import (
+    Decoded,
+    Pixels,
+    decode,
+    swap_red_and_blue,
+    take_pillow,
+)
 from handrefiner_ext.pictures.metadata import (
     SIGNATURE,
     UPRIGHT,
@@ -38,11 +45,12 @@ MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture file.
+    """One picture: a file, or what a script handed over.
 
     image: (H, W, 3) uint8 RGB, upright, to work on (colours as stored where alpha hides them).
     pixels: its own pixels, upright. metadata: PNG chunks to be written back.
-    png: the file itself where it is a PNG that stands upright, else None.
+    png: the file itself where it is a PNG that stands upright, else None. original: the same for a
+    file of any format.
     """
 
     path: Path
@@ -51,6 +59,7 @@ class Picture:
     metadata: tuple[Chunk, ...]
     png: bytes | None
     notes: tuple[str, ...] = ()
+    original: bytes | None = None
 
 
 def load_picture(path: Path) -> Picture:
@@ -65,6 +74,37 @@ def read_picture(data: bytes, path: Path) -> Picture:
     except PictureError as error:
         raise PictureError(f"{path.name} {error}") from error
     return _set_upright(path, decoded, data)
+
+
+def take_picture(given: Any, name: str = "The picture") -> Picture:
+    """Return the picture of a path, a PIL picture or an array, whichever is given.
+
+    An array is (H, W) or (H, W, 1 to 4): grey, grey and alpha, RGB or RGBA, of bool, uint8 or
+    uint16. A PIL picture is turned upright and keeps its transparency and texts, like a file.
+    PictureError says what is wrong, and calls the picture `name`.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return load_picture(Path(given))
+    path = Path(name)
+    try:
+        if isinstance(given, PillowImage.Image):
+            return _set_upright(path, take_pillow(given), b"")
+    except PictureError as error:
+        raise PictureError(f"{name} {error}") from error
+    pixels = np.asarray(given)
+    if pixels.dtype == np.bool_:
+        pixels = np.where(pixels, 255, 0).astype(np.uint8)
+    flat = pixels[..., None] if pixels.ndim == 2 else pixels
+    fits = flat.ndim == 3 and 1 <= flat.shape[2] <= 4 and flat.dtype in (np.uint8, np.uint16)
+    if not fits:
+        raise PictureError(
+            f"{name} must be a path, a PIL picture, or an array (height, width, 3) of uint8; this "
+            f"one is {pixels.shape} of {pixels.dtype}."
+        )
+    if 0 in flat.shape:
+        raise PictureError(f"{name} needs pixels; this one is {pixels.shape}.")
+    is_rgb = flat.shape[2] == 3 and flat.dtype == np.uint8
+    return Picture(path, flat if is_rgb else to_rgb(flat), flat, (), None)
 
 
 def save_picture(picture: Picture, image: Image, path: Path, mark: Chunk | None = None) -> None:
@@ -161,7 +201,8 @@ def _set_upright(path: Path, decoded: Decoded, data: bytes) -> Picture:
         Chunk(c.kind, set_upright(c.body)) if c.kind == b"eXIf" else c for c in decoded.metadata
     )
     png = data if data.startswith(SIGNATURE) and not turned else None
-    return Picture(path, to_rgb(pixels), pixels, metadata, png, decoded.notes)
+    original = None if turned else data
+    return Picture(path, to_rgb(pixels), pixels, metadata, png, decoded.notes, original)
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:
