@@ -99,9 +99,22 @@ def test_a_mask_drawn_on_another_size_is_scaled():
     assert np.array_equal(mask[::2, ::2], drawn_mask())
 
 
-@pytest.mark.parametrize("nothing", [None, "", {"mask": None}, {}, np.zeros((40, 60), np.uint8)])
+@pytest.mark.parametrize(
+    "nothing", [None, "", {"mask": None}, {}, {"mask": Image.new("L", (60, 40))}]
+)
 def test_nothing_drawn_is_no_mask(nothing):
     assert read_drawn_mask(nothing, (40, 60)) is None
+
+
+def test_a_black_mask_says_that_nothing_may_change():
+    assert not read_drawn_mask(np.zeros((40, 60), np.uint8), (40, 60)).any()
+    assert not read_drawn_mask(as_text(Image.new("L", (60, 40))), (40, 60)).any()
+
+
+def test_a_picture_is_refused_as_a_mask():
+    colours = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    with pytest.raises(InvalidParameter, match="drawn_mask is a picture, not a mask"):
+        read_drawn_mask(colours, (40, 60))
 
 
 @pytest.mark.parametrize(

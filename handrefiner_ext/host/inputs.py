@@ -15,13 +15,13 @@ from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
 from handrefiner_ext.errors import InvalidParameter, PictureError
+from handrefiner_ext.pictures import read_mask, take_picture
 from handrefiner_ext.pictures.decode import check_size
 from handrefiner_ext.types import Image, Mask
 
 REPLACED = ("init", "sample")
 GEOMETRY = ("width", "height", "resize_mode", "inpaint_full_res", "mask_for_overlay", "paste_to")
 KEPT = "_handrefiner_geometry"
-WHITE_FROM = 128
 NOT_A_PICTURE = (binascii.Error, UnidentifiedImageError, OSError, TypeError, ValueError)
 UNREADABLE = (
     "drawn_mask cannot be read; it must be a PNG or JPEG as base64 text, white where the hands may "
@@ -133,20 +133,28 @@ def _working_mask(p: Any) -> PillowImage.Image | None:
 
 
 def read_drawn_mask(drawn: object, picture_size: tuple[int, int]) -> Mask | None:
-    """Read what was drawn as a mask of the picture, (H, W); None where nothing was.
+    """Read what was drawn as a mask of the picture, (H, W); None where nothing was given.
+
+    A sketch on which nothing is painted counts as none; a mask that is black is one, and says that
+    nothing may change. InvalidParameter for what is no mask.
 
     drawn: None, base64 text, array, picture, or gradio's sketch {"image", "mask"}.
     """
+    is_sketch = isinstance(drawn, Mapping)
     if isinstance(drawn, Mapping):
         drawn = drawn.get("mask")
     if drawn is None or (isinstance(drawn, str) and not drawn):
         return None
-    grey = _to_grey(_open(drawn))
-    height, width = picture_size
-    if grey.size != (width, height):
-        grey = grey.resize((width, height), PillowImage.Resampling.NEAREST)
-    mask = np.asarray(grey) >= WHITE_FROM
-    return mask if mask.any() else None
+    opened = _open(drawn)
+    try:
+        mask = read_mask(take_picture(opened).pixels)
+    except PictureError as error:
+        raise InvalidParameter(f"drawn_mask {error}") from error
+    if mask.shape != picture_size:
+        size = (picture_size[1], picture_size[0])
+        resized = PillowImage.fromarray(mask).resize(size, PillowImage.Resampling.NEAREST)
+        mask = np.asarray(resized, dtype=bool)
+    return None if is_sketch and not mask.any() else mask
 
 
 def _open(drawn: object) -> PillowImage.Image:
@@ -170,12 +178,3 @@ def _open(drawn: object) -> PillowImage.Image:
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:
     return array if array.dtype == np.uint8 else (np.asarray(array) > 0).astype(np.uint8) * 255
-
-
-def _to_grey(image: PillowImage.Image) -> PillowImage.Image:
-    """Return what is painted: alpha where the picture is partly transparent, else brightness."""
-    if image.mode in ("RGBA", "LA", "PA"):
-        alpha = image.getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            return alpha
-    return image.convert("L")

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.pictures.decode import Pixels
-from handrefiner_ext.pictures.picture import Picture, load_picture, to_grey, to_rgb
-from handrefiner_ext.types import Image, Mask
+from handrefiner_ext.pictures.picture import Picture, load_picture
+from handrefiner_ext.types import Mask
 
 WHITE_FROM = 128
 COLOURED = 40
@@ -57,7 +58,7 @@ def read_mask(pixels: Pixels) -> Mask:
 
     PictureError (a sentence without its subject) where they are no mask.
     """
-    colours = to_rgb(pixels)
+    colours = _to_bytes(pixels)
     if pixels.shape[2] not in (2, 4):
         return _read_black_and_white(colours)
     alpha = pixels[..., -1]
@@ -72,23 +73,30 @@ def read_mask(pixels: Pixels) -> Mask:
     return _read_black_and_white(np.where(opaque[..., None], colours, 0)) & opaque
 
 
+def _to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return (H, W, 1 or 3) of 8 bits: what is not alpha."""
+    colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
+    return np.asarray(colours >> 8 if colours.dtype == np.uint16 else colours, dtype=np.uint8)
+
+
 def _has_one_colour(colours: NDArray[np.uint8]) -> bool:
-    """Return whether nearly all of the colours, (n, 3), are the same."""
+    """Return whether nearly all of the colours, (n, 1 or 3), are the same."""
     middle = np.median(colours, axis=0)
     return bool((abs(colours - middle).max(axis=1) <= COLOURED).mean() >= 1 - MOST_COLOURED)
 
 
-def _read_black_and_white(colours: Image) -> Mask:
-    grey = to_grey(colours)
-    spread = colours.max(axis=2) - colours.min(axis=2)
-    between = (grey > COLOURED) & (grey < 255 - COLOURED)
+def _read_black_and_white(colours: NDArray[np.uint8]) -> Mask:
+    """Return where (H, W, 1 or 3) is white; PictureError where it is no mask."""
+    grey, coloured = colours[..., 0], 0.0
+    if colours.shape[2] == 3:  # OpenCV, because a mask may have a hundred million pixels
+        planes = cv2.split(np.ascontiguousarray(colours))
+        least, most = (pick(pick(*planes[:2]), planes[2]) for pick in (cv2.min, cv2.max))
+        coloured = float((cv2.subtract(most, least) > COLOURED).mean())
+        grey = np.asarray(cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY))
+    between = float(((grey > COLOURED) & (grey < 255 - COLOURED)).mean())
     white = np.asarray(grey >= WHITE_FROM)
     edges = int((white[1:] != white[:-1]).sum() + (white[:, 1:] != white[:, :-1]).sum())
     most_edges = max(MOST_EDGES * white.size, EDGES_PER_SIDE * white.size**0.5)
-    if (
-        (spread > COLOURED).mean() > MOST_COLOURED
-        or between.mean() > MOST_GREY
-        or edges > most_edges
-    ):
+    if coloured > MOST_COLOURED or between > MOST_GREY or edges > most_edges:
         raise PictureError(f"is a picture, not a mask; {INSTEAD}.")
     return white
