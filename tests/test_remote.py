@@ -252,6 +252,8 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
     [
         (200, b"<html>", (), "is not a WebUI with HandRefiner"),
         (200, b"[]", (), "is not a WebUI with HandRefiner"),
+        (200, b'{"status": "ok"}', (), "is not a WebUI with HandRefiner; check address and port"),
+        (200, b"{}", (), "is not a WebUI with HandRefiner; check address and port"),
         (302, b"", (("Location", "https://else.where/"),), "https://else.where/"),
         (500, b"oops", (), "failed \\(500\\)"),
     ],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -38,25 +39,57 @@ class SentenceParser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A console that lacks a letter of a file's name shows a question mark.
-            stream.reconfigure(errors="replace")
+    with _usable_streams():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run the command line; whatever goes wrong is one sentence and an exit code."""
     try:
         options = build_parser().parse_args(arguments)
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()  # a full disk behind it shows only now
+        return code
     except UsageError as error:
         return _complain(error, WRONG_USAGE)
     except HandRefinerError as error:
         return _complain(error, FAILED)
     except BrokenPipeError:
-        # The reader of our output is gone; Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # its reader is gone
         return FAILED
     except OSError as error:
+        if error.filename is None:
+            _drop_output()
+            return _complain(f"stdout cannot be written to: {error.strerror or error}.", FAILED)
         return _complain(f"{error.filename} cannot be used: {error.strerror or error}.", FAILED)
     except KeyboardInterrupt:
         return _complain("Stopped. The pictures finished so far have been written.", STOPPED)
+
+
+@contextmanager
+def _usable_streams() -> Iterator[None]:
+    """Let a process without a console (pythonw, a service) print all the same, to nowhere.
+
+    A console that lacks a letter of a file's name shows a question mark.
+    """
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        sys.stdout, sys.stderr = (
+            nowhere if stream is None or stream.closed else stream for stream in before
+        )
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+def _drop_output() -> None:
+    """Send stdout nowhere: Python would complain once more when it flushes it at the end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -221,7 +254,8 @@ def _report(
 
 
 def _complain(error: Exception | str, code: int) -> int:
-    print(f"handrefiner: {error}", file=sys.stderr)
+    with suppress(OSError):  # there is nowhere left to say it
+        print(f"handrefiner: {error}", file=sys.stderr, flush=True)
     return code
 
 

@@ -53,7 +53,8 @@ def without_chatter() -> Iterator[None]:
         return
     with tempfile.TemporaryFile() as held:
         try:
-            sys.stderr.flush()
+            if sys.stderr is not None and not sys.stderr.closed:  # as under pythonw
+                sys.stderr.flush()
             os.dup2(held.fileno(), STDERR)
             yield
         finally:

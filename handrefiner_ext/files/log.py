@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,18 @@ def keep_log(
         raise PictureError(f"{path} cannot be written to: {error.strerror or error}.") from error
 
     def write(records: Iterable[Record]) -> None:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        file.flush()
+        try:
+            for record in records:
+                file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+        except OSError as error:
+            raise PictureError(f"{path} cannot be written: {error.strerror or error}.") from error
 
-    with file:
+    try:
         yield write
+    finally:
+        with suppress(OSError):  # what could not be written has been told already
+            file.close()
 
 
 def describe_run(

@@ -75,6 +75,8 @@ class Server:
     def check(self) -> str:
         """Return the WebUI's version of HandRefiner; RemoteError if it cannot work for us."""
         said = self._ask("GET", "/version")
+        if "version" not in said:
+            raise RemoteError(self._not_ours)
         if not said.get("computes"):
             raise RemoteError(
                 f"The WebUI at {self.url} does not accept work over its API; start it with --api."
@@ -101,12 +103,18 @@ class Server:
         """
         said = self._ask("POST", "/refine", _build_body(image, values, drawn_mask))
         painted = self._picture(said, IMAGE, image.shape[:2])
-        return RemoteResult(
-            image=image if np.array_equal(painted, image) else painted,
-            found=tuple(said["hands"]),
-            decisions=tuple(said["decisions"]),
-            skipped=tuple(said["skipped"]),
-            notes=tuple(said["notes"]),
+        lists = [said.get(name) for name in ("hands", "decisions", "skipped", "notes")]
+        if not all(isinstance(part, list) for part in lists):
+            raise RemoteError(self._not_ours)
+        found, decisions, skipped, notes = (tuple(part or ()) for part in lists)
+        image = image if np.array_equal(painted, image) else painted
+        return RemoteResult(image, found, decisions, skipped, notes)
+
+    @property
+    def _not_ours(self) -> str:
+        """Return the sentence for JSON that is not from our routes."""
+        return (
+            f"What answers at {self.url} is not a WebUI with HandRefiner; check address and port."
         )
 
     def _picture(self, said: Mapping[str, Any], name: str, size: tuple[int, ...]) -> Image:
@@ -147,7 +155,7 @@ class Server:
         if answer.status_code != HTTP_OK:
             raise RemoteError(self._explain(answer, said or {}))
         if said is None:
-            raise RemoteError(f"What answers at {self.url} is not a WebUI with HandRefiner.")
+            raise RemoteError(self._not_ours)
         return said
 
     @contextmanager
