@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from hand_scenes import BOTH, picture_with
 from PIL import Image
 
 from handrefiner_ext.cli.commands import DONE, FAILED, main
+from handrefiner_ext.errors import PictureError
+from handrefiner_ext.files.naming import OutputKind, plan
+from handrefiner_ext.pictures import disk, write_atomically
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "badly_drawn_hand.png"
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -91,3 +95,104 @@ def test_a_console_that_lacks_letters_shows_question_marks(tmp_path):
     assert done.returncode == DONE, done.stderr
     assert "? é.png: no hands" in done.stdout.decode("cp1252")
     assert "手 é_hands.json" in names(tmp_path / "out")
+
+
+# --- Windows
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("C:\\short\\a.png", "C:\\short\\a.png"),
+        ("C:\\" + "a" * 250 + "\\b.png", "\\\\?\\C:\\" + "a" * 250 + "\\b.png"),
+        ("C:/x/../" + "a" * 250 + "/b.png", "\\\\?\\C:\\" + "a" * 250 + "\\b.png"),
+        ("\\\\server\\share\\" + "a" * 250, "\\\\?\\UNC\\server\\share\\" + "a" * 250),
+        ("\\\\?\\C:\\" + "a" * 250, "\\\\?\\C:\\" + "a" * 250),
+    ],
+)
+def test_long_paths_take_the_prefix_that_windows_wants(path, expected):
+    assert disk.lengthen(path) == expected
+
+
+def test_a_path_of_more_than_260_characters_is_worked_on(tmp_path, tiny_stages):
+    deep = tmp_path.joinpath(*["folder" * 10] * 5)
+    assert len(str(deep)) > 260
+    disk.usable(deep / "in").mkdir(parents=True)
+    Image.fromarray(picture_with(BOTH)).save(disk.usable(deep / "in" / "a.png"))
+    command = ("refine", "--input_img", deep / "in" / "a.png", "--out_dir", deep / "out")
+    for more in ((), ("--resume",)):
+        assert run(*command, *more) == DONE
+    assert names(disk.usable(deep / "out")) == ["a_0.png"]
+
+
+@pytest.mark.parametrize("name", ["CON", "con.png", "Aux.x.jpg", "COM1", "lpt9.tar.gz", "nul .png"])
+def test_names_of_devices_are_known(name):
+    assert disk.is_reserved(name)
+
+
+@pytest.mark.parametrize("name", ["CONSOLE.png", "a.con", "COM.png", "_CON.png", "CON_0.png", ""])
+def test_other_names_are_no_devices(name):
+    assert not disk.is_reserved(name)
+
+
+@pytest.mark.parametrize("name", ["CON.png", "con.x.png", "aux.1.2.png", "nul.png"])
+def test_no_output_has_the_name_of_a_device(name, tmp_path):
+    (job,) = plan(
+        [tmp_path / name], [OutputKind(tmp_path / "out", e) for e in ("_0.png", "_mask.png")]
+    )
+    for ending in ("_0.png", "_mask.png"):
+        assert not disk.is_reserved(job.stem + ending)
+
+
+def lock(monkeypatch, times):
+    """A file that another program holds open for so many tries, as on Windows; the waits."""
+    replace, waits, left = Path.replace, [], [times]
+
+    def held(path, target):
+        if left[0]:
+            left[0] -= 1
+            raise PermissionError(13, "The process cannot access the file")
+        return replace(path, target)
+
+    monkeypatch.setattr(disk, "IS_WINDOWS", True)
+    monkeypatch.setattr(Path, "replace", held)
+    monkeypatch.setattr(disk.time, "sleep", waits.append)
+    return waits
+
+
+def test_a_file_that_a_viewer_holds_is_replaced_when_it_lets_go(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"old")
+    waits = lock(monkeypatch, 3)
+    write_atomically(tmp_path / "a.png", b"new")
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+    assert waits == sorted(waits)
+    assert len(waits) == 3
+    assert names(tmp_path) == ["a.png"]
+
+
+def test_a_file_that_stays_locked_is_a_sentence_and_stays_whole(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"old")
+    waits = lock(monkeypatch, 99)
+    with pytest.raises(PictureError, match="Close it where it is open"):
+        write_atomically(tmp_path / "a.png", b"new")
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+    assert names(tmp_path) == ["a.png"]
+    assert 1 < sum(waits) < 5
+
+
+def test_processes_are_started_by_spawn_everywhere():
+    """Windows knows no fork, and a fork after threads may hang anywhere."""
+    package = Path(disk.__file__).parents[1]
+    pools, contexts = 0, []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("os.fork", "multiprocessing.Process", "multiprocessing.Pool")
+                if called.endswith("get_context"):
+                    contexts.append(ast.literal_eval(node.args[0]))
+                if called.endswith("ProcessPoolExecutor"):
+                    pools += 1
+                    assert any(keyword.arg == "mp_context" for keyword in node.keywords), path
+    assert pools == len(contexts) >= 2
+    assert set(contexts) == {"spawn"}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from handrefiner_ext import __version__
+from handrefiner_ext.pictures.disk import usable
 from handrefiner_ext.pictures.metadata import (
     SIGNATURE,
     Chunk,
@@ -115,7 +116,7 @@ def read_mark(data: bytes) -> Mark | None:
 def read_head(path: Path) -> bytes | None:
     """Return as much of a file as `read_mark` needs; None where there is no file."""
     try:
-        with path.open("rb") as file:
+        with usable(path).open("rb") as file:
             return file.read(PNG_HEAD if path.suffix.lower() == ".png" else -1)
     except FileNotFoundError:
         return None

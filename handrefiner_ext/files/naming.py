@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from handrefiner_ext.files.marks import Mark, digest, digest_place, read_head, read_mark
+from handrefiner_ext.pictures.disk import is_reserved, usable
 
 LONGEST_STEM = 255 - len("_overlay.png") - len("_jpeg_99")
 """Bytes; most file systems allow 255 in a name."""
@@ -79,7 +80,7 @@ class LocalShelf:
 
     def digest(self, source: Path) -> str:
         try:
-            return digest(source.read_bytes())
+            return digest(usable(source).read_bytes())
         except OSError:
             return ""
 
@@ -175,6 +176,8 @@ def fold(name: str) -> str:
 
 def _candidates(source: Path) -> Iterator[str]:
     stem = _shorten(source.stem)
+    if is_reserved(f"{stem}_"):  # con.x_0.png would be the device CON on Windows
+        stem = f"_{stem}"
     yield stem
     labelled = "_".join([stem, *filter(None, [source.suffix[1:]])])
     yield labelled

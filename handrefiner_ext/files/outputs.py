@@ -18,6 +18,7 @@ from handrefiner_ext.files.marks import KEY, Mark, mark_glb, read_head, read_mar
 from handrefiner_ext.files.naming import LOCAL, Job, OutputKind, Shelf, plain_name, plan
 from handrefiner_ext.files.sources import Prompted
 from handrefiner_ext.pictures import Picture, encode_png, save_picture, write_atomically
+from handrefiner_ext.pictures.disk import usable
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.report import describe_hands, number_meshes
 from handrefiner_ext.types import HandMesh, Hints, Image, Mask
@@ -108,8 +109,8 @@ def open_folder(name: str) -> Path:
     """Return an output folder that exists and can be written to."""
     folder = Path(name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        usable(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=usable(folder)):
             return folder
     except OSError as error:
         raise PictureError(f"{folder} cannot be written to: {error.strerror or error}.") from error

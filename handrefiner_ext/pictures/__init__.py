@@ -1,5 +1,6 @@
 """Picture files: loading, and writing back without losing what was not repainted."""
 
+from handrefiner_ext.pictures.disk import read_file, write_atomically
 from handrefiner_ext.pictures.formats import FORMAT_OF, encode_as
 from handrefiner_ext.pictures.masks import load_mask, read_mask, to_mask
 from handrefiner_ext.pictures.picture import (
@@ -7,11 +8,9 @@ from handrefiner_ext.pictures.picture import (
     encode_picture,
     encode_png,
     load_picture,
-    read_file,
     read_picture,
     save_picture,
     take_picture,
-    write_atomically,
 )
 
 __all__ = [

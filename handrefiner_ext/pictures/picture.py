@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from handrefiner_ext.pictures.decode import (
     swap_red_and_blue,
     take_pillow,
 )
+from handrefiner_ext.pictures.disk import read_file, write_atomically
 from handrefiner_ext.pictures.metadata import (
     SIGNATURE,
     UPRIGHT,
@@ -39,8 +39,6 @@ from handrefiner_ext.pictures.metadata import (
     split_png,
 )
 from handrefiner_ext.types import Image
-
-MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -159,36 +157,6 @@ def encode_png(pixels: Pixels, chunks: tuple[Chunk, ...] = ()) -> bytes:
         PillowImage.fromarray(np.ascontiguousarray(flat)).save(buffer, "PNG")
         data = buffer.getvalue()
     return insert_after_header(data, chunks)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing; PictureError if that is impossible."""
-    partial = path.with_name(f".handrefiner-{zlib.crc32(os.fsencode(path.name))}-{os.getpid()}")
-    try:
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise PictureError(f"{path} cannot be written: {error.strerror or error}.") from error
-
-
-def read_file(path: Path) -> bytes:
-    """Return the bytes of a picture file; PictureError with the reason if that is impossible."""
-    try:
-        if path.is_dir():
-            raise PictureError(f"{path} is a folder, not a picture.")
-        if not path.exists():
-            raise PictureError(f"{path} does not exist.")
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            raise PictureError(f"{path} is not a picture file of at most 1 GB.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if not data:
-        raise PictureError(f"{path.name} is empty.")
-    return data
 
 
 def _set_upright(path: Path, decoded: Decoded, data: bytes) -> Picture:
