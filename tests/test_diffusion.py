@@ -230,7 +230,7 @@ def test_files_of_the_wrong_kind_are_refused_with_a_sentence(files, tmp_path):
         load(checkpoint, checkpoint)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(WeightsError, match="download it again"):
+    with pytest.raises(WeightsError, match="Download it again"):
         load(broken, control)
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match="as diffusers writes it"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +13,11 @@ pytest.importorskip("diffusers")
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+import hostile_files  # noqa: E402
 from cli_runs import names, read, refine_folder, run  # noqa: E402
 from hand_scenes import BOTH, make_stages, picture_with  # noqa: E402
 from PIL import Image  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 from tiny_diffusion import TINY, TinyModels  # noqa: E402
 from tiny_sdxl import TINY_XL  # noqa: E402
 
@@ -154,6 +157,40 @@ def test_weights_and_words_that_do_not_serve(home, folder, tmp_path, capsys, wor
     assert sentence.format(h=home) in error
     assert error.count("\n") == 1
     assert names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    "attack", ["tuple as storage class", "strides of 0", "memo numbers of one hash"]
+)
+@pytest.mark.parametrize("option", ["--checkpoint", "--weights", "--control_model"])
+def test_a_hostile_file_is_one_printable_sentence(attack, option, home, folder, tmp_path, capsys):
+    place = tmp_path / "hostile.ckpt"
+    for write in (hostile_files.write_archive, write_legacy):
+        write(place, hostile_files.TENSORS[attack]())
+        words = (option, place, "--backend", "diffusers", "--models_dir", home)
+        begun = time.process_time()
+        assert refine_folder(folder, tmp_path / "out", *words) == FAILED
+        assert time.process_time() - begun < 5.0
+        said = capsys.readouterr().err.removesuffix("\n")
+        assert str(place) in said
+        assert said.isprintable()
+
+
+def test_names_of_weights_are_escaped_and_short_in_a_message(home, folder, tmp_path, capsys):
+    place = tmp_path / "odd.safetensors"
+    state = TinyModels(9).original_state()
+    odd = {f"cond_stage_model.transformer.\x1b[2J{'x' * 10**6}": torch.zeros(1)}
+    save_file({k: v.contiguous().clone() for k, v in (state | odd).items()}, place)
+    words = ("--checkpoint", place, "--backend", "diffusers", "--models_dir", home)
+    assert refine_folder(folder, tmp_path / "out", *words) == FAILED
+    said = capsys.readouterr().err.removesuffix("\n")
+    assert "do not fit CLIP's text encoder" in said
+    assert said.isprintable()
+    assert len(said) < 600
+
+
+def write_legacy(place, body):
+    place.write_bytes(hostile_files.legacy(body))
 
 
 def test_too_little_memory_is_a_sentence_and_what_is_finished_stays(

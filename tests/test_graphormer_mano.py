@@ -133,7 +133,7 @@ def test_a_model_without_a_part_is_refused_by_name(tmp_path):
     arrays = make_mano()
     del arrays["posedirs"]
     path.write_bytes(pickle.dumps(arrays, protocol=2))
-    with pytest.raises(WeightsError, match="it has no posedirs"):
+    with pytest.raises(WeightsError, match="it has no array named posedirs"):
         read_mano(path)
 
 

@@ -125,7 +125,7 @@ def test_arrays_of_anything_but_numbers_are_refused(place, kind):
 @pytest.mark.parametrize("cut", [0, 1, 10, 200, -1])
 def test_a_cut_file_is_refused_with_a_sentence(place, cut):
     place.write_bytes(pickle.dumps({"a": VERTICES}, 2)[:cut])
-    with pytest.raises(WeightsError, match="get it anew"):
+    with pytest.raises(WeightsError, match="Download it again"):
         read_arrays(place)
 
 

@@ -7,6 +7,7 @@ import collections
 import io
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,18 @@ def test_a_cut_file_is_refused_with_a_sentence(tmp_path, archive, share):
     place.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(WeightsError, match=r"a\.bin is"):
         read_tensors(place)
+
+
+@pytest.mark.parametrize("archive", FORMATS)
+def test_many_tensors_hold_no_more_files_open_than_one(tmp_path, archive):
+    held = Path("/proc/self/fd")
+    if not held.exists():
+        pytest.skip("open files can only be counted under Linux")
+    place = save(tmp_path / "a.bin", {str(n): torch.ones(400) for n in range(200)}, archive)
+    before = len(list(held.iterdir()))
+    tensors = read_tensors(place)
+    assert len(list(held.iterdir())) <= before + 2
+    assert len(tensors) == 200
 
 
 def rewritten(place, change):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,6 +59,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         _drop_output()  # its reader is gone
         return FAILED
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            return _complain(f"The system refused: {error.strerror}.", FAILED)
         if error.filename is None:
             _drop_output()
             return _complain(f"stdout cannot be written to: {error.strerror or error}.", FAILED)

@@ -8,6 +8,7 @@ constructors and `__setstate__`. Here a small stack machine only notes what woul
 from __future__ import annotations
 
 from handrefiner_ext.pickles.arrays import SparseMatrix, read_arrays
+from handrefiner_ext.pickles.bounds import printable
 from handrefiner_ext.pickles.tensors import read_tensors
 
-__all__ = ["SparseMatrix", "read_arrays", "read_tensors"]
+__all__ = ["SparseMatrix", "printable", "read_arrays", "read_tensors"]

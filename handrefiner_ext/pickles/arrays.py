@@ -7,7 +7,7 @@ scipy.sparse matrix and chumpy objects. Of those three only the names are known 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import WeightsError
-from handrefiner_ext.pickles.machine import BAD_CONTENT, Built, Limits, Machine, Name
+from handrefiner_ext.pickles.bounds import (
+    BAD_CONTENT,
+    Budget,
+    Damage,
+    explain,
+    open_source,
+    read_shape,
+)
+from handrefiner_ext.pickles.machine import Built, Machine, Name, OddKey, as_key, describe
 
-LARGEST_FILE = 256 * 2**20
+LARGEST_FILE = 64 * 2**20
+"""Bytes; MANO_RIGHT.pkl has under 4 million."""
 DEEPEST = 40
 """Deepest nesting of containers and objects."""
 KNOWN = re.compile(
@@ -35,6 +44,7 @@ KNOWN = re.compile(
 NUMBERS = re.compile(r"(b1|[iu][1248]|f[248]|c8|c16)")
 """Element types that are plain numbers, not objects, texts or records."""
 BYTE_ORDERS = frozenset("<>|=")
+LONGEST_KIND = 8
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,9 @@ class SparseMatrix:
 
     def dense(self) -> NDArray[Any]:
         """Return the (rows, columns) array; entries given twice are added, as scipy does."""
-        lines = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+        starts = self.indptr.astype(np.int64)
+        counts = starts[1:] - starts[:-1]
+        lines = np.repeat(np.arange(len(counts)), counts)
         places = (self.indices, lines) if self.by_column else (lines, self.indices)
         full = np.zeros(self.shape, dtype=self.data.dtype)
         np.add.at(full, places, self.data)
@@ -68,27 +80,32 @@ def read_arrays(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     if size > LARGEST_FILE:
         raise WeightsError(f"{path} has {size:,} bytes; {LARGEST_FILE:,} is the most that is read.")
+    budget = Budget(size)
     try:
-        with path.open("rb") as stream:
-            content = Machine(stream, Limits(allowed=_is_known)).run()
-        read = Translator().translate(content)
+        with open_source(path) as stream:
+            content = Machine(stream, budget, is_known).run()
+        read = Translator(budget).translate(content)
     except WeightsError as error:
         raise WeightsError(f"{path} is refused. {error}") from error
     except BAD_CONTENT as error:
-        raise WeightsError(f"{path} is no intact pickle ({error}); get it anew.") from error
+        raise WeightsError(
+            f"{path} is not an intact pickle: {explain(error)}. Download it again."
+        ) from error
     if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
         raise WeightsError(f"{path} holds no dictionary of named arrays; it is another file.")
     return read
 
 
-def _is_known(name: Name) -> bool:
+def is_known(name: Name) -> bool:
+    """Return whether a file of arrays may name this global."""
     return KNOWN.fullmatch(str(name)) is not None
 
 
 class Translator:
     """Turns what the machine noted into arrays; each object once, however often it is used."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.done: dict[int, Any] = {}
         self.depth = 0
 
@@ -105,71 +122,84 @@ class Translator:
 
     def _translate_new(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: self.translate(item) for key, item in value.items()}
+            return self.dictionary(value.items())
         if isinstance(value, list):
             return [self.translate(item) for item in value]
         if isinstance(value, tuple):
             return tuple([self.translate(item) for item in value])
         if isinstance(value, Built):
             return MAKERS[self._class_of(value).name](self, value)
-        raise WeightsError(f"It holds {type(value).__name__}, which is no array.")
+        raise WeightsError(f"It holds {describe(value)}, which is not an array.")
+
+    def dictionary(self, pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+        read = {key: self.translate(item) for key, item in pairs}
+        odd = [key for key in read if isinstance(key, OddKey)]
+        if odd:
+            raise WeightsError(f"It holds a dictionary whose key is {describe(odd[0].key)}.")
+        return read
 
     def _class_of(self, built: Built) -> Name:
         name = built.args[0] if built.name.name == "_reconstructor" else built.name
         if not isinstance(name, Name) or name.name not in MAKERS:
-            raise WeightsError(f"It calls {name}, which makes no array.")
+            raise WeightsError(f"It calls {describe(name)}, which makes no array.")
         return name
 
     def state(self, built: Built) -> dict[str, Any]:
         if not isinstance(built.state, dict):
-            raise WeightsError(f"Its {built.name} has no content.")
+            raise WeightsError(f"Its {describe(built.name)} has no content.")
         return built.state
 
     def array(self, value: Any) -> NDArray[Any]:
         read = self.translate(value)
         if not isinstance(read, np.ndarray):
-            raise WeightsError(f"It holds {type(read).__name__} where an array belongs.")
+            raise WeightsError(f"It holds {describe(read)} where an array belongs.")
         return read
 
 
 def _make_dtype(translator: Translator, built: Built) -> np.dtype[Any]:
     """Read numpy.dtype('f8', …) with its state (version, byte order, …)."""
-    text = str(built.args[0]).lstrip("<>|=")
-    order = str(built.state[1] if built.state else "|")
-    if not NUMBERS.fullmatch(text) or order not in BYTE_ORDERS:
-        raise WeightsError(f"It holds an array of {text!r}; only plain numbers are read.")
-    return np.dtype(text if order == "|" else order + text)
+    kind, order = built.args[0], built.state[1] if built.state else "|"
+    if not isinstance(kind, str) or not isinstance(order, str) or len(kind) > LONGEST_KIND:
+        raise WeightsError(f"It holds an array of {describe(kind)}; only plain numbers are read.")
+    kind = kind.lstrip("<>|=")
+    if not NUMBERS.fullmatch(kind) or order not in BYTE_ORDERS:
+        raise WeightsError(f"It holds an array of {describe(kind)}; only plain numbers are read.")
+    return np.dtype(kind if order == "|" else order + kind)
 
 
 def _make_array(translator: Translator, built: Built) -> NDArray[Any]:
     """Read _reconstruct(…) with its state (version, shape, type, order, bytes)."""
     _, shape, kind, by_column, content = built.state
-    return _lay_out(translator.translate(content), translator.translate(kind), shape, by_column)
+    return _lay_out(translator, content, kind, shape, by_column is True or by_column == 1)
 
 
 def _make_array_from_buffer(translator: Translator, built: Built) -> NDArray[Any]:
     """Read _frombuffer(bytes, type, shape, order), numpy's form in newer protocols."""
     content, kind, shape, order = built.args
-    return _lay_out(translator.translate(content), translator.translate(kind), shape, order == "F")
+    return _lay_out(translator, content, kind, shape, order == "F")
 
 
 def _make_scalar(translator: Translator, built: Built) -> Any:
     kind, content = built.args
-    return _lay_out(translator.translate(content), translator.translate(kind), (), False)[()]
+    return _lay_out(translator, content, kind, (), False)[()]
 
 
-def _lay_out(content: Any, kind: Any, shape: Any, by_column: Any) -> NDArray[Any]:
+def _lay_out(
+    translator: Translator, content: Any, kind: Any, shape: Any, by_column: bool
+) -> NDArray[Any]:
     """Copy `content` into a new array; its length must be exactly what the shape needs."""
+    content, kind, sizes = translator.translate(content), translator.translate(kind), shape
+    if not isinstance(content, (str, bytes, bytearray)) or not isinstance(kind, np.dtype):
+        raise WeightsError("It holds an array of objects; only plain numbers are read.")
+    sizes = read_shape(shape)
+    needed = int(np.prod(sizes, dtype=object)) * kind.itemsize if sizes else kind.itemsize
+    if needed != len(content):
+        raise WeightsError(
+            f"An array of shape {sizes} has {len(content)} bytes, not {describe(needed)}."
+        )
+    translator.budget.charge(2 * needed)
     if isinstance(content, str):
         content = content.encode("latin-1")  # Python 2 wrote bytes as text
-    sizes = tuple(int(size) for size in shape)
-    if not isinstance(content, (bytes, bytearray)) or not isinstance(kind, np.dtype):
-        raise WeightsError("It holds an array of objects; only plain numbers are read.")
-    needed = kind.itemsize
-    for size in sizes:
-        needed *= max(size, 0)
-    if needed != len(content):
-        raise WeightsError(f"An array of shape {sizes} has {len(content)} bytes, not {needed}.")
     flat = np.frombuffer(content, kind).astype(kind.newbyteorder("="))
     return flat.reshape(sizes, order="F" if by_column else "C")
 
@@ -178,7 +208,8 @@ def _encode(translator: Translator, built: Built) -> bytes:
     """Read encode(text, 'latin1'), which is how Python 3 writes bytes under protocol 2."""
     text, encoding = built.args
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
-        raise WeightsError(f"It encodes a text as {encoding!r}.")
+        raise WeightsError(f"It encodes {describe(text)} as {describe(encoding)}.")
+    translator.budget.charge(len(text))
     return text.encode("latin-1")
 
 
@@ -191,12 +222,16 @@ def _make_no_bytes(translator: Translator, built: Built) -> bytes:
 
 def _make_sparse(translator: Translator, built: Built) -> SparseMatrix:
     state = translator.state(built)
-    rows, columns = state.get("_shape", state.get("shape"))  # type: ignore[misc]
+    shape = read_shape(state.get("_shape", state.get("shape")))
+    if len(shape) != 2:
+        raise WeightsError("Its sparse matrix does not have two dimensions.")
     data, indices, starts = (translator.array(state[k]) for k in ("data", "indices", "indptr"))
     by_column = "csc" in str(built.args[0] if built.args else built.name)
-    matrix = SparseMatrix(data, indices, starts, (int(rows), int(columns)), by_column)
+    matrix = SparseMatrix(data, indices, starts, (shape[0], shape[1]), by_column)
     if not _is_sound(matrix):
         raise WeightsError("Its sparse matrix points outside itself.")
+    # A few bytes declare a matrix of any size; it is charged as what it will be laid out to.
+    translator.budget.charge(shape[0] * shape[1] * np.dtype(np.float64).itemsize)
     return matrix
 
 
@@ -207,32 +242,40 @@ def _is_sound(matrix: SparseMatrix) -> bool:
         return False
     if starts.dtype.kind not in "iu" or indices.dtype.kind not in "iu" or len(starts) != lines + 1:
         return False
+    starts = starts.astype(np.int64)  # the differences of unsigned numbers would wrap around
     whole = len(matrix.data) == len(indices) == starts[-1] and starts[0] == 0
     inside = not len(indices) or (indices.min() >= 0 and indices.max() < across)
     return bool(whole and inside and (np.diff(starts) >= 0).all())
 
 
 def _make_chumpy_array(translator: Translator, built: Built) -> NDArray[Any]:
-    return np.asarray(translator.translate(translator.state(built)["x"]))
+    return translator.array(translator.state(built)["x"])
 
 
 def _make_chumpy_selection(translator: Translator, built: Built) -> NDArray[Any]:
     """Read chumpy.reordering.Select: the entries `idxs` of `a`, in `preferred_shape`."""
     state = translator.state(built)
-    chosen = np.ravel(translator.array(state["a"]))[translator.array(state["idxs"])]
+    source, indices = translator.array(state["a"]), translator.array(state["idxs"])
+    translator.budget.charge(source.nbytes + indices.size * source.itemsize)
+    chosen = np.ravel(source)[indices]
     shape = state.get("preferred_shape")
-    return chosen if shape is None else np.reshape(chosen, tuple(int(size) for size in shape))
+    return chosen if shape is None else np.reshape(chosen, read_shape(shape, -1))
 
 
 def _make_chumpy_reshaping(translator: Translator, built: Built) -> NDArray[Any]:
     state = translator.state(built)
-    shape = tuple(int(size) for size in state["newshape"])
-    return np.reshape(translator.array(state["a"]), shape)
+    source = translator.array(state["a"])
+    translator.budget.charge(source.nbytes)
+    return np.reshape(source, read_shape(state["newshape"], -1))
 
 
 def _make_ordered(translator: Translator, built: Built) -> dict[Any, Any]:
-    given = [pair for pairs in built.args for pair in pairs]
-    return {key: translator.translate(item) for key, item in [*given, *built.items]}
+    """Read OrderedDict([[key, value], …]), as Python 2 writes it, or OrderedDict() with items."""
+    given = built.args[0] if built.args else []
+    if len(built.args) > 1 or not isinstance(given, list):
+        raise Damage("an OrderedDict is not made from one list")
+    pairs = [(as_key(key), item) for key, item in given]
+    return translator.dictionary([*pairs, *built.items])
 
 
 MAKERS: dict[str, Callable[[Translator, Built], Any]] = {

@@ -8,12 +8,30 @@ from __future__ import annotations
 
 import codecs
 import pickletools
-import struct
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any
 
 from handrefiner_ext.errors import WeightsError
+from handrefiner_ext.pickles.bounds import (
+    LONGEST_NAME,
+    LONGEST_NUMBER,
+    OPERATIONS,
+    SHOWN,
+    Budget,
+    Damage,
+    Source,
+    printable,
+)
+
+BAD_ESCAPE = re.compile(rb"\\(?:[^'\"abfnrtvx0-7\n]|x(?![0-9a-fA-F]{2})|[4-7][0-7]{2})", re.DOTALL)
+"""A backslash with what must not follow it, once pairs of backslashes are taken out."""
+MEMO_NUMBERS = 2**32
+PLAIN_INTEGERS = 2**60
+"""Python's hash of an integer is its remainder by 2^61 - 1: only smaller ones never collide."""
 
 
 @dataclass(frozen=True)
@@ -47,83 +65,58 @@ class Persistent:
 
 @dataclass(frozen=True, eq=False)
 class OddKey:
-    """A dictionary's key that is no plain value; hashing it could take for ever."""
+    """A dictionary's key whose own hash or comparison could take for ever."""
 
     key: Any
 
 
-OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
-CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-FRESH: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list}
-LITERALS = frozenset(
-    {
-        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-        *("STRING", "BINSTRING", "SHORT_BINSTRING"),
-        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-    }
-)
-PLAIN_KEYS = (str, bytes, int, float, Name, type(None))
-BAD_CONTENT = (
-    *(ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError),
-    *(struct.error, RecursionError, MemoryError),
-)
-"""What reading a broken or hostile stream can raise."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """operations: the most opcodes to read. allowed: which globals may be named (None = any)."""
-
-    operations: int = 4_000_000
-    allowed: Callable[[Name], bool] | None = None
+def describe(value: Any) -> str:
+    """Name a value of a file in a few characters, however large or hostile it is."""
+    if isinstance(value, Name):
+        return printable(f"{value.module[:SHOWN]}.{value.name[:SHOWN]}")
+    if isinstance(value, Built):
+        return f"an object of {describe(value.name)}"
+    if isinstance(value, str):
+        return f"'{printable(value)}'"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length():,} bits"
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 class Machine:
-    """Reads one pickle from `stream` and leaves the stream at the pickle's end."""
+    """Reads one pickle from `stream` and leaves the stream at the pickle's end.
 
-    def __init__(self, stream: IO[bytes], limits: Limits) -> None:
+    allowed: which globals the file may name (None = any).
+    """
+
+    def __init__(
+        self, stream: IO[bytes] | Source, budget: Budget, allowed: Callable[[Name], bool] | None
+    ) -> None:
         self.stream = stream
-        self.limits = limits
+        self.budget = budget
+        self.allowed = allowed
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
         """Return what the pickle holds, with `Built` in place of every object."""
-        for _ in range(self.limits.operations):
-            code, argument = self._read_operation()
-            if code == "STOP":
+        stream, budget = self.stream, self.budget
+        while budget.operations > 0:
+            budget.operations -= 1
+            code = stream.read(1)
+            if code == STOP:
                 return self.stack.pop()
-            self._perform(code, argument)
+            if code not in TABLE:
+                raise Damage("it does not hold a whole pickle")
+            read_argument, perform = TABLE[code]
+            perform(self, read_argument(stream) if read_argument else None)
         raise WeightsError(
-            f"It has more than {self.limits.operations:,} pickle operations; no file of weights "
-            "needs so many, so it is not read."
+            f"It has more than {OPERATIONS:,} pickle operations; no file of weights needs so "
+            "many, so it is not read."
         )
-
-    def _read_operation(self) -> tuple[str, Any]:
-        code = self.stream.read(1)
-        if not code:
-            raise ValueError("the pickle ends before its end mark")
-        opcode = OPCODES[code[0]]
-        if opcode.name == "STRING":
-            return opcode.name, _read_old_string(self.stream)
-        argument = None if opcode.arg is None else opcode.arg.reader(self.stream)
-        return opcode.name, argument
-
-    def _perform(self, code: str, argument: Any) -> None:
-        if code in LITERALS:
-            self.stack.append(argument)
-        elif code in CONSTANTS:
-            self.stack.append(CONSTANTS[code])
-        elif code in FRESH:
-            self.stack.append(FRESH[code]())
-        elif code in STEPS:
-            STEPS[code](self, argument)
-        else:
-            raise WeightsError(
-                f"It uses the pickle operation {code}, which no file of weights needs."
-            )
 
     def pop_to_mark(self) -> list[Any]:
         mark = self.marks.pop()
@@ -132,11 +125,12 @@ class Machine:
 
     def name(self, module: Any, name: Any) -> Name:
         """Return the global if the file may name it, else raise WeightsError."""
-        found = Name(str(module), str(name))
-        if self.limits.allowed is not None and not self.limits.allowed(found):
+        found = Name(_expect(module, str), _expect(name, str))
+        too_long = len(module) + len(name) > LONGEST_NAME
+        if too_long or (self.allowed is not None and not self.allowed(found)):
             raise WeightsError(
-                f"It names {found}, which is no part of a file of weights; nothing from it was "
-                "run. Get the file from its official source."
+                f"It names {describe(found)}, which does not belong in a file of weights; nothing "
+                "from it was run. Get the file from its official source."
             )
         return found
 
@@ -145,16 +139,37 @@ def _read_old_string(stream: IO[bytes]) -> str:
     """Read a quoted text of protocol 0, in which each byte is a letter (latin-1)."""
     line = stream.readline().strip()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
-        raise ValueError("a text has no quotes")
+        raise Damage("a text has no quotes")
+    if BAD_ESCAPE.search(line[1:-1].replace(rb"\\", b"__")):
+        raise Damage("a text has an unknown escape sequence")  # of which Python would warn
     return codecs.escape_decode(line[1:-1])[0].decode("latin-1")  # type: ignore[attr-defined, no-any-return]
 
 
-def _key(value: Any) -> Any:
-    return value if isinstance(value, PLAIN_KEYS) else OddKey(value)
+def _read_line(stream: IO[bytes]) -> str:
+    return stream.readline().rstrip(b"\n").decode("utf-8")
+
+
+def _read_global(stream: IO[bytes]) -> tuple[str, str]:
+    return _read_line(stream), _read_line(stream)
+
+
+def _read_decimal(stream: IO[bytes]) -> int:
+    """Read a line of digits; int() takes quadratic time, and some Pythons set it no limit."""
+    line = stream.readline().strip()
+    if len(line) > LONGEST_NUMBER:
+        raise Damage("a number has too many digits")
+    return bool(int(line)) if line in (b"00", b"01") else int(line.rstrip(b"L"))
+
+
+def as_key(value: Any) -> Any:
+    """Return a key that a dictionary can hash and compare cheaply."""
+    if isinstance(value, int):
+        return value if abs(value) < PLAIN_INTEGERS else OddKey(value)
+    return value if isinstance(value, (str, bytes, float, Name, type(None))) else OddKey(value)
 
 
 def _put_items(target: Any, flat: list[Any]) -> None:
-    pairs = [(_key(k), v) for k, v in zip(flat[::2], flat[1::2], strict=True)]
+    pairs = [(as_key(k), v) for k, v in zip(flat[::2], flat[1::2], strict=True)]
     if isinstance(target, dict):
         target.update(pairs)
     else:
@@ -170,8 +185,18 @@ def _put_values(target: Any, values: list[Any]) -> None:
 
 def _expect(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
-        raise ValueError(f"{kind.__name__} expected, {type(value).__name__} found")
+        raise Damage(f"{kind.__name__} expected, {type(value).__name__} found")
     return value
+
+
+def _push(machine: Machine, value: Any) -> None:
+    if isinstance(value, (str, bytes, bytearray)) and len(value) > SHOWN:
+        machine.budget.charge(sys.getsizeof(value))
+    machine.stack.append(value)
+
+
+def _push_fresh(make: Callable[[], Any], machine: Machine, _: Any) -> None:
+    machine.stack.append(make())
 
 
 def _mark(machine: Machine, _: Any) -> None:
@@ -227,36 +252,34 @@ def _dict(machine: Machine, _: Any) -> None:
     machine.stack.append(made)
 
 
-def _short_tuple(length: int) -> Callable[[Machine, Any], None]:
-    def build(machine: Machine, _: Any) -> None:
-        if len(machine.stack) < length:
-            raise ValueError("a tuple wants more than there is")
-        items, machine.stack[-length:] = tuple(machine.stack[-length:]), []
-        machine.stack.append(items)
-
-    return build
+def _short_tuple(length: int, machine: Machine, _: Any) -> None:
+    if len(machine.stack) < length:
+        raise Damage("a tuple needs more items than there are")
+    items, machine.stack[-length:] = tuple(machine.stack[-length:]), []
+    machine.stack.append(items)
 
 
-def _put(machine: Machine, number: Any) -> None:
-    machine.memo[int(number)] = machine.stack[-1]
+def _put(machine: Machine, number: int) -> None:
+    if not 0 <= number < MEMO_NUMBERS:
+        raise Damage("a memo number is out of range")
+    machine.memo[number] = machine.stack[-1]
 
 
 def _memoize(machine: Machine, _: Any) -> None:
     machine.memo[len(machine.memo)] = machine.stack[-1]
 
 
-def _get(machine: Machine, number: Any) -> None:
-    machine.stack.append(machine.memo[int(number)])
+def _get(machine: Machine, number: int) -> None:
+    machine.stack.append(machine.memo[number])
 
 
-def _global(machine: Machine, both: Any) -> None:
-    module, _, name = both.partition(" ")
-    machine.stack.append(machine.name(module, name))
+def _global(machine: Machine, both: tuple[str, str]) -> None:
+    machine.stack.append(machine.name(*both))
 
 
 def _stack_global(machine: Machine, _: Any) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
-    machine.stack.append(machine.name(_expect(module, str), _expect(name, str)))
+    machine.stack.append(machine.name(module, name))
 
 
 def _call(machine: Machine, _: Any) -> None:
@@ -265,16 +288,14 @@ def _call(machine: Machine, _: Any) -> None:
 
 
 def _call_with_keywords(machine: Machine, _: Any) -> None:
-    keywords = machine.stack.pop()
-    if keywords:
-        raise ValueError("an object is made with keywords")
+    if machine.stack.pop():
+        raise Damage("an object is made with keywords")
     _call(machine, None)
 
 
-def _instance(machine: Machine, both: Any) -> None:
-    module, _, name = both.partition(" ")
+def _instance(machine: Machine, both: tuple[str, str]) -> None:
     args = tuple(machine.pop_to_mark())
-    machine.stack.append(Built(machine.name(module, name), args))
+    machine.stack.append(Built(machine.name(*both), args))
 
 
 def _object(machine: Machine, _: Any) -> None:
@@ -295,16 +316,47 @@ def _nothing(machine: Machine, _: Any) -> None:
     """Do nothing: PROTO and FRAME only announce what follows."""
 
 
-STEPS: dict[str, Callable[[Machine, Any], None]] = {
+def _refuse(code: str, machine: Machine, _: Any) -> None:
+    raise WeightsError(f"It uses the pickle operation {code}, which no file of weights needs.")
+
+
+Step = Callable[[Machine, Any], None]
+LITERALS = (
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+)
+STEPS: dict[str, Step] = {
+    **dict.fromkeys(LITERALS, _push),
+    **{"NONE": partial(_push_fresh, lambda: None), "EMPTY_TUPLE": partial(_push_fresh, tuple)},
+    **{"NEWTRUE": partial(_push_fresh, lambda: True)},
+    **{"NEWFALSE": partial(_push_fresh, lambda: False)},
+    **{"EMPTY_LIST": partial(_push_fresh, list), "EMPTY_SET": partial(_push_fresh, list)},
+    **{"EMPTY_DICT": partial(_push_fresh, dict)},
     **{"PROTO": _nothing, "FRAME": _nothing, "MARK": _mark, "POP": _pop, "DUP": _duplicate},
     **{"APPEND": _append, "APPENDS": _appends, "ADDITEMS": _appends},
     **{"POP_MARK": _pop_mark},
     **{"SETITEM": _set_item, "SETITEMS": _set_items, "DICT": _dict, "LIST": _list},
     **{"TUPLE": _tuple, "FROZENSET": _tuple},
-    **{f"TUPLE{length}": _short_tuple(length) for length in (1, 2, 3)},
+    **{f"TUPLE{length}": partial(_short_tuple, length) for length in (1, 2, 3)},
     **{"PUT": _put, "BINPUT": _put, "LONG_BINPUT": _put, "MEMOIZE": _memoize},
     **{"GET": _get, "BINGET": _get, "LONG_BINGET": _get},
     **{"GLOBAL": _global, "STACK_GLOBAL": _stack_global, "REDUCE": _call, "NEWOBJ": _call},
     **{"NEWOBJ_EX": _call_with_keywords, "INST": _instance, "OBJ": _object, "BUILD": _build},
     **{"PERSID": _persistent, "BINPERSID": _persistent},
+}
+READERS: dict[str, Callable[[Any], Any]] = {
+    **{"STRING": _read_old_string, "PERSID": _read_line},
+    **dict.fromkeys(("GLOBAL", "INST"), _read_global),
+    **dict.fromkeys(("INT", "LONG", "PUT", "GET"), _read_decimal),
+}
+"""Readers in place of pickletools' own, which warn of bad escapes and set numbers no limit."""
+STOP = b"."
+TABLE: dict[bytes, tuple[Callable[[Any], Any] | None, Step]] = {
+    opcode.code.encode("latin-1"): (
+        READERS.get(opcode.name) or (opcode.arg.reader if opcode.arg else None),
+        STEPS.get(opcode.name) or partial(_refuse, opcode.name),
+    )
+    for opcode in pickletools.opcodes
 }

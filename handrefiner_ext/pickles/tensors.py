@@ -8,17 +8,29 @@ into memory, not copied, and never written to.
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import WeightsError
-from handrefiner_ext.pickles.machine import BAD_CONTENT, Built, Limits, Machine, Name, Persistent
+from handrefiner_ext.pickles.bounds import (
+    BAD_CONTENT,
+    Budget,
+    Damage,
+    Source,
+    explain,
+    open_source,
+    read_shape,
+)
+from handrefiner_ext.pickles.machine import Built, Machine, Name, Persistent, describe
 
 if TYPE_CHECKING:
     import torch
@@ -45,9 +57,25 @@ STORAGES = {
     "BoolStorage": "bool",
 }
 """Storage class -> element type of torch."""
+REBUILDERS = frozenset(Name("torch._utils", f"_rebuild_tensor{v}") for v in ("", "_v2"))
+LARGEST_PICKLE = 64 * 2**20
+"""Bytes of an archive's pickle, which holds names and shapes only; SDXL's has under a million."""
 
 Storages = Callable[[str, int], NDArray[np.uint8]]
 """Takes a storage's key and its length in bytes, returns its bytes."""
+
+
+@dataclass(frozen=True)
+class StorageReference:
+    """Where the numbers of a tensor are. dtype: torch's name of their type.
+
+    is_view: a part of another storage, which torch wrote before 0.4.
+    """
+
+    dtype: str
+    key: str
+    count: int
+    is_view: bool
 
 
 def read_tensors(path: Path, without: Container[str] = ()) -> dict[str, torch.Tensor]:
@@ -56,23 +84,25 @@ def read_tensors(path: Path, without: Container[str] = ()) -> dict[str, torch.Te
     without: names to skip, so that they take no memory.
     Nothing else in the file is read, and nothing is called. Raises WeightsError.
     """
+    budget = Budget(path.stat().st_size)
     try:
         if zipfile.is_zipfile(path):
-            content, storages = _open_archive(path)
+            content, storages = _open_archive(path, budget)
         else:
-            content, storages = _open_legacy(path)
-        return _gather(content, storages, without)
+            content, storages = _open_legacy(path, budget)
+        return _gather(content, TensorReader(storages, budget), without)
     except WeightsError as error:
         raise WeightsError(f"{path} is refused. {error}") from error
-    except (*BAD_CONTENT, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise WeightsError(f"{path} is no intact checkpoint ({error}); get it anew.") from error
+    except (*BAD_CONTENT, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"{path} is not an intact checkpoint: {explain(error)}. Download it again."
+        ) from error
 
 
-def _gather(content: Any, storages: Storages, without: Container[str]) -> dict[str, torch.Tensor]:
+def _gather(content: Any, reader: TensorReader, without: Container[str]) -> dict[str, torch.Tensor]:
     entries = _entries(content)
     inner = entries.get("state_dict")
     entries = entries if inner is None else _entries(inner)
-    reader = TensorReader(storages)
     wanted = {k: v for k, v in entries.items() if isinstance(k, str) and k not in without}
     read = {key: reader.read(value) for key, value in wanted.items()}
     tensors = {key: tensor for key, tensor in read.items() if tensor is not None}
@@ -90,46 +120,68 @@ def _entries(value: Any) -> Mapping[Any, Any]:
 class TensorReader:
     """Turns notes of torch's rebuilding functions into tensors, and anything else into None."""
 
-    def __init__(self, storages: Storages) -> None:
+    def __init__(self, storages: Storages, budget: Budget) -> None:
         self.storages = storages
+        self.budget = budget
+        self._flat: dict[StorageReference, torch.Tensor] = {}
 
     def read(self, value: Any, depth: int = 0) -> torch.Tensor | None:
         if not isinstance(value, Built) or depth > NESTED or not value.args:
             return None
-        if str(value.name) in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
+        if value.name in REBUILDERS:
             return self._rebuild(*value.args[:4])
         if value.name.module == "torch._utils" and value.name.name.startswith("_rebuild_parameter"):
             return self.read(value.args[0], depth + 1)
         return None
 
     def _rebuild(self, storage: Any, offset: Any, size: Any, stride: Any) -> torch.Tensor:
-        """Return a view of its storage; WeightsError if it would reach outside."""
-        flat = self._storage(storage)
-        sizes, strides = [tuple(int(n) for n in row) for row in (size, stride)]
-        if len(sizes) != len(strides) or int(offset) < 0 or min((0, *sizes, *strides)) < 0:
-            raise WeightsError("A tensor has an impossible shape.")
-        last = int(offset) + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
-        if 0 not in sizes and last >= flat.numel():
-            raise WeightsError("A tensor reaches outside its storage.")
-        return flat.as_strided(sizes, strides, int(offset))
+        """Return a view of its storage; WeightsError if it would reach outside.
 
-    def _storage(self, reference: Any) -> torch.Tensor:
+        A view may not have more numbers than its storage: with strides of 0 a few bytes would
+        become a matrix of any size as soon as somebody copies it.
+        """
+        reference = read_reference(storage)
+        if reference.is_view:
+            raise WeightsError("A tensor's storage is a part of another, which is not read.")
+        sizes, strides, (start,) = read_shape(size), read_shape(stride), read_shape((offset,))
+        if len(sizes) != len(strides):
+            raise Damage("a tensor has an impossible shape")
+        last = start + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
+        numbers = prod(sizes)
+        if numbers and (last >= reference.count or numbers > reference.count):
+            raise WeightsError("A tensor reaches outside its storage.")
+        flat = self._storage(reference)
+        self.budget.charge(numbers * flat.element_size())  # it may be copied by who asked for it
+        return flat.as_strided(sizes, strides, start)
+
+    def _storage(self, reference: StorageReference) -> torch.Tensor:
         import torch
 
-        if not isinstance(reference, Persistent) or not isinstance(reference.identity, tuple):
-            raise WeightsError("A tensor has no storage.")
-        kind, name, key, _, count, *view = reference.identity
-        element = STORAGES.get(name.name) if isinstance(name, Name) else None
-        if kind != "storage" or element is None or any(view):
-            raise WeightsError(f"A tensor's storage is a {name}, which is not read.")
-        dtype: torch.dtype = getattr(torch, element)
-        content = self.storages(str(key), int(count) * dtype.itemsize)
-        if not len(content):
-            return torch.zeros(0, dtype=dtype)
-        return torch.from_numpy(content).view(dtype)
+        if reference not in self._flat:
+            dtype: torch.dtype = getattr(torch, reference.dtype)
+            content = self.storages(reference.key, reference.count * dtype.itemsize)
+            empty = torch.zeros(0, dtype=dtype)
+            flat = torch.from_numpy(content).view(dtype) if len(content) else empty
+            self._flat[reference] = flat
+        return self._flat[reference]
 
 
-def _open_archive(path: Path) -> tuple[Any, Storages]:
+def read_reference(value: Any) -> StorageReference:
+    """Read ('storage', class, key, device, count[, view]), torch's name for a storage."""
+    identity = value.identity if isinstance(value, Persistent) else None
+    if not isinstance(identity, tuple) or len(identity) not in (5, 6):
+        raise WeightsError("A tensor has no storage.")
+    kind, name, key, _, count = identity[:5]
+    element = STORAGES.get(name.name) if isinstance(name, Name) else None
+    if kind != "storage" or element is None:
+        raise WeightsError(f"A tensor's storage is {describe(name)}, which is not read.")
+    if not isinstance(key, str):
+        raise Damage("a storage has no name")
+    (numbers,) = read_shape((count,))
+    return StorageReference(element, key, numbers, any(identity[5:]))
+
+
+def _open_archive(path: Path, budget: Budget) -> tuple[Any, Storages]:
     """Return the pickle of a zip archive, and a function that maps its storages into memory."""
     with zipfile.ZipFile(path) as archive:
         places = {info.filename: info for info in archive.infolist()}
@@ -138,26 +190,39 @@ def _open_archive(path: Path) -> tuple[Any, Storages]:
             raise WeightsError("Its archive is not one that torch writes.")
         folder = heads[0][: -len("data.pkl")]
         order = places.get(folder + "byteorder")
-        if order is not None and archive.read(order)[:6] != b"little":
+        if order is not None and _read_member(archive, order, len(b"little")) != b"little":
             raise WeightsError("It was written on a big-endian machine, which is not read.")
-        _check_stored(places[heads[0]])
-        with archive.open(heads[0]) as stream:
-            content = Machine(stream, Limits()).run()
+        head = _read_member(archive, places[heads[0]], LARGEST_PICKLE)
+    content = Machine(io.BytesIO(head), budget, None).run()
+    view = map_file(path, budget)
 
     def read(key: str, length: int) -> NDArray[np.uint8]:
-        info = places[f"{folder}data/{key}"]
+        info = places.get(f"{folder}data/{key}")
+        if info is None:
+            raise WeightsError(f"It has no storage {describe(key)}.")
         _check_stored(info)
         if info.file_size < length:
-            raise WeightsError(f"Storage {key} has {info.file_size} bytes, not {length}.")
-        return _map(path, _content_offset(path, info), length)
+            raise WeightsError(
+                f"Storage {describe(key)} has {info.file_size} bytes, not {describe(length)}."
+            )
+        return view(_content_offset(path, info), length)
 
     return content, read
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+    """Return the content of a member, at most `most` bytes."""
+    _check_stored(info)
+    if info.file_size > LARGEST_PICKLE:
+        raise WeightsError("Its archive has a member that is too large.")
+    with archive.open(info) as stream:
+        return stream.read(most)
 
 
 def _check_stored(info: zipfile.ZipInfo) -> None:
     """Refuse compressed members: torch never writes them, and they can hide a bomb."""
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-        raise WeightsError("Its archive is compressed, which torch never writes.")
+        raise WeightsError("Its archive is compressed, which torch never does.")
 
 
 def _content_offset(path: Path, info: zipfile.ZipInfo) -> int:
@@ -165,45 +230,63 @@ def _content_offset(path: Path, info: zipfile.ZipInfo) -> int:
         stream.seek(info.header_offset)
         signature, name, extra = LOCAL_HEADER.unpack(stream.read(LOCAL_HEADER.size))
     if signature != b"PK\x03\x04":
-        raise WeightsError("Its archive is damaged.")
+        raise Damage("its archive's headers do not agree")
     return info.header_offset + LOCAL_HEADER.size + int(name) + int(extra)
 
 
-def _map(path: Path, offset: int, length: int) -> NDArray[np.uint8]:
-    """Map bytes of the file; writing to them changes memory only."""
-    if offset < 0 or offset + length > path.stat().st_size:
-        raise WeightsError("It is shorter than its own list of contents says.")
-    if not length:
-        return np.zeros(0, dtype=np.uint8)
-    if offset % ALIGNED:
-        return np.fromfile(path, dtype=np.uint8, count=length, offset=offset)
-    return np.memmap(path, dtype=np.uint8, mode="c", offset=offset, shape=(length,))
+def map_file(path: Path, budget: Budget) -> Callable[[int, int], NDArray[np.uint8]]:
+    """Return a function of offset and length that maps bytes of the file.
+
+    Writing to them changes memory only. One map serves all, because each holds a file open.
+    """
+    whole: NDArray[np.uint8] = np.asarray(np.memmap(path, dtype=np.uint8, mode="c"))
+
+    def view(offset: int, length: int) -> NDArray[np.uint8]:
+        if offset < 0 or offset + length > len(whole):
+            raise Damage("it is shorter than its own list of contents says")
+        part: NDArray[np.uint8] = whole[offset : offset + length]
+        if offset % ALIGNED:
+            budget.charge(length)
+            return np.array(part)
+        return part
+
+    return view
 
 
-def _open_legacy(path: Path) -> tuple[Any, Storages]:
+def _open_legacy(path: Path, budget: Budget) -> tuple[Any, Storages]:
     """Read five pickles in a row (magic, protocol, machine, content, keys); storages follow."""
-    with path.open("rb") as stream:
-        if Machine(stream, Limits(16)).run() != LEGACY_MAGIC:
+    with open_source(path) as stream:
+        if not _is_number(Machine(stream, budget, None).run(), LEGACY_MAGIC):
             raise WeightsError("It does not begin as torch's files do.")
-        if Machine(stream, Limits(16)).run() != LEGACY_PROTOCOL:
+        if not _is_number(Machine(stream, budget, None).run(), LEGACY_PROTOCOL):
             raise WeightsError("It is of an unknown version of torch's format.")
-        if Machine(stream, Limits(100)).run().get("little_endian") is not True:
+        machine = Machine(stream, budget, None).run()
+        if not isinstance(machine, dict) or machine.get("little_endian") is not True:
             raise WeightsError("It was written on a big-endian machine, which is not read.")
-        content = Machine(stream, Limits()).run()
-        keys = Machine(stream, Limits()).run()
+        content = Machine(stream, budget, None).run()
+        keys = Machine(stream, budget, None).run()
         places = _list_storages(stream, keys, _element_sizes(content))
+    view = map_file(path, budget)
 
     def read(key: str, length: int) -> NDArray[np.uint8]:
-        offset, there = places[key]
+        offset, there = places.get(key, (0, -1))
         if there < length:
-            raise WeightsError(f"Storage {key} has {there} bytes, not {length}.")
-        return _map(path, offset, length)
+            raise WeightsError(
+                f"Storage {describe(key)} has {max(there, 0)} bytes, not {describe(length)}."
+            )
+        return view(offset, length)
 
     return content, read
 
 
+def _is_number(value: Any, number: int) -> bool:
+    return isinstance(value, int) and value == number
+
+
 def _element_sizes(content: Any) -> dict[str, int]:
     """Return the bytes per element of every storage that the content names."""
+    import torch
+
     sizes: dict[str, int] = {}
     waiting: list[Any] = [content]
     seen: dict[int, Any] = {}  # holds what it has seen, so that no identity is given twice
@@ -213,8 +296,9 @@ def _element_sizes(content: Any) -> dict[str, int]:
             continue
         seen[id(value)] = value
         if isinstance(value, Persistent):
-            _, name, key, *_ = value.identity
-            sizes[str(key)] = _element_size(name)
+            reference = read_reference(value)
+            dtype: torch.dtype = getattr(torch, reference.dtype)
+            sizes[reference.key] = int(dtype.itemsize)
         waiting += _inside(value)
     return sizes
 
@@ -229,26 +313,19 @@ def _inside(value: Any) -> list[Any]:
     return []
 
 
-def _element_size(name: Any) -> int:
-    import torch
-
-    element = STORAGES.get(name.name) if isinstance(name, Name) else None
-    if element is None:
-        raise WeightsError(f"It has a storage of {name}, which is not read.")
-    dtype: torch.dtype = getattr(torch, element)
-    return int(dtype.itemsize)
-
-
 def _list_storages(
-    stream: IO[bytes], keys: Any, sizes: Mapping[str, int]
+    stream: Source, keys: Any, sizes: Mapping[str, int]
 ) -> dict[str, tuple[int, int]]:
     """Return key -> (offset in the file, length in bytes); a count of elements precedes each."""
+    if not isinstance(keys, list):
+        raise Damage("it has no list of storages")
     places: dict[str, tuple[int, int]] = {}
     for key in keys:
+        if not isinstance(key, str) or key not in sizes:
+            raise Damage("it lists a storage that no tensor uses")
         (count,) = struct.unpack("<q", stream.read(8))
-        length = count * sizes[str(key)]
         if count < 0:
-            raise WeightsError("A storage has an impossible length.")
-        places[str(key)] = (stream.tell(), length)
-        stream.seek(length, 1)
+            raise Damage("a storage has an impossible length")
+        places[key] = (stream.tell(), count * sizes[key])
+        stream.seek(count * sizes[key], 1)
     return places

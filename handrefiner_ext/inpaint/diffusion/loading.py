@@ -18,6 +18,7 @@ from handrefiner_ext.inpaint.diffusion.text import (
     build_text_encoder,
     build_tokenizer,
 )
+from handrefiner_ext.pickles import printable
 from handrefiner_ext.registry import AUTO
 from handrefiner_ext.weights.manifest import HAND_CONTROLNET, INPAINTING, PLAIN_DEPTH
 
@@ -88,7 +89,8 @@ class Loader:
             )
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(
-                f"{checkpoint} is not a checkpoint folder as diffusers writes it: {error}"
+                f"{checkpoint} is not a checkpoint folder as diffusers writes it: "
+                f"{printable(str(error), 300)}"
             ) from error
         return Models(pipeline.to(self.dtype), family, place.name)
 
@@ -138,7 +140,7 @@ def _load_controlnet_folder(path: Path) -> Any:
         kind = single_file.UNIONS if name == single_file.UNIONS else "ControlNetModel"
         return getattr(diffusers, kind).from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} is not a ControlNet: {error}") from error
+        raise WeightsError(f"{path} is not a ControlNet: {printable(str(error), 300)}") from error
 
 
 def _tell_folder_family(checkpoint: Path) -> str:
@@ -146,7 +148,8 @@ def _tell_folder_family(checkpoint: Path) -> str:
         return SDXL if "XL" in _read_class(checkpoint / "model_index.json") else SD1
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"{checkpoint} is not a checkpoint folder as diffusers writes it: {error}"
+            f"{checkpoint} is not a checkpoint folder as diffusers writes it: "
+            f"{printable(str(error), 300)}"
         ) from error
 
 

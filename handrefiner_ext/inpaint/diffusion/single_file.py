@@ -1,11 +1,11 @@
 """UNet, VAE and ControlNet from one file, recognised by its keys and loaded strictly, offline.
 
-diffusers' own `from_single_file` was tried in place of this module (diffusers 0.42, tiny models): a
-surplus weight only raises a warning, a missing one ends in "Cannot copy out of meta tensor", and
-without accelerate a missing one is left at its random values without a word. It reads its settings
-from folders only (eleven of them for the two families), passes over SDXL's size embedding in
-original ControlNets, and reads .ckpt files through torch's own unpickler. So only its converters of
-names are used here; pyproject.toml bounds diffusers because they are no public interface.
+diffusers' own `from_single_file` was tried in place of this module (diffusers 0.42, tiny models).
+With accelerate a missing weight ends in "Cannot copy out of meta tensor"; without it the weight
+keeps its random values and nothing is said. It reads its settings from folders only (eleven of them
+for the two families), passes over SDXL's size embedding in original ControlNets, and reads .ckpt
+files through torch's own unpickler. So only its converters of names are used here, which ignore
+names that they do not know; pyproject.toml bounds diffusers, since they are no public interface.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.inpaint.control_models import SD1, SDXL
 from handrefiner_ext.inpaint.diffusion.architecture import Architecture
-from handrefiner_ext.pickles import read_tensors
+from handrefiner_ext.pickles import printable, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,8 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return state
     except SafetensorError as error:
         raise WeightsError(
-            f"{path} is not an intact safetensors file ({error}); download it again."
+            f"{path} is not an intact safetensors file ({printable(str(error))}). Download it "
+            "again."
         ) from error
 
 
@@ -148,7 +149,7 @@ def _build(
     convert: Callable[[Any, Any], Mapping[str, torch.Tensor]],
     part: dict[str, torch.Tensor],
 ) -> Any:
-    """Build a model of diffusers from `part`; a missing or a surplus weight is an error."""
+    """Build a model of diffusers from `part`; a missing weight or another shape is an error."""
     import torch
 
     with torch.device("meta"):  # so that no random weights are drawn and no memory is spent twice
@@ -156,7 +157,7 @@ def _build(
     try:
         model.load_state_dict(convert(part, model.config), strict=True, assign=True)
     except (RuntimeError, KeyError, IndexError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = printable(" ".join(str(error).split()), 300)
         raise WeightsError(f"The weights do not fit {kind.__name__}: {reason}") from error
     return model.eval()
 

@@ -24,6 +24,7 @@ from handrefiner_ext.inpaint.diffusion.single_file import (
     has,
     take,
 )
+from handrefiner_ext.pickles import printable
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +113,7 @@ def _fill(model: Any, part: State) -> Any:
     try:
         model.load_state_dict({**counted, **weights}, strict=True)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = printable(" ".join(str(error).split()), 300)
         raise WeightsError(f"The weights do not fit CLIP's text encoder: {reason}") from error
     return model.eval()
 
@@ -142,7 +143,7 @@ def _rename(key: str, value: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]
     elif match := BLOCK.fullmatch(key):
         yield from _rename_inside(f"text_model.encoder.layers.{match[1]}", match[2], value)
     else:
-        raise WeightsError(f"The text encoder has an unknown weight, {key}.")
+        raise WeightsError(f"The text encoder has an unknown weight, {printable(key)}.")
 
 
 def _rename_inside(layer: str, key: str, value: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
@@ -153,5 +154,5 @@ def _rename_inside(layer: str, key: str, value: torch.Tensor) -> Iterator[tuple[
         return
     stem, _, kind = key.rpartition(".")
     if stem not in INSIDE:
-        raise WeightsError(f"The text encoder has an unknown weight, {layer}, {key}.")
+        raise WeightsError(f"The text encoder has an unknown weight, {layer}, {printable(key)}.")
     yield f"{layer}.{INSIDE[stem]}.{kind}", value

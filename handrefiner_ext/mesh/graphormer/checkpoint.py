@@ -5,7 +5,6 @@ A file is mapped into memory where its format allows it, so that loading copies 
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from handrefiner_ext.mesh.graphormer.network import (
     build_empty,
     find_fault,
 )
-from handrefiner_ext.pickles import read_tensors
+from handrefiner_ext.pickles import printable, read_tensors
 from handrefiner_ext.types import FloatArray
 
 SAFETENSORS = ".safetensors"
@@ -31,31 +30,23 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Return the tensors in a file by name; code in the file is never executed.
 
     Reads .safetensors, torch's archives (1.6 and later), and torch's older format, in which the
-    weights are published and which torch itself cannot map. What inference never uses may be left
-    out. Raises WeightsError for any other file.
+    weights are published. What inference never uses may be left out. torch.load is not used: it
+    lets a file allocate any number of bytes, and its message for an attack advises the user to
+    load it unsafely. Raises WeightsError.
     """
-    try:
-        if path.suffix == SAFETENSORS:
-            return _read_safetensors(path)
-        if not zipfile.is_zipfile(path):
-            return read_tensors(path, without=UNUSED)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except WeightsError:
-        raise
-    except Exception as error:  # what a damaged file raises differs between torch's versions
-        raise WeightsError(
-            f"{path} is damaged or no file of weights ({error}); download it again."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no tensors by name (a state dict); it is another file.")
-    return state
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix != SAFETENSORS:
+        return read_tensors(path, without=UNUSED)
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    tensors: dict[str, Tensor] = load_file(path)
-    return tensors
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path} is not an intact safetensors file ({printable(str(error))}). Download it "
+            "again."
+        ) from error
 
 
 def load_network(path: Path, template: FloatArray, adjacency: FloatArray) -> HandNetwork:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.mesh.graphormer.template import as_dense
-from handrefiner_ext.pickles import read_arrays
+from handrefiner_ext.pickles import SparseMatrix, read_arrays
 from handrefiner_ext.types import FloatArray
 
 VERTICES, MANO_JOINTS, FACES = 778, 16, 1538
@@ -115,16 +115,17 @@ def read_mano(path: Path) -> ManoModel:
             f"{path} is not a MANO model: {error}. Get MANO_RIGHT.pkl from mano.is.tue.mpg.de."
         ) from error
     if not all(np.isfinite(part).all() for part in (model.vertices, model.shapes, model.weights)):
-        raise WeightsError(f"{path} holds numbers that are not finite; download it again.")
+        raise WeightsError(f"{path} holds numbers that are not finite. Download it again.")
     return model
 
 
 def _arrange(arrays: Mapping[str, Any]) -> ManoModel:
-    parents = np.asarray(arrays["kintree_table"])[0].astype(np.int64)
-    faces = _shaped(arrays, "f", (FACES, 3)).astype(np.int32)
+    parents = _whole_numbers(as_dense(_named(arrays, "kintree_table"))[0])
+    faces = _whole_numbers(_shaped(arrays, "f", (FACES, 3))).astype(np.int32)
     if faces.min() < 0 or faces.max() >= VERTICES:
         raise ValueError("its faces point beyond its vertices")
-    if len(parents) != MANO_JOINTS or not (parents[1:] < np.arange(1, MANO_JOINTS)).all():
+    earlier = (parents[1:] >= 0) & (parents[1:] < np.arange(1, len(parents)))
+    if len(parents) != MANO_JOINTS or not earlier.all():
         raise ValueError("its joints are not a tree of 16")
     return ManoModel(
         vertices=_shaped(arrays, "v_template", (VERTICES, 3)),
@@ -138,10 +139,22 @@ def _arrange(arrays: Mapping[str, Any]) -> ManoModel:
     )
 
 
+def _whole_numbers(array: FloatArray) -> NDArray[np.int64]:
+    if not (np.abs(array) < 2**53).all():  # not so for infinity and NaN either
+        raise ValueError("it has numbers that are not whole")
+    return array.astype(np.int64)
+
+
+def _named(arrays: Mapping[str, Any], name: str) -> NDArray[Any] | SparseMatrix:
+    """Return the array of that name; nested lists, which could unfold to any size, are refused."""
+    found = arrays.get(name)
+    if not isinstance(found, (np.ndarray, SparseMatrix)):
+        raise ValueError(f"it has no array named {name}")
+    return found
+
+
 def _shaped(arrays: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> FloatArray:
-    if name not in arrays:
-        raise KeyError(f"it has no {name}")
-    array = as_dense(arrays[name])
+    array = as_dense(_named(arrays, name))
     if array.shape != shape:
         raise ValueError(f"its {name} has the shape {array.shape} where {shape} belongs")
     return array

@@ -20,6 +20,7 @@ from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.mesh.graphormer.hrnet import HRNet, HRNetShape
 from handrefiner_ext.mesh.graphormer.template import FULL_VERTICES, as_dense, make_tokens
 from handrefiner_ext.mesh.graphormer.transformer import EncoderBlock, EncoderShape, TokenCounts
+from handrefiner_ext.pickles import printable
 
 CAMERA_INNER = 150
 GRID_CHANNELS = 1024
@@ -100,7 +101,7 @@ def find_fault(
 def _name_some(names: Collection[str]) -> str:
     shown = list(names)[:NAMES_SHOWN]
     others = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {others} more" if others else "")
+    return ", ".join(map(printable, shown)) + (f" and {others} more" if others else "")
 
 
 class HandEstimate(NamedTuple):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,10 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import InvalidParameter, WeightsError
-from handrefiner_ext.pickles.arrays import KNOWN, Translator
-from handrefiner_ext.pickles.machine import BAD_CONTENT, Built, Limits, Machine
+from handrefiner_ext.pickles import SparseMatrix
+from handrefiner_ext.pickles.arrays import Translator, is_known
+from handrefiner_ext.pickles.bounds import BAD_CONTENT, Budget, Damage, explain
+from handrefiner_ext.pickles.machine import Built, Machine, describe
 from handrefiner_ext.types import FloatArray
 
 JOINTS, COARSE_VERTICES, FULL_VERTICES = 21, 195, 778
@@ -91,15 +95,16 @@ def read_sampling(path: Path) -> Sampling:
 
     Raises WeightsError for another file.
     """
+    budget = Budget(path.stat().st_size)
     try:
         with zipfile.ZipFile(path) as archive:
-            chosen = as_dense(_read_first(archive, "D", 0))
-            faces = np.asarray(_read_first(archive, "F", 1))
+            chosen = as_dense(_read_item(archive, "D", 0, budget))
+            faces = as_dense(_read_item(archive, "F", 1, budget))
     except WeightsError as error:
         raise WeightsError(f"{path} is refused. {error}") from error
-    except (*BAD_CONTENT, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (*BAD_CONTENT, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(
-            f"{path} is not mano_downsampling.npz ({error}); download it again."
+            f"{path} is not an intact mano_downsampling.npz: {explain(error)}. Download it again."
         ) from error
     fits = chosen.shape == (COARSE_VERTICES, FULL_VERTICES) and np.allclose(chosen.sum(axis=1), 1.0)
     if not fits or faces.ndim != 2 or faces.shape[1] != 3 or not _points_inside(faces):
@@ -107,27 +112,31 @@ def read_sampling(path: Path) -> Sampling:
             f"{path} does not map {FULL_VERTICES} vertices to {COARSE_VERTICES}, so it is for "
             "another mesh. mano_downsampling.npz of microsoft/MeshGraphormer is needed."
         )
-    return Sampling(chosen, make_adjacency(faces, COARSE_VERTICES))
+    return Sampling(chosen, make_adjacency(faces.astype(np.int64), COARSE_VERTICES))
 
 
-def _points_inside(faces: np.ndarray[Any, Any]) -> bool:
-    return bool(faces.dtype.kind in "iu" and faces.min() >= 0 and faces.max() < COARSE_VERTICES)
+def _points_inside(faces: FloatArray) -> bool:
+    whole = (faces == np.floor(faces)).all()
+    return bool(faces.size and whole and faces.min() >= 0 and faces.max() < COARSE_VERTICES)
 
 
-def _read_first(archive: zipfile.ZipFile, name: str, number: int) -> Any:
+def _read_item(
+    archive: zipfile.ZipFile, name: str, number: int, budget: Budget
+) -> NDArray[Any] | SparseMatrix:
     """Return item `number` of the array of objects `name`."""
     info = archive.getinfo(f"{name}.npy")
     if info.file_size > LARGEST_MEMBER:
         raise WeightsError(f"Its {name} has {info.file_size:,} bytes, far too many.")
-    with archive.open(info) as stream:
-        if npy_format.read_magic(stream) != (1, 0):
-            raise WeightsError(f"Its {name} is of an unknown version of numpy's format.")
-        npy_format.read_array_header_1_0(stream)
-        content = Machine(stream, Limits(allowed=_is_known)).run()
-    if not isinstance(content, Built) or not isinstance(content.state, tuple):
-        raise WeightsError(f"Its {name} is not an array of objects.")
-    return Translator().translate(content.state[-1][number])
-
-
-def _is_known(name: object) -> bool:
-    return KNOWN.fullmatch(str(name)) is not None
+    with archive.open(info) as member:
+        stream = io.BytesIO(member.read(LARGEST_MEMBER))
+    if npy_format.read_magic(stream) != (1, 0):
+        raise WeightsError(f"Its {name} is of an unknown version of numpy's format.")
+    npy_format.read_array_header_1_0(stream)
+    content = Machine(stream, budget, is_known).run()
+    items = content.state[-1] if isinstance(content, Built) and content.state else None
+    if not isinstance(items, list) or len(items) <= number:
+        raise Damage(f"its {name} is not an array of objects")
+    item = Translator(budget).translate(items[number])
+    if not isinstance(item, (np.ndarray, SparseMatrix)):
+        raise WeightsError(f"Its {name} holds {describe(item)} where an array belongs.")
+    return item
