@@ -48,6 +48,7 @@ ONLY_IN = {
     "pillow_jxl": ("pictures",),
     "tqdm": ("cli",),
     "requests": ("weights", "files.remote"),
+    "urllib3": ("weights",),
     "mediapipe": ("detect",),
     "ai_edge_litert": ("detect",),
     "pyrender": ("render",),

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-from weights_server import Behaviour, serving
+from weights_server import Behaviour, make_safetensors, serving
 
 from handrefiner_ext.cli.commands import main
 from handrefiner_ext.errors import UsageError
-from handrefiner_ext.weights import Places, find, standard_places
-from handrefiner_ext.weights.download import read_connection
+from handrefiner_ext.weights import Places, find, places, standard_places
+from handrefiner_ext.weights.connection import read_connection
 from handrefiner_ext.weights.manifest import HUB, MANIFEST, MANO, RAW, all_files, choose
-from handrefiner_ext.weights.places import LOCK_NAME, cache_folder
+from handrefiner_ext.weights.places import LOCK_NAME, Pin, cache_folder, read_pins, write_pin
 
 CONTROLNET = "control_sd15_inpaint_depth_hand_fp16.safetensors"
 GRAPHORMER = "graphormer_hand_state_dict.bin"
@@ -130,7 +130,7 @@ def test_list_says_what_is_here_and_how_to_get_the_rest(alone, capsys):
 
 
 def test_download_then_verify_then_again(alone, capsys, monkeypatch):
-    behaviour = Behaviour(b"weights" * 1000, redirect=True, linked=True)
+    behaviour = Behaviour(make_safetensors(1), redirect=True, linked=True)
     command = ["weights", "--models_dir", str(alone)]
     with serving(behaviour) as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
@@ -148,10 +148,30 @@ def test_download_then_verify_then_again(alone, capsys, monkeypatch):
     assert "must have" in capsys.readouterr().err
 
 
+def test_unpin_forgets_a_checksum_and_says_where_there_is_none(alone, capsys):
+    command = ["weights", "--models_dir", str(alone), "unpin", CONTROLNET]
+    assert main(command) == 1
+    assert f"No checksum of {CONTROLNET} is recorded" in capsys.readouterr().err
+    write_pin(alone, CONTROLNET, Pin(3, "0" * 64))
+    assert main(command) == 0
+    assert read_pins(alone) == {}
+
+
 def test_a_file_of_which_nothing_is_known_is_said_to_be_so(alone, capsys):
     put(alone / CONTROLNET)
     assert main(["weights", "--models_dir", str(alone), "verify"]) == 0
     assert "no checksum is known" in capsys.readouterr().out
+
+
+def test_a_refusal_of_the_system_that_names_no_file_is_a_sentence(alone, capsys, monkeypatch):
+    put(alone / CONTROLNET)
+
+    def refuse(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(places, "measure", refuse)
+    assert main(["weights", "--models_dir", str(alone), "verify"]) == 1
+    assert capsys.readouterr().err.endswith("The system refused: Too many open files.\n")
 
 
 def test_nothing_here_is_nothing_to_verify(alone, capsys):
@@ -176,5 +196,5 @@ def test_convert_refuses_what_is_no_network_and_writes_nothing(alone, capsys):
     put(alone / GRAPHORMER)
     assert main(command) == 1
     said = capsys.readouterr().err
-    assert "is no intact checkpoint" in said or '".[torch]"' in said
+    assert "is not an intact checkpoint" in said or '".[torch]"' in said
     assert [path.name for path in alone.iterdir()] == [GRAPHORMER]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from weights_server import Behaviour, serving
+from weights_server import Behaviour, make_safetensors, serving
 
 from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.weights import download as downloading
-from handrefiner_ext.weights.download import Connection, download
+from handrefiner_ext.weights.connection import Connection
+from handrefiner_ext.weights.download import download
 from handrefiner_ext.weights.manifest import HUB, WeightsFile
-from handrefiner_ext.weights.places import LOCK_NAME, measure, read_pins
+from handrefiner_ext.weights.places import LOCK_NAME, measure, read_pins, remove_pin
 
-CONTENT = np.random.default_rng(5).bytes(700_000)
+CONTENT, OTHER = make_safetensors(5), make_safetensors(6)
 TAG = '"of-these-bytes"'
 NAME = "hand.safetensors"
 
@@ -76,7 +77,7 @@ def test_a_broken_download_goes_on_where_it_ended(tmp_path):
 
 def test_a_later_run_goes_on_where_an_earlier_one_gave_up(tmp_path):
     behaviour = Behaviour(CONTENT, tag=TAG, cut_after=[300_000, 0, 0, 0])
-    with pytest.raises(WeightsError, match=r"2[0-9]{2},[0-9]{3} bytes are kept"):
+    with pytest.raises(WeightsError, match=r"the connection broke.* 300,000 bytes are kept"):
         fetch(behaviour, tmp_path)
     assert not (tmp_path / NAME).exists()
     behaviour.cut_after.clear()
@@ -112,7 +113,7 @@ def test_a_file_that_has_changed_meanwhile_is_fetched_whole(tmp_path):
     behaviour = Behaviour(CONTENT, tag=TAG, cut_after=[300_000, 0, 0, 0])
     with pytest.raises(WeightsError):
         fetch(behaviour, tmp_path)
-    changed = Behaviour(CONTENT[::-1], tag='"of-other-bytes"')
+    changed = Behaviour(OTHER, tag='"of-other-bytes"')
     assert_whole(fetch(changed, tmp_path), changed)
 
 
@@ -129,7 +130,7 @@ def test_with_a_known_checksum_it_goes_on_even_without_a_tag(tmp_path):
 
 
 def test_a_wrong_joint_is_noticed_and_mended(tmp_path):
-    old = Behaviour(CONTENT[::-1], cut_after=[300_000, 0, 0, 0])
+    old = Behaviour(OTHER, cut_after=[300_000, 0, 0, 0])
     new = Behaviour(CONTENT)
     with pytest.raises(WeightsError):
         fetch(old, tmp_path, stated=new.sha256)
@@ -170,7 +171,7 @@ def test_a_later_download_must_be_what_the_first_was(tmp_path):
     place = fetch(first, tmp_path)
     place.unlink()
     with pytest.raises(WeightsError, match=LOCK_NAME):
-        fetch(Behaviour(CONTENT[::-1], tag=TAG), tmp_path)
+        fetch(Behaviour(OTHER, tag=TAG), tmp_path)
     assert not place.exists()
     assert_whole(fetch(first, tmp_path), first)
 
@@ -200,10 +201,128 @@ def test_a_refusal_is_told_at_once(tmp_path, status):
     assert len(behaviour.requests) == 1
 
 
-def test_a_web_page_is_not_taken_for_the_file(tmp_path):
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "TEXT/HTML", "Application/JSON"])
+def test_a_web_page_is_not_taken_for_the_file(kind, tmp_path):
     with pytest.raises(WeightsError, match="web page"):
-        fetch(Behaviour(b"<html>Please log in</html>", page=True), tmp_path)
-    assert not (tmp_path / NAME).exists()
+        fetch(Behaviour(b"<html>Please log in</html>", kind=kind), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html><title>Please log in</title>" + b" " * 5000,
+        b'{"error": "Repository not found"}' + b" " * 5000,
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\n",
+        CONTENT[:5000],
+        CONTENT + b"x",
+        CONTENT[:8] + b"{" * (len(CONTENT) - 8),
+        b"PK\x03\x04",
+        b"",
+    ],
+    ids=["page", "json", "pointer", "cut", "longer", "bad header", "too short", "empty"],
+)
+def test_what_is_no_file_of_weights_is_neither_kept_nor_pinned(content, tmp_path):
+    with pytest.raises(WeightsError, match=r"not a \.safetensors file|header does not|fewer than"):
+        fetch(Behaviour(content, tag=TAG, kind="binary/octet-stream"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    good = Behaviour(CONTENT, tag=TAG)
+    assert_whole(fetch(good, tmp_path), good)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        *(("a.pth", b"PK\x03\x04"), ("a.ckpt", b"\x80\x02\x8a\n"), ("a.bin", b"\x80\x02")),
+        ("a.npz", b"PK\x03\x04"),
+    ],
+)
+def test_each_kind_of_file_is_known_by_its_first_bytes(name, start, tmp_path):
+    file = WeightsFile(name, f"{HUB}/{name}")
+    for content in (start + b"x" * 5000, b"<html>" + b"x" * 5000):
+        with serving(Behaviour(content, tag=TAG)) as address:
+            connection = Connection({HUB: address}, timeout_s=0.5, tries=2, pause_s=0.0)
+            if content.startswith(start):
+                place = download(file, tmp_path, connection, lambda done, length: None)
+                assert place.read_bytes() == content
+                place.unlink()
+                (tmp_path / LOCK_NAME).unlink()
+            else:
+                with pytest.raises(WeightsError, match=r"checkpoint of torch|a \.npz file"):
+                    download(file, tmp_path, connection, lambda done, length: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("changed", [OTHER, make_safetensors(6, 800_000)], ids=["same", "longer"])
+@pytest.mark.parametrize("tag", ['"of-other-bytes"', ""])
+def test_bytes_of_two_versions_are_not_joined_though_the_server_ignores_if_range(
+    changed, tag, tmp_path
+):
+    old = Behaviour(CONTENT, tag=TAG, cut_after=[300_000, 0, 0, 0])
+    with pytest.raises(WeightsError, match="bytes are kept"):
+        fetch(old, tmp_path)
+    new = Behaviour(changed, tag=tag, ignores_condition=True)
+    assert_whole(fetch(new, tmp_path), new)
+    assert new.ranges_asked()[-1] is None
+
+
+def test_bytes_that_cannot_be_used_again_are_not_said_to_be_kept(tmp_path):
+    behaviour = Behaviour(CONTENT, cut_after=[300_000, 0, 0, 0])  # neither tag nor checksum
+    with pytest.raises(WeightsError, match="Try again later") as caught:
+        fetch(behaviour, tmp_path)
+    assert "kept" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_server_is_given_the_time_that_it_asks_for(tmp_path):
+    behaviour = Behaviour(CONTENT, tag=TAG, statuses=[503], retry_after="1")
+    begun = time.monotonic()
+    assert_whole(fetch(behaviour, tmp_path), behaviour)
+    assert time.monotonic() - begun >= 1.0
+
+
+@pytest.mark.parametrize("wait", ["86400", "Fri, 01 Jan 2100 00:00:00 GMT"])
+def test_a_server_that_asks_for_hours_is_told_and_left(wait, tmp_path):
+    behaviour = Behaviour(CONTENT, tag=TAG, statuses=[429] * 9, retry_after=wait)
+    with pytest.raises(WeightsError, match=r"HTTP 429 and asks to wait [0-9,]{6,} seconds"):
+        fetch(behaviour, tmp_path)
+    assert len(behaviour.requests) == 1
+
+
+@pytest.mark.parametrize("wait", ["soon", "-5", "Fri, 99 Jan"])
+def test_a_wait_that_is_none_is_passed_over(wait, tmp_path):
+    behaviour = Behaviour(CONTENT, tag=TAG, statuses=[503], retry_after=wait)
+    assert_whole(fetch(behaviour, tmp_path), behaviour)
+
+
+def test_a_wrong_length_is_refused_before_it_is_transferred(tmp_path):
+    told = []
+    file = WeightsFile(NAME, f"{HUB}/x", size=600_000, sha256="0" * 64)
+    with serving(Behaviour(CONTENT, tag=TAG)) as address:
+        connection = Connection({HUB: address}, timeout_s=0.5, tries=2, pause_s=0.0)
+        with pytest.raises(WeightsError, match=r"has 700,000 bytes, but .* must have 600,000"):
+            download(file, tmp_path, connection, lambda done, length: told.append(done))
+    assert told == []
+
+
+def test_a_server_that_drips_is_left(tmp_path):
+    behaviour = Behaviour(CONTENT, tag=TAG, drip_s=0.05)
+    begun = time.monotonic()
+    with pytest.raises(WeightsError, match=r"only [0-9]+ bytes came in"):
+        fetch(behaviour, tmp_path)
+    assert time.monotonic() - begun < 10.0
+    assert len(behaviour.requests) == 3
+
+
+def test_an_unpinned_file_may_be_another(tmp_path):
+    place = fetch(Behaviour(CONTENT, tag=TAG), tmp_path)
+    place.unlink()
+    with pytest.raises(WeightsError, match=f"weights unpin {NAME}"):
+        fetch(Behaviour(OTHER, tag=TAG), tmp_path)
+    assert remove_pin(tmp_path, NAME)
+    assert not remove_pin(tmp_path, NAME)
+    other = Behaviour(OTHER, tag=TAG)
+    assert_whole(fetch(other, tmp_path), other)
 
 
 def test_a_length_that_nobody_tells_needs_a_checksum(tmp_path):
@@ -221,7 +340,7 @@ def test_a_part_without_its_notes_is_not_built_upon(tmp_path):
 
 
 def test_a_part_of_another_address_is_not_built_upon(tmp_path):
-    (tmp_path / (NAME + ".part")).write_bytes(CONTENT[::-1][:5000])
+    (tmp_path / (NAME + ".part")).write_bytes(OTHER[:5000])
     notes = {"url": "https://example.org/x", "size": 700_000, "sha256": None, "tag": TAG}
     (tmp_path / (NAME + ".part.json")).write_text(json.dumps(notes))
     behaviour = Behaviour(CONTENT, tag=TAG)

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+
+def make_safetensors(seed: int, size: int = 700_000) -> bytes:
+    """A whole .safetensors file of `size` bytes with random numbers."""
+    length = 200
+    count = size - 8 - length
+    entry = {"a": {"dtype": "U8", "shape": [count], "data_offsets": [0, count]}}
+    header = json.dumps(entry).encode().ljust(length)
+    return struct.pack("<Q", length) + header + np.random.default_rng(seed).bytes(count)
 
 
 @dataclass
@@ -17,6 +30,7 @@ class Behaviour:
     """What the server does; lists are used up by one request each.
 
     cut_after: bytes after which a connection is closed. stall_after: after which it falls silent.
+    ignores_condition: a range is sent whatever If-Range says. drip_s: the wait before every byte.
     """
 
     content: bytes
@@ -29,7 +43,10 @@ class Behaviour:
     redirect: bool = False
     linked: bool = False
     tells_length: bool = True
-    page: bool = False
+    kind: str = ""
+    ignores_condition: bool = False
+    drip_s: float = 0.0
+    retry_after: str = ""
     hold: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -79,6 +96,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int) -> None:
         self.send_response(status)
+        if self.behaviour.retry_after:
+            self.send_header("Retry-After", self.behaviour.retry_after)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -87,15 +106,17 @@ class Handler(BaseHTTPRequestHandler):
         condition = headers.get("if-range")
         if not wanted or not self.behaviour.ranges:
             return 0
-        return int(wanted[1]) if condition in (None, self.behaviour.tag) else 0
+        if condition in (None, self.behaviour.tag) or self.behaviour.ignores_condition:
+            return int(wanted[1])
+        return 0
 
     def _answer(self, start: int) -> None:
         behaviour, whole = self.behaviour, len(self.behaviour.content)
         self.send_response(206 if start else 200)
         if behaviour.tag:
             self.send_header("ETag", behaviour.tag)
-        if behaviour.page:
-            self.send_header("Content-Type", "text/html; charset=utf-8")
+        if behaviour.kind:
+            self.send_header("Content-Type", behaviour.kind)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         if behaviour.tells_length:
@@ -121,6 +142,12 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         with contextlib.suppress(OSError):
+            if behaviour.drip_s:
+                for place in range(start, len(content)):
+                    self.wfile.write(content[place : place + 1])
+                    self.wfile.flush()
+                    if behaviour.hold.wait(behaviour.drip_s):
+                        return
             self.wfile.write(content[start:])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handrefiner_ext.errors import BackendUnavailable, WeightsError, how_to_install
-from handrefiner_ext.weights.download import Connection, read_connection
+from handrefiner_ext.weights.connection import Connection, read_connection
 from handrefiner_ext.weights.manifest import GRAPHORMER, MANIFEST, Weights, WeightsFile, choose
 from handrefiner_ext.weights.places import Places, find, standard_places
 
@@ -47,6 +47,11 @@ def add_weights(commands: argparse._SubParsersAction[Any]) -> None:
     checking = actions.add_parser("verify", help="compare files with the checksums known for them")
     checking.add_argument("names", nargs="*", metavar="NAME", help="empty = all that are here")
     checking.set_defaults(run=_verify)
+    unpinning = actions.add_parser(
+        "unpin", help="forget the checksum of an earlier download, so that a new one is accepted"
+    )
+    unpinning.add_argument("names", nargs="+", metavar="FILE", help="a file's name, as list shows")
+    unpinning.set_defaults(run=_unpin)
     converting = actions.add_parser(
         "convert", help="write graphormer's weights as .safetensors, which load faster"
     )
@@ -133,6 +138,17 @@ def _compare(file: WeightsFile, places: Places) -> str:
             "handrefiner weights download"
         )
     return f"{place}: as it must be ({found.sha256})."
+
+
+def _unpin(options: argparse.Namespace) -> int:
+    from handrefiner_ext.weights.places import remove_pin
+
+    folder = _places(options).target
+    for name in options.names:
+        if not remove_pin(folder, name):
+            raise WeightsError(f"No checksum of {name} is recorded in {folder}.")
+        print(f"{name}: the checksum of the earlier download is forgotten.")
+    return DONE
 
 
 def _convert(options: argparse.Namespace) -> int:

@@ -4,100 +4,54 @@ The part that has arrived is kept as `name.part`, with what the server said abou
 `name.part.json`; the next try continues after it (RFC 9110: Range with If-Range, so that a file
 that has changed is sent whole). Only a whole file with the right checksum gets its name.
 
-requests does the talking (TLS with certificates of its own, proxies, redirects); pooch cannot
-resume, and huggingface_hub neither fetches from elsewhere nor checks what it has resumed.
+requests makes the connections (TLS with certificates of its own, proxies, redirects).
+huggingface_hub (2.4 was read) is not used for the hub's files although every user of diffusers has
+it: it resumes without If-Range and compares the size only, so a file joined from two versions would
+be accepted; a server that drips single bytes keeps it busy for ever; and not all files here are on
+the hub. What it does better, transfers through Xet, is a matter of speed. pooch cannot resume.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handrefiner_ext.errors import WeightsError
-from handrefiner_ext.weights.manifest import HUB, RAW, WeightsFile
+from handrefiner_ext.weights.connection import (
+    BLOCK_BYTES,
+    OK,
+    PARTIAL,
+    Connection,
+    Interrupted,
+    Remote,
+    describe_remote,
+    read_blocks,
+    read_length,
+    read_retry_after,
+    read_start,
+    shorten,
+)
+from handrefiner_ext.weights.content import begins_well, find_content_fault, kind_of
+from handrefiner_ext.weights.manifest import WeightsFile
 from handrefiner_ext.weights.places import LOCK_NAME, Pin, measure, read_pins, write_pin
-
-MIRRORS = {"HF_ENDPOINT": HUB, "HANDREFINER_RAW_ENDPOINT": RAW}
-"""Variable with a mirror's address -> the host that it replaces."""
-SWITCHES = ("HANDREFINER_OFFLINE", "HF_HUB_OFFLINE")
-SWITCHED_OFF = frozenset({"", "0", "false", "no", "off"})
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach the servers.
-
-    mirrors: host -> the address used instead. offline: why nothing may be fetched, or None.
-    timeout_s: longest wait for a connection or for the next bytes. tries: failures in a row,
-    without one new byte, after which a download ends. pause_s: the wait before the second try; it
-    doubles with every further one.
-    """
-
-    mirrors: Mapping[str, str] = field(default_factory=dict)
-    offline: str | None = None
-    timeout_s: float = 30.0
-    tries: int = 5
-    pause_s: float = 1.0
-
-    def address(self, url: str) -> str:
-        """Return the address to fetch `url` from."""
-        for host, mirror in self.mirrors.items():
-            if url.startswith(host + "/"):
-                return mirror.rstrip("/") + url[len(host) :]
-        return url
-
-    def check_online(self) -> None:
-        if self.offline is not None:
-            raise WeightsError(f"Nothing is downloaded, because {self.offline}.")
-
-
-def read_connection(environment: Mapping[str, str], offline: bool = False) -> Connection:
-    """Read the settings of the environment; requests finds proxies itself."""
-    reasons = ["--offline was given"] if offline else []
-    reasons += [
-        f"{switch} is set"
-        for switch in SWITCHES
-        if environment.get(switch, "").strip().lower() not in SWITCHED_OFF
-    ]
-    named = {name: environment.get(name, "").strip() for name in MIRRORS}
-    mirrors = {MIRRORS[name]: address for name, address in named.items() if address}
-    return Connection(mirrors, reasons[0] if reasons else None)
-
 
 if TYPE_CHECKING:
     import requests
 
-BLOCK_BYTES = 2**16
-"""Bytes read at once; a connection that breaks loses at most so many."""
-SHA256 = re.compile(r"[0-9a-f]{64}")
-RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-OK, PARTIAL, RANGE_WRONG, TOO_MANY = 200, 206, 416, 429
+RANGE_WRONG, TOO_MANY = 416, 429
 REFUSED = {401: "asks for a login", 403: "refuses access", 404: "does not have it"}
+PAGES = ("text/html", "application/xhtml", "application/json", "text/xml", "application/xml")
 RESERVE = 64 * 2**20
 """Bytes that a download leaves free on the disk."""
 
 Report = Callable[[int, "int | None"], None]
 """Called with the number of bytes that have arrived and the whole length (None = unknown)."""
-
-
-class Interrupted(Exception):
-    """The connection broke or the server was busy; another try may succeed."""
-
-
-@dataclass(frozen=True)
-class Remote:
-    """What the server says about the file: length, checksum, and the tag of exactly these bytes."""
-
-    size: int | None = None
-    sha256: str | None = None
-    tag: str | None = None
 
 
 def download(file: WeightsFile, folder: Path, connection: Connection, report: Report) -> Path:
@@ -153,7 +107,13 @@ class Download:
         self._fetch_all()
         self.found, expected = measure(self.part), self.expected()
         right_size = expected.size in (-1, self.found.size)
-        return right_size and expected.sha256 in ("", self.found.sha256)
+        if not right_size or expected.sha256 not in ("", self.found.sha256):
+            return False
+        fault = None if expected.sha256 else find_content_fault(self.part, self.file.name)
+        if fault:
+            self.forget()
+            raise WeightsError(f"{self.address} gave {fault}. It was not kept.")
+        return True
 
     def finish(self) -> Path:
         """Give the file its name and pin it."""
@@ -174,25 +134,38 @@ class Download:
         return (
             f"{self.address} gave {found.size if found else 0:,} bytes with sha256 "
             f"{found.sha256 if found else ''}, but {self.file.name} must be "
-            f"{_say(expected)}. It was fetched twice and not kept. Try another mirror, or later. "
-            f"(What was downloaded before stands in {self.folder / LOCK_NAME}.)"
+            f"{_say(expected)}. It was fetched twice and not kept. {self._advise()}"
         )
 
+    def _advise(self) -> str:
+        if self.file.name in read_pins(self.folder):
+            return (
+                f"{self.folder / LOCK_NAME} records what was downloaded before; if the publisher "
+                f"has replaced the file since, run: handrefiner weights unpin {self.file.name}"
+            )
+        return "Try another mirror, or later."
+
     def _fetch_all(self) -> None:
-        """Try until the whole file is there; only tries that bring no new bytes are counted."""
+        """Try until the whole file is there; only tries that bring hardly a byte are counted."""
         failures, most = 0, self.arrived
         while True:
             try:
                 return self._fetch_rest()
             except Interrupted as reason:
-                failures = 1 if self.arrived > most else failures + 1
+                failures = 1 if self.arrived >= most + BLOCK_BYTES else failures + 1
                 most = max(most, self.arrived)
-                if failures >= self.connection.tries:
-                    raise WeightsError(
-                        f"{self.address} could not be downloaded: {reason}. "
-                        f"{self.arrived:,} bytes are kept; the next try goes on from there."
-                    ) from reason
-                time.sleep(self.connection.pause_s * 2 ** (failures - 1))
+                too_long = reason.wait_s > self.connection.longest_pause_s
+                if failures >= self.connection.tries or too_long:
+                    raise WeightsError(self._explain_end(reason)) from reason
+                time.sleep(max(self.connection.pause_s * 2 ** (failures - 1), reason.wait_s))
+
+    def _explain_end(self, reason: Interrupted) -> str:
+        kept = "Try again later."
+        if "Range" in self._headers():
+            kept = f"{self.arrived:,} bytes are kept; the next try continues from there."
+        else:
+            self.forget()
+        return f"{self.address} could not be downloaded: {reason}. {kept}"
 
     def _fetch_rest(self) -> None:
         """Make one request for what is missing."""
@@ -216,7 +189,7 @@ class Download:
         except requests.RequestException as error:
             if isinstance(error, ValueError):  # not an address at all
                 raise WeightsError(f"{self.address} cannot be fetched: {error}.") from error
-            raise Interrupted(_shorten(error)) from error
+            raise Interrupted(shorten(error)) from error
 
     def _headers(self) -> dict[str, str]:
         """Ask for a range if the bytes here can be told from those of another version."""
@@ -231,29 +204,66 @@ class Download:
 
     def _receive(self, response: requests.Response) -> None:
         self._check_status(response)
-        start = _start_of(response)
+        start = read_start(response)
+        length = read_length(response, start)
         if response.status_code == RANGE_WRONG or (start and start != self.arrived):
             self.part.unlink(missing_ok=True)
             raise Interrupted("the server does not have the range that was asked for")
-        length = _length_of(response, start)
-        self._note(_describe(response, length))
+        remote = describe_remote(response, length)
+        if start and not self._continues(remote):
+            self.forget()
+            raise Interrupted("the file on the server has changed meanwhile")
+        self._check_length(length)
+        self._note(remote)
         if length is None and not self.expected().sha256:
             raise WeightsError(
                 f"{response.url} does not say how long {self.file.name} is, so a broken download "
                 "could not be told from a whole one. Try another mirror."
             )
         self._check_space((length or 0) - start)
-        with self.part.open("ab" if start else "wb") as stream:
-            done = start
-            for block in response.iter_content(BLOCK_BYTES):
-                stream.write(block)
-                done += len(block)
-                self.report(done, length)
+        done = self._write(response, start, length)
         if length is not None and done < length:  # urllib3 before 2 does not notice
             raise Interrupted(f"the connection ended {length - done:,} bytes too early")
         if length is not None and done > length:
             self.part.unlink()
             raise Interrupted("the server sent more than it said")
+
+    def _write(self, response: requests.Response, start: int, length: int | None) -> int:
+        """Write what arrives and return where it ends; the first bytes must fit the file's kind."""
+        done = start
+        with self.part.open("ab" if start else "wb") as stream:
+            for block in read_blocks(response, self.connection):
+                if not done and not begins_well(block, self.file.name):
+                    stream.close()
+                    self.forget()
+                    raise WeightsError(
+                        f"{response.url} answered with something that is not "
+                        f"{kind_of(self.file.name)}; look at it with a browser."
+                    )
+                stream.write(block)
+                done += len(block)
+                self.report(done, length)
+        return done
+
+    def _continues(self, remote: Remote) -> bool:
+        """Return whether a partial answer is of the same version as the bytes that are here.
+
+        RFC 9110 lets a server ignore If-Range, and some do, so the answer itself is compared.
+        """
+        if remote.size is not None and self.remote.size not in (None, remote.size):
+            return False
+        return remote.tag == self.remote.tag or bool(not remote.tag and self.expected().sha256)
+
+    def _check_length(self, length: int | None) -> None:
+        """Refuse a file of a wrong length before it is transferred."""
+        pin = read_pins(self.folder).get(self.file.name)
+        known = self.file.size if self.file.size is not None else (pin.size if pin else None)
+        if length is not None and known not in (None, length):
+            self.forget()
+            raise WeightsError(
+                f"{self.address} has {length:,} bytes, but {self.file.name} must have {known:,}. "
+                f"Nothing was downloaded. {self._advise()}"
+            )
 
     def _check_status(self, response: requests.Response) -> None:
         status = response.status_code
@@ -263,10 +273,12 @@ class Download:
                 f"a browser and put it into {self.folder}."
             )
         if status == TOO_MANY or status >= 500:
-            raise Interrupted(f"the server answered with HTTP {status}")
+            wait_s = read_retry_after(response.headers.get("Retry-After", ""))
+            asked = f" and asks to wait {wait_s:,.0f} seconds" if wait_s else ""
+            raise Interrupted(f"the server answered with HTTP {status}{asked}", wait_s)
         if status not in (OK, PARTIAL, RANGE_WRONG):
             raise WeightsError(f"{response.url} answered with HTTP {status}.")
-        if response.headers.get("Content-Type", "").startswith("text/html"):
+        if response.headers.get("Content-Type", "").lower().startswith(PAGES):
             raise WeightsError(
                 f"{response.url} answered with a web page instead of the file; look at it with a "
                 "browser."
@@ -302,35 +314,3 @@ class Download:
 def _say(pin: Pin) -> str:
     size = f"{pin.size:,} bytes" if pin.size >= 0 else "bytes"
     return f"{size} with {pin.sha256}" if pin.sha256 else size
-
-
-def _start_of(response: requests.Response) -> int:
-    """Return where the bytes of this answer begin; 0 = the server sends the whole file."""
-    if response.status_code != PARTIAL:
-        return 0
-    match = RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    return int(match[1]) if match else -1
-
-
-def _length_of(response: requests.Response, start: int) -> int | None:
-    """Return the length of the whole file in bytes, if the server says it."""
-    match = RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if match and match[3] != "*":
-        return int(match[3])
-    rest = response.headers.get("Content-Length", "")
-    return start + int(rest) if rest.isdecimal() else None
-
-
-def _describe(response: requests.Response, length: int | None) -> Remote:
-    """Read the headers: the hub gives the checksum in its redirect; a weak tag proves no bytes."""
-    linked = [answer.headers.get("X-Linked-Etag", "") for answer in (*response.history, response)]
-    sums = [tag.strip('"') for tag in linked]
-    known = next((checksum for checksum in sums if SHA256.fullmatch(checksum)), None)
-    tag = response.headers.get("ETag", "")
-    strong = tag if tag.startswith('"') else response.headers.get("Last-Modified")
-    return Remote(length, known, strong)
-
-
-def _shorten(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}"

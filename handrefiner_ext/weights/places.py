@@ -54,7 +54,19 @@ def read_pins(folder: Path) -> dict[str, Pin]:
 
 def write_pin(folder: Path, name: str, pin: Pin) -> None:
     """Add the pin to the folder's lock file, which is replaced in one step."""
-    pins = {**read_pins(folder), name: pin}
+    _write_pins(folder, {**read_pins(folder), name: pin})
+
+
+def remove_pin(folder: Path, name: str) -> bool:
+    """Remove the pin of a file from the folder's lock file; False if there was none."""
+    pins = read_pins(folder)
+    if pins.pop(name, None) is None:
+        return False
+    _write_pins(folder, pins)
+    return True
+
+
+def _write_pins(folder: Path, pins: Mapping[str, Pin]) -> None:
     entries = {key: asdict(value) for key, value in sorted(pins.items())}
     fresh = folder / (LOCK_NAME + ".new")
     fresh.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
