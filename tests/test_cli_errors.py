@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import pytest
 from cli_runs import names, refine_folder, run
@@ -156,10 +158,10 @@ def test_an_order_that_one_picture_cannot_have_costs_no_other(pictures, tmp_path
 
 
 def test_a_folder_that_may_not_be_read_is_a_sentence(pictures, tmp_path, capsys, monkeypatch):
-    def forbid(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def forbid(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(type(tmp_path), "iterdir", forbid)
+    monkeypatch.setattr(os, "scandir", forbid)
     assert refine_folder(pictures, tmp_path / "out") == FAILED
     assert (
         capsys.readouterr().err == f"handrefiner: {pictures} cannot be used: Permission denied.\n"

@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from handrefiner_ext import __version__
 from handrefiner_ext.cli.options import add_hints_options, add_refine_options
@@ -141,11 +142,12 @@ def _run_hints(options: argparse.Namespace) -> int:
     from handrefiner_ext.types import ModelHome
 
     places, recipe = command.places, command.recipe
-    listing = _tell_notes(expand(command.images, places.all))
+    listing = _tell_notes(expand(command.images, places.all, command.recursive))
     folders = HintFolders(open_folder(places.out), open_optional_folder(places.mesh))
     stages = build_stages(recipe.params, recipe.home or ModelHome())
-    pictures = [each.source for each in listing.pictures]
-    jobs = plan(pictures, folders.kinds(), inputs=list_mask_files(recipe.drawn_mask))
+    pictures = {each.source: each.under for each in listing.pictures}
+    masks = list_mask_files(recipe.drawn_mask)
+    jobs = plan(list(pictures), folders.kinds(), inputs=masks, under=pictures)
     work = partial(write_hints, recipe=recipe, stages=stages, folders=folders)
     return _report(work_through(jobs, work), len(jobs))
 
@@ -172,6 +174,8 @@ def _run_refine(options: argparse.Namespace) -> int:
         candidates=open_optional_folder(places.candidates),
         count=command.count,
         resumes=command.resumes,
+        backup=open_optional_folder(places.backup),
+        **_describe_names(command),
     )
     _tell_seed(command)
     work = _choose_work(command, folders)
@@ -180,6 +184,16 @@ def _run_refine(options: argparse.Namespace) -> int:
     parallel = workers > 1 and len(jobs) > 0
     reports = work_in_parallel(jobs, work, workers) if parallel else work_through(jobs, work)
     return _report(reports, len(jobs), command.log_json, command.resumes)
+
+
+def _describe_names(command: RefineCommand) -> dict[str, Any]:
+    """Return what `RefineFolders` is told about names and formats."""
+    several = command.count > 1 or command.source.prompts is not None
+    return {
+        "keeps": command.keeps,
+        "numbers": several or not command.keeps,
+        "quality": command.quality,
+    }
 
 
 def _choose_work(command: RefineCommand, folders: RefineFolders) -> Callable[[Job], Report]:
@@ -218,6 +232,7 @@ def _refine_on_ray(command: RefineCommand) -> int:
     local = {"out": places.out, "depth": places.depth, "mask": places.mask}
     opened = {what: open_folder(name) for what, name in local.items() if name and what not in urls}
     folders = locate_folders(opened, urls, command.count)
+    folders = replace(folders, local=replace(folders.local, **_describe_names(command)))
     masks = list_mask_files(command.recipe.drawn_mask)
     jobs = plan_refine(sources, folders.local, StoreShelf(folders), masks)
     assignment = make_assignment(command.recipe, folders)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     pass
 
 LOCAL, RAY = "local", "ray"
+NUMBER, KEEP = "number", "keep"
 RANDOM_SEED = -1
 MOST_RANDOM_SEED = 65535
 """The paper's command line draws its seeds from as many."""
@@ -35,6 +36,7 @@ DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 def add_hints_options(hints: argparse.ArgumentParser) -> None:
     hints.add_argument("images", nargs="+", metavar="IMAGE", help="a picture, or a folder of them")
     hints.add_argument("--out_dir", required=True, metavar="D", help="folder to write to")
+    _add_switch(hints, "recursive", "go into the folders inside, and mirror them (false)")
     hints.add_argument("--mesh_dir", metavar="D", help="write meshes too: name_hand1.glb and so on")
     _add_common_options(hints, coerce)
 
@@ -42,7 +44,29 @@ def add_hints_options(hints: argparse.ArgumentParser) -> None:
 def add_refine_options(refine: argparse.ArgumentParser) -> None:
     refine.add_argument("--input_img", metavar="F", help="a picture")
     refine.add_argument("--input_dir", metavar="D", help="a folder of pictures")
-    refine.add_argument("--out_dir", required=True, metavar="D", help="folder to write to")
+    _add_switch(refine, "recursive", "go into the folders inside, and mirror them (false)")
+    refine.add_argument("--out_dir", metavar="D", help="folder to write to")
+    refine.add_argument(
+        "--name",
+        choices=(NUMBER, KEEP),
+        default=NUMBER,
+        help="number writes name_0.png; keep writes the name and the format of the input (PNG, "
+        "JPEG, WebP), and numbers only several outputs of one picture (number)",
+    )
+    refine.add_argument(
+        "--quality",
+        metavar="N",
+        type=_read_quality,
+        help="of JPEG and WebP, 1 to 100, with --name keep or --in_place (that of the input)",
+    )
+    _add_switch(
+        refine,
+        "in_place",
+        "replace the pictures themselves where a hand is repainted; needs --backup_dir (false)",
+    )
+    refine.add_argument(
+        "--backup_dir", metavar="D", help="where --in_place keeps the pictures as they were"
+    )
     refine.add_argument("--depth_dir", metavar="D", help="write name_depth.png to this folder")
     refine.add_argument("--mask_dir", metavar="D", help="write name_mask.png to this folder")
     refine.add_argument(
@@ -214,7 +238,7 @@ def _shown_default(f: Field[Any]) -> str:
     return default or "empty"
 
 
-def _add_switch(group: argparse._ArgumentGroup, name: str, text: str) -> None:
+def _add_switch(group: argparse._ActionsContainer, name: str, text: str) -> None:
     group.add_argument(f"--{name}", nargs="?", const=True, type=_switch, metavar="V", help=text)
 
 
@@ -237,6 +261,12 @@ def read_count(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not possible; it must be a whole number from 1"
         )
+    return int(text)
+
+
+def _read_quality(text: str) -> int:
+    if not text.strip().isdigit() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not possible; it must be from 1 to 100")
     return int(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from handrefiner_ext.files.sources import Prompted, Source
     from handrefiner_ext.types import ModelHome
 
-from handrefiner_ext.cli.options import MOST_OUTPUTS, MOST_RANDOM_SEED, RANDOM_SEED, RAY
+from handrefiner_ext.cli.options import KEEP, MOST_OUTPUTS, MOST_RANDOM_SEED, RANDOM_SEED, RAY
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Destinations:
     mask: str | None = None
     candidates: str | None = None
     mesh: str | None = None
+    backup: str | None = None
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -46,6 +48,7 @@ class HintsCommand:
     images: tuple[str, ...]
     places: Destinations
     recipe: Recipe
+    recursive: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class RefineCommand:
     random_seed: the seed that was drawn for --seed -1. count: outputs of each picture.
     jobs: pictures at a time, None = one (every core with Ray). url, login: of a running WebUI.
     on_ray: let Ray do the work. address: of a running Ray cluster, None = this machine.
+    keeps: write under the name and in the format of the input. quality: of JPEG and WebP, None =
+    the input's.
     """
 
     source: Source
@@ -69,6 +74,8 @@ class RefineCommand:
     login: str = ""
     on_ray: bool = False
     address: str | None = None
+    keeps: bool = False
+    quality: int | None = None
 
     @property
     def urls(self) -> dict[str, str]:
@@ -82,7 +89,8 @@ def read_hints(options: argparse.Namespace) -> HintsCommand:
     """Read and check the options of `handrefiner hints`."""
     values = _given_parameters(options)
     places = Destinations(options.out_dir, mesh=options.mesh_dir)
-    return HintsCommand(tuple(options.images), places, _read_recipe(options, values))
+    recipe = _read_recipe(options, values)
+    return HintsCommand(tuple(options.images), places, recipe, bool(options.recursive))
 
 
 def read_refine(options: argparse.Namespace) -> RefineCommand:
@@ -91,6 +99,7 @@ def read_refine(options: argparse.Namespace) -> RefineCommand:
     UsageError is raised for what contradicts itself, before any picture is opened or folder made.
     """
     _check_source(options)
+    _check_writing(options)
     _check_engine(options)
     values = _given_parameters(options)
     _translate_paper_options(options, values)
@@ -107,9 +116,15 @@ def read_refine(options: argparse.Namespace) -> RefineCommand:
 
     source = options.input_img or options.input_dir
     command = RefineCommand(
-        source=Source(source, not options.input_img, _read_prompt_file(options)),
+        source=Source(
+            source, not options.input_img, _read_prompt_file(options), bool(options.recursive)
+        ),
         places=Destinations(
-            options.out_dir, options.depth_dir, options.mask_dir, options.candidates_dir
+            options.out_dir or _find_folder(source, bool(options.input_img)),
+            options.depth_dir,
+            options.mask_dir,
+            options.candidates_dir,
+            backup=options.backup_dir,
         ),
         recipe=_read_recipe(options, values, bool(options.eval)),
         random_seed=random_seed,
@@ -121,6 +136,8 @@ def read_refine(options: argparse.Namespace) -> RefineCommand:
         login=options.login,
         on_ray=options.engine == RAY,
         address=options.address,
+        keeps=options.name == KEEP or bool(options.in_place),
+        quality=options.quality,
     )
     _check_places(command)
     return command
@@ -200,11 +217,46 @@ def _check_source(options: argparse.Namespace) -> None:
         raise UsageError(f"Give either --input_img or --input_dir; {wrong}.")
 
 
+def _check_writing(options: argparse.Namespace) -> None:
+    """Refuse what contradicts itself about where and how pictures are written."""
+    several = options.n_iter * options.num_samples > 1 or options.prompt_file
+    if options.in_place:
+        if options.out_dir:
+            raise UsageError("--in_place writes no other pictures; leave out it or --out_dir.")
+        if not options.backup_dir:
+            raise UsageError("--in_place needs --backup_dir, to keep the pictures as they were.")
+        if several:
+            raise UsageError("--in_place gives one output of each picture; leave out the others.")
+    elif options.backup_dir:
+        raise UsageError("--backup_dir is for --in_place; add that, or leave it out.")
+    elif not options.out_dir:
+        raise UsageError("Give --out_dir, or --in_place with --backup_dir.")
+    if options.quality is not None and options.name != KEEP and not options.in_place:
+        raise UsageError("--quality is for --name keep or --in_place; add one of them.")
+    if options.recursive and not options.input_dir:
+        raise UsageError("--recursive is for a folder; give --input_dir.")
+    if options.backup_dir and options.input_dir and _is_same(options.backup_dir, options.input_dir):
+        raise UsageError("--backup_dir must not be --input_dir; give another folder.")
+
+
+def _is_same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _find_folder(source: str, is_picture: bool) -> str:
+    return str(Path(source).parent) if is_picture else source
+
+
 def _check_engine(options: argparse.Namespace) -> None:
     """Refuse what Ray does not do, and what only Ray does."""
     if options.candidates_dir and (options.engine == RAY or options.url):
         raise UsageError("--candidates_dir works neither with --engine ray nor with --url.")
     if options.engine == RAY:
+        for name in ("recursive", "in_place"):
+            if getattr(options, name):
+                raise UsageError(
+                    f"--{name} does not work with --engine ray; leave out one of them."
+                )
         if options.url:
             raise UsageError("--url lets a WebUI do the work; leave out it or --engine ray.")
         if not options.input_dir:

@@ -11,17 +11,20 @@ from __future__ import annotations
 import os
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from handrefiner_ext.files.marks import Mark, digest, digest_place, read_head, read_mark
+from handrefiner_ext.pictures import FORMAT_OF
 from handrefiner_ext.pictures.disk import is_reserved, usable
 
 LONGEST_STEM = 255 - len("_overlay.png") - len("_jpeg_99")
 """Bytes; most file systems allow 255 in a name."""
+SUFFIX = "{suffix}"
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Job:
 
     prompt: of this picture alone, None = that of the run. first: number of its first output.
     origin: where the picture was asked for, which is said if it fails. place: digest of where it
-    is. note: why its outputs have other names than it has; empty where they have not.
+    is. note: why its outputs have other names than it has; empty where they have not. suffix: of
+    its outputs. The stem begins with the folder that is mirrored, if there is one.
     """
 
     source: Path
@@ -40,6 +44,12 @@ class Job:
     origin: str = ""
     place: str = ""
     note: str = ""
+    suffix: str = ".png"
+
+    @property
+    def under(self) -> Path:
+        """Return the folder, within each output folder, of its outputs."""
+        return Path(self.stem).parent
 
     def mark(self, content: str, settings: str = "") -> Mark:
         """Return the mark of its outputs. content: digest of its file."""
@@ -49,10 +59,17 @@ class Job:
 
 @dataclass(frozen=True)
 class OutputKind:
-    """One kind of output: the folder it goes to, and how the names of its files end."""
+    """One kind of output: the folder it goes to, and how the names of its files end.
+
+    `SUFFIX` in the ending stands for that of the source, where pictures are written in its format.
+    """
 
     folder: Path
     ending: str
+
+    def path(self, stem: str, suffix: str) -> Path:
+        """Return the file of a picture."""
+        return self.folder / (stem + self.ending.replace(SUFFIX, suffix))
 
 
 class Shelf(Protocol):
@@ -106,34 +123,47 @@ def plan(
     kinds: Sequence[OutputKind],
     shelf: Shelf = LOCAL,
     inputs: Iterable[Path] = (),
+    under: Mapping[Path, str] = MappingProxyType({}),
 ) -> list[Job]:
     """Choose a stem for each picture such that no output overwrites what it must not.
 
-    inputs: other files that the run reads, such as drawn masks.
+    inputs: other files that the run reads, such as drawn masks. under: the folder, within each
+    output folder, of a picture's outputs.
     """
     taken = {_key(path) for path in (*sources, *inputs)}
     jobs: dict[Path, Job] = {}
     # Plain names first: a_png.jpg keeps its own although a.png may have to fall back on it.
     firsts = list({fold(source.stem): source for source in reversed(sources)}.values())
     for source in sorted(sources, key=lambda source: source not in firsts):
-        job = _choose(source, kinds, shelf, taken)
-        taken |= {_key(kind.folder / (job.stem + kind.ending)) for kind in kinds}
+        job = _choose((source, under.get(source, "")), kinds, shelf, taken)
+        taken |= {_key(kind.path(job.stem, job.suffix)) for kind in kinds}
         jobs[source] = job
     return [jobs[source] for source in sources]
 
 
-def _choose(source: Path, kinds: Sequence[OutputKind], shelf: Shelf, taken: set[str]) -> Job:
+def keep_suffix(source: Path) -> str:
+    """Return the suffix of an output in its source's format, or .png where that is not written."""
+    return source.suffix if source.suffix.lower() in FORMAT_OF else ".png"
+
+
+def _choose(
+    given: tuple[Path, str], kinds: Sequence[OutputKind], shelf: Shelf, taken: set[str]
+) -> Job:
+    source, under = given
+    keeps = any(SUFFIX in kind.ending for kind in kinds)
+    suffix = keep_suffix(source) if keeps else ".png"
     place = shelf.locate(source)
     owner = _Owner(Mark(source.name, place), source, shelf)
     kept: list[Path] = []
-    for stem in _candidates(source):
-        paths = [kind.folder / (stem + kind.ending) for kind in kinds]
+    for name in _candidates(source):
+        stem = f"{under}/{name}" if under else name
+        paths = [kind.path(stem, suffix) for kind in kinds]
         if any(_key(path) in taken for path in paths):
             continue
         strange = next((path for path in paths if not owner.may_write(path)), None)
         if strange is None:
-            note = _explain(kept[0], stem) if kept else ""
-            return Job(source, stem, place=place, note=note)
+            note = _explain(kept[0], name) if kept else ""
+            return Job(source, stem, place=place, note=note, suffix=suffix)
         kept.append(strange)
     raise AssertionError("the candidates never end")
 

@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.files.marks import KEY, Mark, mark_glb, read_head, read_mark
-from handrefiner_ext.files.naming import LOCAL, Job, OutputKind, Shelf, plain_name, plan
+from handrefiner_ext.files.marks import (
+    KEY,
+    Mark,
+    mark_glb,
+    mark_jpeg,
+    mark_webp,
+    read_head,
+    read_mark,
+)
+from handrefiner_ext.files.naming import LOCAL, SUFFIX, Job, OutputKind, Shelf, plain_name, plan
 from handrefiner_ext.files.sources import Prompted
-from handrefiner_ext.pictures import Picture, encode_png, save_picture, write_atomically
+from handrefiner_ext.pictures import (
+    Picture,
+    encode_as,
+    encode_png,
+    save_picture,
+    write_atomically,
+)
 from handrefiner_ext.pictures.disk import usable
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.report import describe_hands, number_meshes
@@ -61,7 +76,10 @@ class HintFolders:
 class RefineFolders:
     """Where `refine` writes; no depth, mask or candidates where those are None.
 
-    count: outputs of each picture. resumes: skip pictures that an earlier run has finished.
+    count: outputs of each picture. resumes: skip pictures that an earlier run has finished. keeps:
+    write in the source's format, and under its own name where there is one output. numbers: number
+    the outputs. quality: of JPEG and WebP; None = the source's. backup: replace the sources
+    themselves and keep what they were in this folder; None = write beside them.
     """
 
     out: Path
@@ -70,11 +88,17 @@ class RefineFolders:
     count: int = 1
     resumes: bool = False
     candidates: Path | None = None
+    keeps: bool = False
+    numbers: bool = True
+    quality: int | None = None
+    backup: Path | None = None
 
     def kinds(self, prompts: int = 1) -> list[OutputKind]:
         """Return everything that a picture with so many prompts gives."""
         numbers = range(self.count * prompts)
-        outputs = [OutputKind(self.out, f"_{number}.png") for number in numbers]
+        suffix = SUFFIX if self.keeps else ".png"
+        endings = [f"_{number}{suffix}" if self.numbers else suffix for number in numbers]
+        outputs = [OutputKind(self.out, e) for e in endings if self.backup is None]
         maps = {DEPTH: self.depth, MASK: self.mask}
         tried = [
             OutputKind(self.candidates, f"_{number}_candidate{candidate + 1}.png")
@@ -90,14 +114,17 @@ class RefineFolders:
 
     def output(self, job: Job, number: int) -> Path:
         """Return the file of the job's output `number`, counted from 0."""
-        return self.out / f"{job.stem}_{job.first + number}.png"
+        if self.backup is not None:
+            return job.source
+        end = f"_{job.first + number}" if self.numbers else ""
+        return self.out / f"{job.stem}{end}{job.suffix}"
 
     def candidate(self, job: Job, number: int, candidate: int) -> Path | None:
         """Return the file of a candidate of output `number`, both counted from 0."""
         if self.candidates is None:
             return None
-        output = self.output(job, number)
-        return self.candidates / f"{output.stem}_candidate{candidate + 1}.png"
+        name = f"{Path(job.stem).name}_{job.first + number}_candidate{candidate + 1}.png"
+        return self.candidates / job.under / name
 
     def maps(self, job: Job) -> list[Path]:
         """Return the files of depth and mask, as far as they are wanted."""
@@ -134,7 +161,8 @@ def plan_refine(
     for each in wanted:
         prompts.setdefault(each.source, []).append(each)
     most = max(map(len, prompts.values()), default=1)
-    planned = plan(list(prompts), folders.kinds(most), shelf, inputs)
+    under = {each.source: each.under for each in wanted if each.under}
+    planned = plan(list(prompts), folders.kinds(most), shelf, inputs, under)
     named = {job.source: job for job in planned}
     jobs, seen = [], dict.fromkeys(prompts, 0)
     for each in wanted:
@@ -206,9 +234,38 @@ def write_maps(job: Job, maps: Maps, folders: RefineFolders, mark: Mark) -> None
         _write_mask(_end(folders.mask / job.stem, MASK), maps.mask, mark)
 
 
-def write_refined(picture: Picture, image: Image, path: Path, mark: Mark) -> None:
-    """Write a picture with its mark; of an unchanged PNG, all else is copied byte for byte."""
-    save_picture(picture, image, path, mark.chunk)
+def write_refined(
+    picture: Picture, image: Image, path: Path, mark: Mark, quality: int | None = None
+) -> None:
+    """Write a picture with its mark, in the format that its name says.
+
+    Of an unchanged picture in that format, all else is copied byte for byte.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        save_picture(picture, image, path, mark.chunk)
+        return
+    data = encode_as(picture, image, suffix, quality)
+    write_atomically(path, mark_webp(data, mark) if suffix == ".webp" else mark_jpeg(data, mark))
+
+
+def back_up(job: Job, data: bytes, folder: Path) -> Path:
+    """Keep what a picture was before it is replaced; return where. data: the picture's file."""
+    name = job.source.name
+    for number in count(1):
+        numbered = name if number == 1 else f"{job.source.stem}_{number}{job.source.suffix}"
+        place = folder / job.under / numbered
+        before = _read_whole(place)
+        if before == data:
+            return place
+        if before is None:
+            write_atomically(place, data)
+            return place
+    raise AssertionError("the numbers never end")
+
+
+def _read_whole(path: Path) -> bytes | None:
+    return usable(path).read_bytes() if usable(path).exists() else None
 
 
 def _write_depth(path: Path, control: NDArray[np.uint8], mark: Mark) -> None:

@@ -22,6 +22,7 @@ from handrefiner_ext.files.outputs import (
     HintFolders,
     Maps,
     RefineFolders,
+    back_up,
     is_done,
     settings_code,
     write_hint_files,
@@ -208,7 +209,7 @@ def prepare_repainter(recipe: Recipe) -> LocalRepainter:
 
 def write_hints(job: Job, recipe: Recipe, stages: Stages, folders: HintFolders) -> Report:
     """Find the hands of one picture and write what was found."""
-    data, drawn = read_file(job.source), read_drawn_mask(job.source, recipe.drawn_mask)
+    data, drawn = read_file(job.source), read_drawn_mask(job, recipe.drawn_mask)
     picture = read_picture(data, job.source)
     drawn_mask = None if drawn is None else drawn.fit(picture)
     hints = pipeline.hints(picture.image, recipe.params, stages, drawn_mask)
@@ -222,7 +223,7 @@ def refine_picture(
 ) -> Report:
     """Repaint the hands of one picture and write as many outputs as `folders` wants."""
     variants = [recipe.for_output(job, number) for number in range(folders.count)]
-    data, drawn = read_file(job.source), read_drawn_mask(job.source, recipe.drawn_mask)
+    data, drawn = read_file(job.source), read_drawn_mask(job, recipe.drawn_mask)
     content = digest(data)
     read = (content, "" if drawn is None else drawn.content)
     codes = [settings_code(repainter.settings(variant), *read) for variant in variants]
@@ -238,7 +239,12 @@ def refine_picture(
     for number, variant in enumerate(variants):
         output = found.repaint(variant)
         place = folders.output(job, number)
-        write_refined(picture, output.image, place, job.mark(content, codes[number]))
+        changed = output.image is not picture.image
+        if folders.backup is not None and changed:
+            back_up(job, data, folders.backup)
+        if folders.backup is None or changed:
+            mark = job.mark(content, codes[number])
+            write_refined(picture, output.image, place, mark, folders.quality)
         for tried, image in enumerate(output.candidates):
             beside = folders.candidate(job, number, tried)
             if beside is not None:

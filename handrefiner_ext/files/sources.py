@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from handrefiner_ext.errors import PictureError, UsageError, how_to_install
 from handrefiner_ext.files.marks import digest, read_head, read_mark
-from handrefiner_ext.files.naming import fold
+from handrefiner_ext.files.naming import Job, fold
 from handrefiner_ext.pictures import Picture, read_file, read_picture, to_mask
 from handrefiner_ext.pictures.decode import EXTRAS, NEEDS, OTHERS, readable_suffixes
 from handrefiner_ext.types import Mask
@@ -21,11 +21,15 @@ EXAMPLE = '{"img": "1.jpg", "txt": "a woman waving"}'
 
 @dataclass(frozen=True)
 class Prompted:
-    """A picture and its own prompt (None = that of the run). origin: the line that names it."""
+    """A picture and its own prompt (None = that of the run).
+
+    origin: the line that names it. under: the folder inside the input folder that it is from.
+    """
 
     source: Path
     prompt: str | None = None
     origin: str = ""
+    under: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,13 @@ class Source:
     """What to work on: one picture, or a folder of them.
 
     prompts: the pictures that a prompt file names, each with its prompt; None without a file.
+    recursive: those of folders inside, too.
     """
 
     place: str
     is_folder: bool
     prompts: tuple[Prompted, ...] | None = None
+    recursive: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,31 +54,32 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-def expand(names: Iterable[str], outputs: Iterable[str]) -> Listing:
+def expand(names: Iterable[str], outputs: Iterable[str], recursive: bool = False) -> Listing:
     """Return the pictures meant by files, folders and, where the shell left them, wildcards.
 
     outputs: folders that are written to; what earlier runs have written there is left out.
+    recursive: go into the folders inside, too.
     """
-    sources: dict[str, Path] = {}
+    sources: dict[str, Prompted] = {}
     notes: list[str] = []
     failed: list[PictureError] = []
     for name in names:
         path = Path(name)
-        found = [path]
+        found = [Prompted(path)]
         if path.is_dir():
             try:
-                found, said = _list_fresh(path, outputs)
+                found, said = _list_fresh(path, outputs, recursive)
             except PictureError as error:  # costs the other folders nothing
                 failed.append(error)
                 found, said = [], (str(error),)
             notes += said
         elif WILDCARDS & set(path.name) and path.parent.is_dir() and not path.exists():
-            found = sorted(path.parent.glob(path.name)) or [path]
+            found = [Prompted(each) for each in sorted(path.parent.glob(path.name))] or found
         for each in found:
-            sources.setdefault(os.path.realpath(each), each)
+            sources.setdefault(os.path.realpath(each.source), each)
     if failed and not sources:
         raise failed[0]
-    return Listing([Prompted(path) for path in sources.values()], tuple(notes))
+    return Listing(list(sources.values()), tuple(notes))
 
 
 def find_sources(source: Source, outputs: Iterable[str]) -> Listing:
@@ -89,28 +96,61 @@ def find_sources(source: Source, outputs: Iterable[str]) -> Listing:
         raise PictureError(f"{place} is not a folder; use --input_img for a single picture.")
     if source.prompts is not None:
         return Listing(list(source.prompts))
-    found, notes = _list_fresh(place, outputs)
-    return Listing([Prompted(path) for path in found], notes)
+    return Listing(*_list_fresh(place, outputs, source.recursive))
 
 
-def _list_fresh(folder: Path, outputs: Iterable[str]) -> tuple[list[Path], tuple[str, ...]]:
+def _list_fresh(
+    folder: Path, outputs: Iterable[str], recursive: bool
+) -> tuple[list[Prompted], tuple[str, ...]]:
     """Return the folder's pictures, without earlier outputs if it is an output folder too."""
     written = {os.path.realpath(name) for name in outputs}
-    folders = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and os.path.realpath(path) not in written
-    )
-    found = sort_out(_list_files(folder))
+    names, folders = _walk(folder, written, recursive)
+    found = sort_out(names)
     check_readable(found, folder)
     notes = found.say(folders)
-    pictures = [folder / name for name in found.pictures]
-    if os.path.realpath(folder) not in written:
+    pictures = [
+        Prompted(folder / name, under=PurePath(name).parent.as_posix().removeprefix("."))
+        for name in found.pictures
+    ]
+    if not any(_is_inside(os.path.realpath(folder), place) for place in written):
         return pictures, tuple(notes)
-    fresh = [path for path in pictures if not is_output(path)]
+    fresh = [picture for picture in pictures if not is_output(picture.source)]
     if len(fresh) < len(pictures):
         notes.append(f"Skipping {len(pictures) - len(fresh)} outputs of earlier runs.")
     return fresh, tuple(notes)
+
+
+def _walk(folder: Path, written: set[str], recursive: bool) -> tuple[list[str], list[str]]:
+    """Return the files in a folder, and the folders in it that are not gone into.
+
+    Neither hidden folders are, nor those that are written to or cannot be read. Names are relative
+    to the folder.
+    """
+    names: list[str] = []
+    left: list[str] = []
+
+    def skip(error: OSError) -> None:
+        if os.path.realpath(error.filename or folder) == os.path.realpath(folder):
+            raise error
+        left.append(os.path.relpath(error.filename, folder))
+
+    for place, folders, files in os.walk(folder, onerror=skip):
+        inside = os.path.relpath(place, folder)
+        found = (name for name in files if os.path.isfile(os.path.join(place, name)))
+        names += [name if inside == "." else os.path.join(inside, name) for name in found]
+        shown = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and os.path.realpath(os.path.join(place, name)) not in written
+        )
+        folders[:] = shown if recursive else []
+        left += [] if recursive else shown
+    return names, left
+
+
+def _is_inside(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def is_output(path: Path) -> bool:
@@ -163,7 +203,9 @@ def sort_out(names: Iterable[str]) -> Sorted:
         suffix = Path(name).suffix.lower()
         if suffix not in readable and suffix not in NEEDS and suffix not in OTHERS:
             continue
-        if name.startswith("."):  # macOS keeps ._name.jpg, which is no picture, beside name.jpg
+        if PurePath(name).name.startswith(
+            "."
+        ):  # macOS keeps ._name.jpg, which is no picture, beside name.jpg
             hidden.append(name)
         elif suffix in readable:
             pictures.append(name)
@@ -249,11 +291,11 @@ class DrawnMask:
         return to_mask(read_picture(self.data, self.path), height, width)
 
 
-def read_drawn_mask(source: Path, place: Path | None) -> DrawnMask | None:
-    """Read the mask file `place`, or that of the picture `source` where it is a folder."""
+def read_drawn_mask(job: Job, place: Path | None) -> DrawnMask | None:
+    """Read the mask file `place`, or the picture's own where that is a folder."""
     if place is None:
         return None
-    path = find_drawn_mask(place, source) if place.is_dir() else place
+    path = find_drawn_mask(place / job.under, job.source) if place.is_dir() else place
     return DrawnMask(path, read_file(path))
 
 
@@ -261,7 +303,9 @@ def list_mask_files(place: Path | None) -> list[Path]:
     """Return the mask file, or those in the folder."""
     if place is None:
         return []
-    return list_pictures(place) if place.is_dir() else [place]
+    if not place.is_dir():
+        return [place]
+    return [place / name for name in sort_out(_walk(place, set(), True)[0]).pictures]
 
 
 def find_drawn_mask(folder: Path, source: Path) -> Path:
