@@ -111,10 +111,18 @@ def missing_for_a_host() -> str | None:
     return None
 
 
+SETTINGS = {"emphasis": "No norm"}
+"""Emphasis scales a prompt by the mean of its embedding, which a random text encoder can have at
+exactly 0: then some prompts, others on another processor, give pictures of NaN."""
+
+
 def make_data_folder(folder: Path, webui: Path) -> Path:
     """A data folder with the WebUI's models and extensions, ours and the test-only ones."""
     extensions = folder / "extensions"
     extensions.mkdir(parents=True)
+    config = folder / "config.json"
+    given = json.loads(config.read_text("utf-8")) if config.exists() else {}
+    config.write_text(json.dumps({**SETTINGS, **given}), "utf-8")
     for name in ("models", "embeddings"):
         (folder / name).symlink_to(webui / name)
     (extensions / "handrefiner").symlink_to(PROJECT)
