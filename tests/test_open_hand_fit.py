@@ -38,7 +38,7 @@ def reconstructor():
 @pytest.fixture(scope="module")
 def scenes():
     made = []
-    for number in range(8):
+    for number in range(12):
         rng = generator("train", 10_000 + number)
         place = Placement(256, 256, rng.uniform(150, 280))
         made.append(make_scene(rng, 512, 512, (place,)))
