@@ -194,8 +194,9 @@ def take_pillow(given: PillowImage.Image) -> Decoded:
     chunks = list(build_metadata(info, keep_profile=given.mode != "CMYK"))
     said = {chunk.keyword for chunk in chunks}
     for key, text in info.items():
-        is_text = isinstance(key, str) and isinstance(text, str) and KEYWORD.fullmatch(key)
-        if is_text and key not in said and key != "comment":
+        if not isinstance(key, str) or not isinstance(text, str) or not KEYWORD.fullmatch(key):
+            continue
+        if key not in said and key != "comment":
             chunks.append(text_chunk(key, text))
     if given.mode == "I":  # so Pillow before 10 opened a PNG with 16 bits
         values = np.asarray(given)
