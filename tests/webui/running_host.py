@@ -187,3 +187,11 @@ def _wait_until_ready(host: Host, limit_s: float) -> None:
             host.stop()
             raise RuntimeError(f"The host did not start:\n{host.read_log()[-4000:]}")
         time.sleep(0.25)
+    # Without a page it says so before it listens; to connect is no request.
+    while not _is_listening(int(host.url.rpartition(":")[2])) and time.monotonic() < end:
+        time.sleep(0.25)
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
