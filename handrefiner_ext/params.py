@@ -289,6 +289,13 @@ class RefineParams:
         "2 … = the next best; past the last one it wraps around to the best.",
         **span(0, 9, 1),
     )
+    pose: str = knob(
+        "",
+        "Pose",
+        "The hands themselves instead of a search: a pose as HandRefiner writes it, or OpenPose's "
+        "JSON with hand keypoints.",
+        cli_note="--pose_file reads it from a file.",
+    )
 
     @property
     def uses_drawing(self) -> bool:

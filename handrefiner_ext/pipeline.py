@@ -14,6 +14,7 @@ from handrefiner_ext.geometry.boxes import grow
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.meshing import Meshes
 from handrefiner_ext.hands.painted import add_painted_hands, keep_touched
+from handrefiner_ext.hands.posed import parse_pose, take_meshes
 from handrefiner_ext.judge.agreement import NOT_FOUND
 from handrefiner_ext.params import DRAWN, RefineParams
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
@@ -55,6 +56,8 @@ def check_values(params: RefineParams) -> None:
     parse_order(params.occlusion_order)
     if params.boxes:
         parse_boxes(params.boxes)
+    if params.pose:
+        parse_pose(params.pose)
 
 
 def hints(
@@ -68,8 +71,12 @@ def hints(
         drawn_mask: (H, W) bool, the mask drawn by hand; used if `params.uses_drawing`.
     """
     _check_picture(image, drawn_mask)
-    everything = stages.detector.detect(image, params)
-    if drawn_mask is not None and params.uses_drawing:
+    posed: tuple[HandMesh, ...] = ()
+    if params.pose:
+        everything, posed = parse_pose(params.pose).build(*image.shape[:2])
+    else:
+        everything = stages.detector.detect(image, params)
+    if drawn_mask is not None and params.uses_drawing and not params.pose:
         everything = add_painted_hands(image, everything, drawn_mask, stages.detector, params)
     check_order(params.occlusion_order, len(everything.hands))
     detection = choose_hands(everything, params.hands, image.shape[0])
@@ -77,7 +84,10 @@ def hints(
     if drawn_mask is not None and params.mask == DRAWN:
         detection = keep_touched(detection, drawn_mask, params)
         empty = () if drawn_mask.any() else (EMPTY_MASK,)
-    meshes = stages.mesher(image, detection.hands, stages.backends, params)
+    if params.pose:
+        meshes = take_meshes(posed, detection.hands)
+    else:
+        meshes = stages.mesher(image, detection.hands, stages.backends, params)
     size = (image.shape[0], image.shape[1])
     maps = build_maps(
         meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image

@@ -10,6 +10,7 @@ between calls.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import DRAWN_MASK, check_names, read_parameters
+from handrefiner_ext.hands.posed import describe_openpose, describe_poses
 from handrefiner_ext.knobs import CLI, WEBUI
 from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import (
@@ -26,6 +28,7 @@ from handrefiner_ext.pictures import (
     encode_as,
     encode_picture,
     encode_png,
+    read_file,
     take_picture,
     to_mask,
     write_atomically,
@@ -43,6 +46,16 @@ class Found(Hints):
     """The hands of a picture; a notebook shows them drawn over it. image: (H, W, 3) uint8."""
 
     image: Image = None  # type: ignore[assignment]  # the fields before it have defaults, too
+
+    @property
+    def pose(self) -> dict[str, Any]:
+        """The hands as a pose, which `pose=` takes again after it was changed."""
+        return describe_poses(self.meshes, *self.image.shape[:2])
+
+    @property
+    def openpose(self) -> dict[str, Any]:
+        """The hands' keypoints in OpenPose's form."""
+        return describe_openpose(self.meshes, *self.image.shape[:2])
 
     @property
     def overlay(self) -> Image:
@@ -76,7 +89,7 @@ class Refined(RefineResult):
         return take_picture(self.image) if self.source is None else self.source
 
 
-def hints(image: Any, *, drawn_mask: Any = None, **parameters: Any) -> Found:
+def hints(image: Any, *, drawn_mask: Any = None, pose_file: Any = None, **parameters: Any) -> Found:
     """Find the hands of a picture: meshes, depth and mask, without painting.
 
     Arguments:
@@ -84,20 +97,24 @@ def hints(image: Any, *, drawn_mask: Any = None, **parameters: Any) -> Found:
             grey and alpha, RGB or RGBA.
         drawn_mask: for mask="drawn" or "union": a path, a PIL picture, or an array (H, W) of bool,
             of 0 and 1, or of 0 and 255.
+        pose_file: a JSON file with the hands, instead of a search: a pose of HandRefiner, or
+            OpenPose's. `pose` takes its text, or the same as a dict.
         parameters: by the names of `RefineParams`, and models_dir, device and dtype as for the
             command line. Lists may be given as lists: boxes=[(10, 20, 80, 90)], hands=[1, 2].
 
     Raises InvalidParameter or PictureError, which say what is wrong and what is allowed.
     """
-    params, stages = _prepare(parameters)
+    params, stages = _prepare(parameters, pose_file)
     picture = take_picture(image)
     seen = pipeline.hints(picture.image, params, stages, _take_mask(drawn_mask, picture))
     return Found(**vars(seen), image=picture.image)
 
 
-def refine(image: Any, *, drawn_mask: Any = None, **parameters: Any) -> Refined:
+def refine(
+    image: Any, *, drawn_mask: Any = None, pose_file: Any = None, **parameters: Any
+) -> Refined:
     """Repaint the badly drawn hands of a picture; arguments as for `hints`."""
-    params, stages = _prepare(parameters)
+    params, stages = _prepare(parameters, pose_file)
     picture = take_picture(image)
     drawn = _take_mask(drawn_mask, picture)
     result = pipeline.refine(picture.image, params, stages, drawn)
@@ -118,6 +135,8 @@ def _take_mask(given: Any, picture: Picture) -> Mask | None:
 
 def _write_list(value: Any) -> Any:
     """Return lists as the text in which parameters are written: 1,2 or x0,y0,x1,y1;x0,…"""
+    if isinstance(value, dict):  # a pose
+        return json.dumps(value)
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, (list, tuple)):
@@ -129,7 +148,9 @@ def _write_list(value: Any) -> Any:
     )
 
 
-def _prepare(parameters: dict[str, Any]) -> tuple[RefineParams, Stages]:
+def _prepare(parameters: dict[str, Any], pose_file: Any) -> tuple[RefineParams, Stages]:
+    if pose_file is not None:
+        parameters = {**parameters, "pose": read_file(Path(pose_file)).decode("utf-8-sig")}
     values = check_names(parameters, (*NAMES, *HOME))
     home: dict[str, Any] = {name: values.pop(name, None) for name in HOME}
     folder = home["models_dir"]

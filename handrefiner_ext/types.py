@@ -120,6 +120,23 @@ class WeakPerspective:
 
 
 @dataclass(frozen=True)
+class HandPose:
+    """The open hand as numbers that people can change.
+
+    wrist: (x, y) pixels. scale: pixels per metre. turn: rotation vector in radians from a hand that
+    shows its back, fingers up; a left hand is the mirror image of the right one. angles: joint ->
+    radians beyond the rest pose. shapes: name -> units of 10 %.
+    """
+
+    handedness: Handedness
+    wrist: tuple[float, float]
+    scale: float
+    turn: tuple[float, float, float]
+    angles: Mapping[str, float]
+    shapes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class HandMesh:
     """One reconstructed hand.
 
@@ -130,7 +147,8 @@ class HandMesh:
     outline_disagreement: area where picture and mesh disagree about what is hand, as a share of
     the mesh's silhouette; None if the picture's colours do not tell.
     strain: how far landmarks, depth, limits and priors contradict one another; comparable only
-    between fits of the same landmarks. None if the backend does not measure it.
+    between fits of the same landmarks; None if the backend does not measure it.
+    pose: the record of the open hand; None for other meshes.
     """
 
     hand: Hand
@@ -142,6 +160,7 @@ class HandMesh:
     backend: str
     outline_disagreement: float | None = None
     strain: float | None = None
+    pose: HandPose | None = None
 
     @property
     def handedness(self) -> Handedness:

@@ -143,7 +143,8 @@ def _run_hints(options: argparse.Namespace) -> int:
 
     places, recipe = command.places, command.recipe
     listing = _tell_notes(expand(command.images, places.all, command.recursive))
-    folders = HintFolders(open_folder(places.out), open_optional_folder(places.mesh))
+    out, more = open_folder(places.out), map(open_optional_folder, (places.mesh, places.pose))
+    folders = HintFolders(out, *more)
     stages = build_stages(recipe.params, recipe.home or ModelHome())
     pictures = {each.source: each.under for each in listing.pictures}
     masks = list_mask_files(recipe.drawn_mask)
@@ -175,6 +176,7 @@ def _run_refine(options: argparse.Namespace) -> int:
         count=command.count,
         resumes=command.resumes,
         backup=open_optional_folder(places.backup),
+        pose=open_optional_folder(places.pose),
         **_describe_names(command),
     )
     _tell_seed(command)

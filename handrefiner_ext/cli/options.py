@@ -179,6 +179,18 @@ def _add_common_options(
         help="the mask drawn by hand (white may change), or a folder with one mask per picture, "
         "of the same name; for --mask drawn or union",
     )
+    parser.add_argument(
+        "--pose_file",
+        metavar="F",
+        help="the hands instead of a search: a pose as --pose_dir writes it or OpenPose's JSON, or "
+        "a folder with one per picture, of the same name",
+    )
+    parser.add_argument(
+        "--pose_dir",
+        metavar="D",
+        help="write the hands' poses to this folder: name_pose.json, name_openpose.json and, drawn "
+        "for ControlNet's openpose models, name_openpose.png",
+    )
     group = parser.add_argument_group("models and where they compute")
     group.add_argument("--models_dir", metavar="D", help="folder to look for weights in first")
     group.add_argument(

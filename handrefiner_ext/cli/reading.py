@@ -34,6 +34,7 @@ class Destinations:
     candidates: str | None = None
     mesh: str | None = None
     backup: str | None = None
+    pose: str | None = None
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ class RefineCommand:
 def read_hints(options: argparse.Namespace) -> HintsCommand:
     """Read and check the options of `handrefiner hints`."""
     values = _given_parameters(options)
-    places = Destinations(options.out_dir, mesh=options.mesh_dir)
+    places = Destinations(options.out_dir, mesh=options.mesh_dir, pose=options.pose_dir)
     recipe = _read_recipe(options, values)
     return HintsCommand(tuple(options.images), places, recipe, bool(options.recursive))
 
@@ -125,6 +126,7 @@ def read_refine(options: argparse.Namespace) -> RefineCommand:
             options.mask_dir,
             options.candidates_dir,
             backup=options.backup_dir,
+            pose=options.pose_dir,
         ),
         recipe=_read_recipe(options, values, bool(options.eval)),
         random_seed=random_seed,
@@ -171,7 +173,13 @@ def _read_recipe(
         raise UsageError("--drawn_mask is used with --mask drawn or --mask union; add one of them.")
     if drawn_mask is not None and not drawn_mask.exists():
         raise PictureError(f"{drawn_mask} does not exist.")
-    return Recipe(params, frozenset(values), _read_home(options), drawn_mask, evaluates)
+    pose_file = Path(options.pose_file) if options.pose_file else None
+    if pose_file is not None and params.pose:
+        raise UsageError("--pose and --pose_file exclude each other; give one of them.")
+    if pose_file is not None and not pose_file.exists():
+        raise PictureError(f"{pose_file} does not exist.")
+    home = _read_home(options)
+    return Recipe(params, frozenset(values), home, drawn_mask, evaluates, pose_file)
 
 
 def _read_home(options: argparse.Namespace) -> ModelHome:
@@ -231,8 +239,16 @@ def _check_writing(options: argparse.Namespace) -> None:
         raise UsageError("--backup_dir is for --in_place; add that, or leave it out.")
     elif not options.out_dir:
         raise UsageError("Give --out_dir, or --in_place with --backup_dir.")
+    _check_extras(options)
+
+
+def _check_extras(options: argparse.Namespace) -> None:
+    """Refuse options that need another one, or exclude it."""
     if options.quality is not None and options.name != KEEP and not options.in_place:
         raise UsageError("--quality is for --name keep or --in_place; add one of them.")
+    for name in ("candidates_dir", "pose_dir"):
+        if getattr(options, name) and (options.engine == RAY or options.url):
+            raise UsageError(f"--{name} works neither with --engine ray nor with --url.")
     if options.recursive and not options.input_dir:
         raise UsageError("--recursive is for a folder; give --input_dir.")
     if options.backup_dir and options.input_dir and _is_same(options.backup_dir, options.input_dir):
@@ -249,8 +265,6 @@ def _find_folder(source: str, is_picture: bool) -> str:
 
 def _check_engine(options: argparse.Namespace) -> None:
     """Refuse what Ray does not do, and what only Ray does."""
-    if options.candidates_dir and (options.engine == RAY or options.url):
-        raise UsageError("--candidates_dir works neither with --engine ray nor with --url.")
     if options.engine == RAY:
         for name in ("recursive", "in_place"):
             if getattr(options, name):

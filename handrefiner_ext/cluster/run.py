@@ -65,6 +65,8 @@ def make_assignment(recipe: Recipe, folders: WorkFolders) -> Assignment:
     journal = Journal(store_of(folders.urls.get("out") or folders.local.out), uuid.uuid4().hex)
     if recipe.drawn_mask is not None:  # workers have a working directory of their own
         recipe = replace(recipe, drawn_mask=Path(os.path.abspath(recipe.drawn_mask)))
+    if recipe.pose_file is not None:
+        recipe = replace(recipe, pose_file=Path(os.path.abspath(recipe.pose_file)))
     return Assignment(recipe, folders, journal)
 
 
@@ -185,6 +187,7 @@ def describe_settings(assignment: Assignment, place: str) -> dict[str, str]:
         "input_dir": store_of(urls.get("source") or Path(place)).url,
         "drawn_mask": _describe_masks(recipe.drawn_mask),
         "outputs": str(local.count),
+        "pose_file": _describe_poses(recipe.pose_file),
     }
 
 
@@ -193,6 +196,15 @@ def _describe_masks(place: Path | None) -> str:
     if place is None:
         return "None"
     files = [(path.name, digest(path.read_bytes())) for path in list_mask_files(place)]
+    return f"{place} ({digest(repr(files).encode('utf-8', 'surrogatepass'))[:8]})"
+
+
+def _describe_poses(place: Path | None) -> str:
+    """Return the pose file or folder, with a digest that differs where one was changed."""
+    if place is None:
+        return "None"
+    paths = sorted(place.rglob("*.json")) if place.is_dir() else [place]
+    files = [(path.name, digest(path.read_bytes())) for path in paths]
     return f"{place} ({digest(repr(files).encode('utf-8', 'surrogatepass'))[:8]})"
 
 

@@ -26,6 +26,7 @@ from handrefiner_ext.files.marks import (
 )
 from handrefiner_ext.files.naming import LOCAL, SUFFIX, Job, OutputKind, Shelf, plain_name, plan
 from handrefiner_ext.files.sources import Prompted
+from handrefiner_ext.hands.posed import describe_openpose, describe_poses, draw_openpose
 from handrefiner_ext.pictures import (
     Picture,
     encode_as,
@@ -39,6 +40,7 @@ from handrefiner_ext.report import describe_hands, number_meshes
 from handrefiner_ext.types import HandMesh, Hints, Image, Mask
 
 DEPTH, MASK, OVERLAY, HANDS = "_depth.png", "_mask.png", "_overlay.png", "_hands.json"
+POSES = ("_pose.json", "_openpose.json", "_openpose.png")
 """Endings of the files beside the picture itself."""
 MOST_MESHES, MOST_CANDIDATES = 32, 8
 """Files of one picture whose names are looked at before anything is written."""
@@ -56,10 +58,11 @@ class Maps:
 
 @dataclass(frozen=True)
 class HintFolders:
-    """Where `hints` writes; no meshes where `mesh` is None."""
+    """Where `hints` writes; no meshes or poses where `mesh` or `pose` is None."""
 
     out: Path
     mesh: Path | None = None
+    pose: Path | None = None
 
     def kinds(self) -> list[OutputKind]:
         """Return everything that a picture gives and that must not overwrite another's."""
@@ -69,12 +72,13 @@ class HintFolders:
             for number in range(1, MOST_MESHES + 1)
             if self.mesh is not None
         ]
-        return [OutputKind(self.out, ending) for ending in endings] + meshes
+        kinds = [OutputKind(self.out, ending) for ending in endings]
+        return [*kinds, *meshes, *_pose_kinds(self.pose)]
 
 
 @dataclass(frozen=True)
 class RefineFolders:
-    """Where `refine` writes; no depth, mask or candidates where those are None.
+    """Where `refine` writes; no depth, mask, candidates or poses where those are None.
 
     count: outputs of each picture. resumes: skip pictures that an earlier run has finished. keeps:
     write in the source's format, and under its own name where there is one output. numbers: number
@@ -92,6 +96,7 @@ class RefineFolders:
     numbers: bool = True
     quality: int | None = None
     backup: Path | None = None
+    pose: Path | None = None
 
     def kinds(self, prompts: int = 1) -> list[OutputKind]:
         """Return everything that a picture with so many prompts gives."""
@@ -110,6 +115,7 @@ class RefineFolders:
             *outputs,
             *(OutputKind(folder, ending) for ending, folder in maps.items() if folder),
             *tried,
+            *_pose_kinds(self.pose),
         ]
 
     def output(self, job: Job, number: int) -> Path:
@@ -130,6 +136,10 @@ class RefineFolders:
         """Return the files of depth and mask, as far as they are wanted."""
         found = {DEPTH: self.depth, MASK: self.mask}
         return [folder / f"{job.stem}{ending}" for ending, folder in found.items() if folder]
+
+
+def _pose_kinds(folder: Path | None) -> list[OutputKind]:
+    return [OutputKind(folder, ending) for ending in POSES if folder is not None]
 
 
 def open_folder(name: str) -> Path:
@@ -224,6 +234,19 @@ def describe(source: Path, image: Image, hints: Hints) -> dict[str, Any]:
     Lengths are in pixels, boxes half-open, pixel centres at halves.
     """
     return {"image": plain_name(source), **describe_hands(image, hints)}
+
+
+def write_poses(job: Job, image: Image, hints: Hints, folder: Path | None, mark: Mark) -> None:
+    """Write the hands as our pose, in OpenPose's JSON, and drawn as its models know them."""
+    if folder is None:
+        return
+    height, width = image.shape[:2]
+    for ending, describe_all in zip(POSES, (describe_poses, describe_openpose), strict=False):
+        said = describe_all(hints.meshes, height, width) | {KEY: mark.describe()}
+        text = json.dumps(said, allow_nan=False) + "\n"
+        write_atomically(_end(folder / job.stem, ending), text.encode())
+    drawn = draw_openpose(hints.meshes, height, width)
+    write_atomically(_end(folder / job.stem, POSES[2]), encode_png(drawn, (mark.chunk,)))
 
 
 def write_maps(job: Job, maps: Maps, folders: RefineFolders, mark: Mark) -> None:

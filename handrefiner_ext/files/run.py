@@ -27,9 +27,10 @@ from handrefiner_ext.files.outputs import (
     settings_code,
     write_hint_files,
     write_maps,
+    write_poses,
     write_refined,
 )
-from handrefiner_ext.files.sources import read_drawn_mask
+from handrefiner_ext.files.sources import read_drawn_mask, read_pose
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import read_file, read_picture, save_picture
 from handrefiner_ext.protocols import Preparing
@@ -55,6 +56,7 @@ class Recipe:
     given: names of the parameters that the user gave. A WebUI is told only these, since it has
     defaults of its own. drawn_mask: a mask file, or a folder with one per picture.
     evaluates: measure and report MPJPE and quality even where no decision depends on them.
+    pose_file: a file with the hands of a picture, or a folder with one per picture.
     """
 
     params: RefineParams
@@ -62,11 +64,19 @@ class Recipe:
     home: ModelHome | None = None
     drawn_mask: Path | None = None
     evaluates: bool = False
+    pose_file: Path | None = None
 
     @property
     def given_values(self) -> dict[str, object]:
         """The parameters that the user gave, by name."""
         return {name: getattr(self.params, name) for name in sorted(self.given)}
+
+    def for_picture(self, job: Job) -> Recipe:
+        """Return the recipe with the picture's own hands, where they are in a file."""
+        if self.pose_file is None:
+            return self
+        pose = read_pose(job, self.pose_file)
+        return replace(self, params=replace(self.params, pose=pose), given=self.given | {"pose"})
 
     def for_output(self, job: Job, number: int) -> Recipe:
         """Return the recipe of a picture's output `number`, counted from 0.
@@ -210,10 +220,13 @@ def prepare_repainter(recipe: Recipe) -> LocalRepainter:
 def write_hints(job: Job, recipe: Recipe, stages: Stages, folders: HintFolders) -> Report:
     """Find the hands of one picture and write what was found."""
     data, drawn = read_file(job.source), read_drawn_mask(job, recipe.drawn_mask)
+    recipe = recipe.for_picture(job)
     picture = read_picture(data, job.source)
     drawn_mask = None if drawn is None else drawn.fit(picture)
     hints = pipeline.hints(picture.image, recipe.params, stages, drawn_mask)
-    write_hint_files(job, picture.image, hints, folders, job.mark(digest(data)))
+    mark = job.mark(digest(data))
+    write_hint_files(job, picture.image, hints, folders, mark)
+    write_poses(job, picture.image, hints, folders.pose, mark)
     lines = (*_note(job), *picture.notes, *list_hint_lines(hints))
     return Report(job.source, f"{folders.out / job.stem}_*", hands=len(hints.meshes), lines=lines)
 
@@ -222,7 +235,8 @@ def refine_picture(
     job: Job, recipe: Recipe, repainter: Repainter, folders: RefineFolders
 ) -> Report:
     """Repaint the hands of one picture and write as many outputs as `folders` wants."""
-    variants = [recipe.for_output(job, number) for number in range(folders.count)]
+    own = recipe.for_picture(job)
+    variants = [own.for_output(job, number) for number in range(folders.count)]
     data, drawn = read_file(job.source), read_drawn_mask(job, recipe.drawn_mask)
     content = digest(data)
     read = (content, "" if drawn is None else drawn.content)
@@ -235,6 +249,8 @@ def refine_picture(
     found = repainter.find(picture.image, variants[0], drawn_mask, wants_maps)
     if wants_maps and found.maps is not None:
         write_maps(job, found.maps, folders, job.mark(content))
+    if isinstance(found, FoundHere):
+        write_poses(job, picture.image, found.hints, folders.pose, job.mark(content))
     report = Report(job.source, lines=(*_note(job), *picture.notes))
     for number, variant in enumerate(variants):
         output = found.repaint(variant)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from handrefiner_ext.errors import PictureError, UsageError, how_to_install
+from handrefiner_ext.errors import InvalidParameter, PictureError, UsageError, how_to_install
 from handrefiner_ext.files.marks import digest, read_head, read_mark
 from handrefiner_ext.files.naming import Job, fold
+from handrefiner_ext.hands.posed import parse_pose
 from handrefiner_ext.pictures import Picture, read_file, read_picture, to_mask
 from handrefiner_ext.pictures.decode import EXTRAS, NEEDS, OTHERS, readable_suffixes
 from handrefiner_ext.types import Mask
@@ -271,7 +272,35 @@ def _read_line(path: Path, folder: Path, number: int, line: str) -> Prompted:
     return Prompted(folder / said["img"], said["txt"], where)
 
 
-# --- drawn masks
+# --- poses and drawn masks
+
+POSE_ENDINGS = ("", "_pose", "_openpose", "_keypoints")
+
+
+def read_pose(job: Job, place: Path) -> str:
+    """Return the text of the pose file `place`, or of the picture's own where that is a folder.
+
+    PictureError where it cannot be read, or is no pose.
+    """
+    path = place
+    if place.is_dir():
+        folder = place / job.under
+        names = [job.source.stem + ending for ending in POSE_ENDINGS]
+        found = [folder / f"{name}.json" for name in names if (folder / f"{name}.json").is_file()]
+        if not found:
+            raise PictureError(
+                f"{folder} holds no pose for {job.source.name}; name it {names[0]}.json or "
+                f"{names[1]}.json."
+            )
+        path = found[0]
+    try:
+        text = read_file(path).decode("utf-8-sig")
+        parse_pose(text)
+    except UnicodeDecodeError as error:
+        raise PictureError(f"{path} is not text in UTF-8.") from error
+    except InvalidParameter as error:
+        raise PictureError(f"{path}: {error}") from error
+    return text
 
 
 @dataclass(frozen=True)

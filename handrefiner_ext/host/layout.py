@@ -32,6 +32,7 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("mesh", "renderer"),
         ("outline", "occlusion_order"),
         ("another",),
+        ("pose",),
     ),
     "ControlNet": (
         ("control_model", "control_mode"),
@@ -54,7 +55,7 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 """The Advanced fold: tab -> rows of parameters. Switch and strength stand above it."""
 IMG2IMG_ONLY = ("skip_img2img",)
-MULTILINE = ("prompt", "negative_prompt")
+MULTILINE = ("prompt", "negative_prompt", "pose")
 
 Kind = Literal["checkbox", "dropdown", "slider", "text"]
 FIELDS: Mapping[str, Field[Any]] = {f.name: f for f in fields_of(WEBUI)}

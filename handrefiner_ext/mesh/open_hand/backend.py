@@ -11,7 +11,7 @@ import numpy as np
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.mesh.open_hand.anatomy import RELAXED_DEGREES
-from handrefiner_ext.mesh.open_hand.fit import Fit, HandFitter, Target
+from handrefiner_ext.mesh.open_hand.fit import MIRROR, POINT_DEVIATION, Fit, HandFitter, Target
 from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
 from handrefiner_ext.mesh.open_hand.outline import (
@@ -19,6 +19,7 @@ from handrefiner_ext.mesh.open_hand.outline import (
     OutlineEvidence,
     find_outline_evidence,
 )
+from handrefiner_ext.mesh.open_hand.posing import describe_pose
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import (
     FloatArray,
@@ -33,17 +34,14 @@ from handrefiner_ext.types import (
 MAX_REPROJECTION_ERROR = 0.12
 """Hand sizes; a mesh with a larger error would show another hand than the one drawn."""
 
-POINT_DEVIATION = 0.025
 DEPTH_DEVIATION = 1.5 * np.array([0.16, 0.11, 0.09, 0.1, 0.13, *([0.07, 0.07, 0.1, 0.15] * 4)])
-"""Expected errors of a detector's landmarks in hand sizes, measured joint by joint on rendered
-hands. Those of depth are enlarged by half, because neighbouring joints err together."""
+"""Expected errors in depth of a detector's landmarks in hand sizes, measured joint by joint on
+rendered hands. They are enlarged by half, because neighbouring joints err together."""
 
 OUTLINE_ROUNDS = 2
 
 MOST_PX = 1e6
 """Landmarks farther away are refused: no picture is that large, and squares would overflow."""
-
-MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 class OpenHandReconstructor:
@@ -99,16 +97,18 @@ class OpenHandReconstructor:
         mirror = MIRROR if hand.handedness == "left" else np.ones(3)
         turn = pose.rotation.T * mirror
         shift = space.to_picture(pose.shift)
+        camera = WeakPerspective(pose.scale * hand.size_px, float(shift[0]), float(shift[1]))
         faces = self.kinematics.model.faces
         return HandMesh(
             hand=hand,
             vertices=self.kinematics.skin(pose) @ turn,
             faces=faces[:, ::-1] if hand.handedness == "left" else faces,
             joints=self.kinematics.pose_skeleton(pose).landmarks @ turn,
-            camera=WeakPerspective(pose.scale * hand.size_px, float(shift[0]), float(shift[1])),
+            camera=camera,
             reprojection_error=fit.reprojection_error,
             backend=self.name,
             strain=strain,
+            pose=describe_pose(pose, hand.handedness, camera),
         )
 
 
