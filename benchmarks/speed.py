@@ -9,9 +9,11 @@ the validation split; of these the first is taken in which all hands are found.
 
 Keys of the JSON, S = side in pixels, N = number of hands:
   ROW_S_N_ms, ROW_S_N_cpu_ms   time of a row of the tables: detect and hints with tiles off, auto
-                               and on, refine with tiles off and auto; for all hands together fit
-                               (without the outline's evidence), reconstruct (with it), reread
-                               (doubtful hands read again, too), render, draft and judge
+                               and on; files: hints from a file to its files, tiles auto, warm
+                               (start_to_hints is the cold one); refine with tiles off and auto;
+                               for all hands together fit (without the outline's evidence),
+                               reconstruct (with it), reread (doubtful hands read again, too),
+                               render, draft and judge
   peak_STAGE_S_N_mb            peak memory up to the end of a stage (tiles on)
   peak_hints_S_N_mb, peak_refine_S_N_mb   peak memory of the whole command (tiles on)
   start_to_hints_S_N_s, start_to_hints_S_N_cpu_s   from the start of `handrefiner hints` to its end
@@ -45,6 +47,9 @@ from report import (
 )
 
 from handrefiner_ext.dataset.plain import Placement, generator, make_scene
+from handrefiner_ext.files.naming import Job
+from handrefiner_ext.files.outputs import HintFolders
+from handrefiner_ext.files.run import Recipe, write_hints
 from handrefiner_ext.hands.readings import reconstruct_well
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import encode_png
@@ -70,6 +75,7 @@ ROWS = {
     "hints_off": "hints, tiles off",
     "hints_auto": "hints, tiles auto",
     "hints_on": "hints, tiles on",
+    "files": "hints with its files",
     "draft": "inpaint (draft)",
     "judge": "judge, once",
     "refine_off": "refine, tiles off",
@@ -101,7 +107,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for side in options.sizes:
             cases = [make_case(stages, side, hands) for hands in options.hands]
-            figures |= report_times(cases, stages, params, options.count)
+            figures |= report_times(cases, stages, params, Path(folder), options.count)
             figures |= report_memory(cases, Path(folder), options.detector)
             if side == _nearest(options.sizes, 1024):
                 figures |= report_start(cases[0], Path(folder), options)
@@ -153,8 +159,10 @@ def place_hands(side: int, count: int) -> tuple[Placement, ...]:
     )
 
 
-def list_work(case: Case, stages: Stages, params: RefineParams) -> dict[str, Callable[[], object]]:
-    """What each row measures."""
+def list_work(
+    case: Case, stages: Stages, params: RefineParams, folder: Path
+) -> dict[str, Callable[[], object]]:
+    """What each row measures. folder: for files."""
     image = case.image
     size = (image.shape[0], image.shape[1])
     tiles = {mode: replace(params, tiles=mode) for mode in ("off", "auto", "on")}
@@ -178,6 +186,8 @@ def list_work(case: Case, stages: Stages, params: RefineParams) -> dict[str, Cal
         "draft": partial(stages.inpainter.paint, image, meshes, maps, params),
         "judge": partial(stages.judge, stages.detector, image, meshes, params),
     }
+    job, places = Job(save(case, folder), "warm"), HintFolders(folder / "warm")
+    work["files"] = partial(write_hints, job, Recipe(tiles["auto"]), stages, places)
     for mode, given in tiles.items():
         work[f"detect_{mode}"] = partial(stages.detector.detect, image, given)
         work[f"hints_{mode}"] = partial(hints, image, given, stages)
@@ -186,9 +196,9 @@ def list_work(case: Case, stages: Stages, params: RefineParams) -> dict[str, Cal
 
 
 def report_times(
-    cases: Sequence[Case], stages: Stages, params: RefineParams, count: int
+    cases: Sequence[Case], stages: Stages, params: RefineParams, folder: Path, count: int
 ) -> Figures:
-    work = {case.key: list_work(case, stages, params) for case in cases}
+    work = {case.key: list_work(case, stages, params, folder) for case in cases}
     times = {row: {case.key: measure(work[case.key][row], count) for case in cases} for row in ROWS}
     rows = [(title, *(_show(t) for t in times[row].values())) for row, title in ROWS.items()]
     side = cases[0].image.shape[0]

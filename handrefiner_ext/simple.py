@@ -26,8 +26,8 @@ from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import (
     Picture,
     encode_as,
+    encode_map,
     encode_picture,
-    encode_png,
     read_file,
     take_picture,
     to_mask,
@@ -63,7 +63,7 @@ class Found(Hints):
         return draw_overlay(self.image, self)
 
     def _repr_png_(self) -> bytes:
-        return encode_png(self.overlay)
+        return encode_map(self.overlay)
 
 
 @dataclass(frozen=True)

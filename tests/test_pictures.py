@@ -14,8 +14,14 @@ from PIL import Image, ImageOps
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.pictures import load_mask, load_picture, save_picture
-from handrefiner_ext.pictures.metadata import Chunk
-from handrefiner_ext.pictures.picture import encode_png, repaint, to_grey, write_atomically
+from handrefiner_ext.pictures.metadata import Chunk, text_chunk
+from handrefiner_ext.pictures.picture import (
+    encode_map,
+    encode_png,
+    repaint,
+    to_grey,
+    write_atomically,
+)
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 OWN_MODES = st.sampled_from(
@@ -300,3 +306,34 @@ def test_png_encoding_is_lossless_for_pillow_too():
     pixels = random_pixels((10, 11), 4, np.uint8)
     with Image.open(io.BytesIO(encode_png(pixels))) as opened:
         np.testing.assert_array_equal(np.array(opened), pixels)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    colour=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_a_map_is_a_png_with_the_same_pixels_and_its_chunks(size, colour, seed):
+    shape = (*size, 3) if colour else size
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    data = encode_map(pixels, (text_chunk("key", "value"),))
+    with Image.open(io.BytesIO(data)) as opened:
+        np.testing.assert_array_equal(np.array(opened), pixels)
+        assert opened.info["key"] == "value"
+    flag = cv2.IMREAD_UNCHANGED
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    np.testing.assert_array_equal(stored[..., ::-1] if colour else stored, pixels)
+
+
+def test_maps_stay_small():
+    """At most half as large again as the slower encoder of pictures makes them."""
+    depth = np.zeros((512, 512), dtype=np.uint8)
+    yy, xx = np.mgrid[:512, :512]
+    inside = (yy - 250) ** 2 + (xx - 200) ** 2 < 150**2
+    depth[inside] = (51 + (yy + xx)[inside] / 5).astype(np.uint8)
+    mask = np.where(depth > 0, 255, 0).astype(np.uint8)
+    small = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    photo = cv2.resize(small, (512, 512), interpolation=cv2.INTER_CUBIC)
+    for pixels in (depth, mask, photo):
+        assert len(encode_map(pixels)) < 1.5 * len(encode_png(pixels))

@@ -22,7 +22,14 @@ import numpy as np
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
 from handrefiner_ext.knobs import WEBUI, Knob, format_number
 from handrefiner_ext.params import RefineParams, fields_of
-from handrefiner_ext.pictures import Picture, encode_picture, encode_png, read_picture, to_mask
+from handrefiner_ext.pictures import (
+    Picture,
+    encode_map,
+    encode_picture,
+    encode_png,
+    read_picture,
+    to_mask,
+)
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import check_values
 from handrefiner_ext.report import describe_decision, describe_found, told
@@ -269,9 +276,9 @@ def answer_hints(image: Image, hints: Hints) -> dict[str, Any]:
     return {
         **describe_found(image, hints),
         "notes": list(hints.notes),
-        "depth": to_text(encode_png(hints.maps.control)),
-        "mask": to_text(encode_png(mask)),
-        "overlay": to_text(encode_png(draw_overlay(image, hints))),
+        "depth": to_text(encode_map(hints.maps.control)),
+        "mask": to_text(encode_map(mask)),
+        "overlay": to_text(encode_map(draw_overlay(image, hints))),
     }
 
 

@@ -30,7 +30,7 @@ from handrefiner_ext.hands.posed import describe_openpose, describe_poses, draw_
 from handrefiner_ext.pictures import (
     Picture,
     encode_as,
-    encode_png,
+    encode_map,
     save_picture,
     write_atomically,
 )
@@ -219,7 +219,7 @@ def write_hint_files(
     start = folders.out / job.stem
     _write_depth(_end(start, DEPTH), hints.maps.control, mark)
     _write_mask(_end(start, MASK), hints.maps.mask, mark)
-    write_atomically(_end(start, OVERLAY), encode_png(draw_overlay(image, hints), (mark.chunk,)))
+    write_atomically(_end(start, OVERLAY), encode_map(draw_overlay(image, hints), (mark.chunk,)))
     said = describe(job.source, image, hints) | {KEY: mark.describe()}
     text = json.dumps(said, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(_end(start, HANDS), text.encode("utf-8"))
@@ -246,7 +246,7 @@ def write_poses(job: Job, image: Image, hints: Hints, folder: Path | None, mark:
         text = json.dumps(said, allow_nan=False) + "\n"
         write_atomically(_end(folder / job.stem, ending), text.encode())
     drawn = draw_openpose(hints.meshes, height, width)
-    write_atomically(_end(folder / job.stem, POSES[2]), encode_png(drawn, (mark.chunk,)))
+    write_atomically(_end(folder / job.stem, POSES[2]), encode_map(drawn, (mark.chunk,)))
 
 
 def write_maps(job: Job, maps: Maps, folders: RefineFolders, mark: Mark) -> None:
@@ -292,12 +292,12 @@ def _read_whole(path: Path) -> bytes | None:
 
 
 def _write_depth(path: Path, control: NDArray[np.uint8], mark: Mark) -> None:
-    write_atomically(path, encode_png(control, (mark.chunk,)))
+    write_atomically(path, encode_map(control, (mark.chunk,)))
 
 
 def _write_mask(path: Path, mask: Mask, mark: Mark) -> None:
     """Write 255 wherever a pixel may change."""
-    write_atomically(path, encode_png(np.where(mask, 255, 0).astype(np.uint8), (mark.chunk,)))
+    write_atomically(path, encode_map(np.where(mask, 255, 0).astype(np.uint8), (mark.chunk,)))
 
 
 def _write_mesh(path: Path, mesh: HandMesh, mark: Mark) -> None:

@@ -5,6 +5,7 @@ from handrefiner_ext.pictures.formats import FORMAT_OF, encode_as
 from handrefiner_ext.pictures.masks import load_mask, read_mask, to_mask
 from handrefiner_ext.pictures.picture import (
     Picture,
+    encode_map,
     encode_picture,
     encode_png,
     load_picture,
@@ -17,6 +18,7 @@ __all__ = [
     "FORMAT_OF",
     "Picture",
     "encode_as",
+    "encode_map",
     "encode_picture",
     "encode_png",
     "load_mask",
