@@ -246,7 +246,6 @@ HANDS_OF_CASES = {
     "rock_becomes_hand.jpg": ((383, 590, 428, 645), (538, 595, 602, 655)),  # both in pockets
 }
 MISSED_TODAY = {
-    "false_hand_on_anime_face.webp",
     "false_hand_splash.jpg",
     "neighbour_hand_erased.jpg",
     "rock_becomes_hand.jpg",

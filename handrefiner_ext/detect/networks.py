@@ -83,22 +83,23 @@ class HandNetworks:
     def find_palms(
         self, image: Image, views: Iterable[Box], threshold: float, faint: float
     ) -> list[Palm]:
-        """Return the palms that score at least `threshold` in one of the views, best first.
+        """Return the palms that score at least `faint` in one of the views, best first.
 
-        Each palm appears once. The first view also yields palms that score at least `faint`; they
-        are averaged among themselves only.
+        Each palm appears once. Those below `threshold` have no part in the averages of the others,
+        and are left out beside them.
         """
         found: list[Palm] = []
         for number, view in enumerate(views):
             window = around_box(view)
-            lowest = min(faint, threshold) if number == 0 else threshold
+            lowest = min(faint, threshold)
             raw, logits = self._palm.run(warp(image, window, PALM_SIZE, cv2.BORDER_CONSTANT))
             boxes, scores = decode_palms(raw, logits[:, 0], lowest)
-            for part in (scores >= threshold, scores < threshold):
-                blended = blend(boxes[part], scores[part], PALMS_IN_VIEW)
-                found += [
-                    Palm(s, to_window(box, window, self._upright), number) for s, box in blended
-                ]
+            clear = scores >= threshold
+            blended = blend(boxes[clear], scores[clear], PALMS_IN_VIEW)
+            if not clear.all():
+                beside = blend(boxes, scores, PALMS_IN_PICTURE)
+                blended += [(score, box) for score, box in beside if score < threshold]
+            found += [Palm(s, to_window(box, window, self._upright), number) for s, box in blended]
         return distinct(found)[:PALMS_IN_PICTURE]
 
     def read_closely(self, image: Image, window: Roi, presence: float) -> Hand:

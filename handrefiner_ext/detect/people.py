@@ -26,8 +26,8 @@ from handrefiner_ext.detect.runtime import (
     decode,
 )
 from handrefiner_ext.detect.windows import Roi, around_box, turn_from_upright, warp
-from handrefiner_ext.geometry.boxes import bounding_box
-from handrefiner_ext.types import Box, FloatArray, Handedness, Image
+from handrefiner_ext.geometry.boxes import bounding_box, grow
+from handrefiner_ext.types import Box, FloatArray, Hand, Handedness, Image
 
 POSE_SIZE, POSE_LANDMARK_SIZE, FACE_SIZE = 224, 256, 192
 """Sides of the networks' inputs, pixels."""
@@ -41,6 +41,12 @@ MOST_PEOPLE, MOST_FACES = 4, 16
 PERSON_SCORE, POSE_SCORE, FACE_SCORE = 0.4, 0.5, 0.5
 """Least scores of the pose detector, of the pose landmarks and of the face detector. MediaPipe asks
 for 0.5 each; drawn people score 0.4 to 0.5, and a wrong body only costs a look at its wrists."""
+NEAR_WRIST, SAME_PALM = 0.6, 0.5
+"""A hand belongs to a wrist if its own wrist, or its middle, lies this near, in hand sizes."""
+LEAST_OF_WRIST = 0.4
+"""A hand is at least this part of the size that its body suggests; fingers alone are smaller."""
+LIKELY_FACE = 0.3
+"""Score from which there may be a face: most drawn ones score 0.3 to 0.6."""
 SHOULDERS, HIPS = (11, 12), (23, 24)
 ARMS: dict[Handedness, tuple[int, int, int, int]] = {
     "left": (13, 15, 17, 19),
@@ -104,10 +110,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is seen in a picture besides its hands."""
+    """What is seen in a picture besides its hands.
+
+    likely_faces: the faces, and what may be a drawn one.
+    """
 
     people: tuple[Person, ...] = ()
     faces: tuple[Box, ...] = ()
+    likely_faces: tuple[Box, ...] = ()
 
     def list_wrists(self, least_visibility: float, height: int, width: int) -> list[Wrist]:
         """Return the wrists in sight that lie in the picture, most visible first."""
@@ -122,6 +132,41 @@ class Surroundings:
         return sorted(seen, key=lambda wrist: -wrist.visibility)
 
 
+HANDS_OF_FACE, REACH_OF_FACE = (0.3, 1.6), 4.5
+"""Sizes of a person's hands and their distance from the middle of the face, in heights of it.
+Drawn heads are large, and a hand stretched towards the viewer is."""
+EARS = 0.2
+"""Rim on both sides of a face in which its ears lie, widths of the face."""
+
+
+def belongs_to_face(hand: Hand, face: Box) -> bool:
+    """Whether a hand can be one of the person whose face this is, by its size and distance."""
+    middle = np.array([face.x0 + face.x1, face.y0 + face.y1]) / 2
+    apart = float(np.linalg.norm(hand.landmarks.mean(axis=0) - middle))
+    low, high = (share * face.height for share in HANDS_OF_FACE)
+    return low <= hand.size_px <= high and apart <= REACH_OF_FACE * face.height
+
+
+def with_ears(face: Box) -> Box:
+    """Return the box of a face and its ears."""
+    return grow(face, round(EARS * face.width), 0)
+
+
+def belongs_to_wrist(hand: Hand, wrist: Wrist) -> bool:
+    """Whether a hand can be the one at a body's wrist."""
+    if hand.size_px < LEAST_OF_WRIST * wrist.size_px:
+        return False
+    to_palm = float(np.linalg.norm(hand.landmarks.mean(axis=0) - wrist.centre))
+    same_palm = to_palm < SAME_PALM * max(hand.size_px, wrist.size_px)
+    return same_palm or wrist_distance(hand, wrist) < NEAR_WRIST
+
+
+def wrist_distance(hand: Hand, wrist: Wrist) -> float:
+    """Return how far a hand's wrist lies from a body's, in hand sizes."""
+    apart = float(np.linalg.norm(hand.landmarks[0] - wrist.point))
+    return apart / max(hand.size_px, wrist.size_px, 1e-6)
+
+
 class PeopleNetworks:
     """Runs the pose and face networks on one picture at a time."""
 
@@ -132,7 +177,9 @@ class PeopleNetworks:
 
     def look(self, image: Image) -> Surroundings:
         """Find the people and faces of a picture."""
-        return Surroundings(self.find_people(image), self.find_faces(image))
+        faces = self.find_faces(image)
+        sure = tuple(face for score, face in faces if score >= FACE_SCORE)
+        return Surroundings(self.find_people(image), sure, tuple(face for _, face in faces))
 
     def find_people(self, image: Image) -> tuple[Person, ...]:
         """Find up to MOST_PEOPLE bodies, best first."""
@@ -150,16 +197,18 @@ class PeopleNetworks:
                 people.append(person)
         return tuple(people)
 
-    def find_faces(self, image: Image) -> tuple[Box, ...]:
-        """Find the boxes of faces, from forehead to chin."""
+    def find_faces(self, image: Image) -> tuple[tuple[float, Box], ...]:
+        """Find likely faces, best first: scores, and boxes from forehead to chin."""
         window = _whole(image)
         picture = warp(image, window, FACE_SIZE, cv2.BORDER_CONSTANT) * 2.0 - 1.0
         raw, logits = self._face.run(picture.astype(np.float32))
         boxes, scores = decode(
-            raw, logits[:, 0], FACE_SCORE, _anchors(FACE_GRIDS), FACE_SIZE, FACE_POINTS
+            raw, logits[:, 0], LIKELY_FACE, _anchors(FACE_GRIDS), FACE_SIZE, FACE_POINTS
         )
         found = blend(boxes, scores, MOST_FACES)
-        return tuple(bounding_box(window.to_picture(box[:4].reshape(2, 2))) for _, box in found)
+        return tuple(
+            (score, bounding_box(window.to_picture(box[:4].reshape(2, 2)))) for score, box in found
+        )
 
     def _read_pose(self, image: Image, window: Roi, score: float) -> Person | None:
         picture = warp(image, window, POSE_LANDMARK_SIZE, cv2.BORDER_CONSTANT)

@@ -1,9 +1,11 @@
 """The order in which a picture is searched, so that a clear hand pays for none of the later looks.
 
 1. The whole picture, by the palm network, and the people and faces in it.
-2. Around every wrist of a body that no hand explains yet.
-3. Where nothing is found, or a wrist stays unexplained, the picture's quarters and the picture with
-   a rim, then the same mirrored and smoothed.
+2. Around every wrist of a body that no hand explains yet; then the landmark network reads the wrist
+   itself.
+3. Where nothing is found, or a wrist stays unexplained, or a face has fewer than two hands, the
+   picture's quarters and the picture with a rim. Then what hardly looks like a palm there is read,
+   as drawn hands do. Where still nothing is found, the same views mirrored and smoothed.
 4. Fine tiles, for small hands without a body, as `tiles` asks.
 
 What is not clear at once is believed only if several looks agree (`views`); how many must depends
@@ -16,32 +18,58 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 
 from handrefiner_ext.detect.flow import enlarge
+from handrefiner_ext.detect.looks import CLOSE_UP_PALM, LIKELY_HAND, Looks
 from handrefiner_ext.detect.networks import HandNetworks, Palm
-from handrefiner_ext.detect.people import PeopleNetworks, Surroundings, Wrist
+from handrefiner_ext.detect.people import (
+    PeopleNetworks,
+    Surroundings,
+    Wrist,
+    belongs_to_face,
+    belongs_to_wrist,
+    with_ears,
+    wrist_distance,
+)
 from handrefiner_ext.detect.sightings import Sighting, is_same_hand
-from handrefiner_ext.detect.views import measure_support, smooth
-from handrefiner_ext.detect.windows import around_box, around_landmarks, plan_tiles
-from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersect
-from handrefiner_ext.geometry.transforms import mirror_hand
+from handrefiner_ext.detect.views import (
+    AGAINST_FACE,
+    AT_WRIST,
+    CLOSE_UP,
+    IN_PICTURE,
+    IN_TILE,
+    LANDMARKS_ALONE,
+    LANDMARKS_AT_WRIST,
+    NEAR_FACE,
+    Evidence,
+    describe_doubt,
+    measure_support,
+)
+from handrefiner_ext.detect.windows import (
+    Roi,
+    around_landmarks,
+    plan_tiles,
+)
+from handrefiner_ext.geometry.boxes import area, grow, intersect
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Hand, Image
 
 CLEAR_PALM, CLEAR_PRESENCE = 0.85, 0.95
 """Scores of a palm in the whole picture and of its hand from which no other look is needed."""
-FAINT_HAND = 0.25
-"""Presence from which a palm's window is looked at a second time."""
-MOST_READINGS, MOST_FINE_READINGS = 12, 64
-"""Palms of one step of the second search that are read; each costs two runs of the network."""
-NEAR_WRIST, SAME_PALM = 0.6, 0.5
-"""A hand belongs to a wrist if its own wrist, or its middle, lies this near, in hand sizes."""
-LEAST_OF_WRIST = 0.4
-"""A hand is at least this part of the size that its body suggests; fingers alone are smaller."""
+MOST_FINE_READINGS, MOST_FAINT_READINGS = 64, 24
+"""Palms of the fine tiles, and faint palms, that are read; each costs two runs of the network."""
+FEW_FAINT_READINGS = 18
+"""Faint palms that are read where a hand is found already."""
+FAINT_WINDOWS = (1.4, 1.0)
+"""Sides of the windows of a faint palm, which often covers only a part of a drawn hand, in sides of
+its own one."""
+SAME_WINDOW = 0.35
+"""Distance, in hand sizes, within which a faint palm is one that was found before."""
 GLIMPSED, IN_SIGHT = 0.1, 0.35
 """Visibility from which a wrist is looked at, and from which a hand is missed there."""
+NARROWEST = 0.2
+"""Least ratio of the sides of a hand's box; a flat hand seen from its edge has 0.25."""
 IN_FACE = 0.5
 """Part of a hand's box inside a face from which it is taken for a part of the face."""
 QUARTER = 0.62
@@ -50,46 +78,9 @@ WRIST_PARTS = (2.1, 5.0)
 """Sides of the views around a wrist in the second search, in sides of its box."""
 RIM = 0.25
 """Rim around a close-up whose hand is cut off by the frame, in sides of the picture."""
-WORK_PX = 1536
-"""Longest side at which the picture is smoothed: the filter's time grows with the pixels."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What must speak for a sighting.
-
-    presence: of the best look, where more is asked for than `presence_threshold`. support: mean
-    over several looks. mean: least mean of these two and the palm's score; it is not asked for
-    where both are CERTAIN.
-    """
-
-    presence: float
-    support: float
-    mean: float = 0.0
-
-    def accepts(self, sighting: Sighting, support: float) -> bool:
-        """Whether a sighting with that support is a hand."""
-        presence = sighting.hand.score
-        if presence < self.presence or support < self.support:
-            return False
-        mean = (presence + support + sighting.rank) / 3.0
-        return mean >= self.mean or min(presence, support) >= CERTAIN
-
-
-CERTAIN = 0.95
-AT_WRIST = Evidence(0.0, 0.45)
-IN_PICTURE = Evidence(0.0, 0.5)
-IN_TILE = Evidence(0.65, 0.7, 0.82)
-CLOSE_UP = Evidence(0.0, 0.22)
-AGAINST_FACE = Evidence(CERTAIN, CERTAIN)
-"""Chosen on real photographs, generated and drawn pictures with and without hands, see
-docs/detection.md. Nine of ten real hands have a support above 0.8. Of the things in 34 pictures
-without hands that scored at least 0.25 once, none reaches a mean above 0.78."""
-CLOSE_UP_SIZE, CLOSE_UP_PALM = 0.15, 0.6
-"""Share of the long side and palm score from which a hand in a picture without people is the
-picture's subject, so that less agreement is asked for: malformed hands are seen so."""
-
-MIDDLE, TURNS = 1.0, 8
+CLOSE_UP_SIZE = 0.15
+"""Share of the long side from which a hand in a picture without people is its subject, so that less
+agreement is asked for: malformed hands are seen so."""
 LONE_IN_QUARTER, LONE_IN_TILE = 0.45, 0.25
 """Share of the long side from which a hand in a picture without people is its only subject, so that
 quarters, and fine tiles, are not searched for others."""
@@ -105,6 +96,9 @@ class HandSearch:
     surroundings: Surroundings = field(default_factory=Surroundings)
     found: list[Sighting] = field(default_factory=list)
     doubted: list[Sighting] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.looks = Looks(self.networks, self.image, self.params)
 
     def run(self, first: Sequence[Sighting], people: PeopleNetworks) -> list[Sighting]:
         """Search until nothing is missed; return the believed sightings and the doubted ones.
@@ -126,10 +120,15 @@ class HandSearch:
     def _drop_faces_on_hands(self, first: Sequence[Sighting]) -> None:
         """Forget faces in the middle of a larger, clear hand: palms are taken for faces."""
         hands = [s.hand for s in first if not s.fault and s.rank >= CLEAR_PALM]
-        faces = tuple(
-            face for face in self._faces if not any(_is_palm_of(face, hand) for hand in hands)
+
+        def keep(faces: tuple[Box, ...]) -> tuple[Box, ...]:
+            return tuple(face for face in faces if not any(_is_palm_of(face, h) for h in hands))
+
+        self.surroundings = replace(
+            self.surroundings,
+            faces=keep(self._faces),
+            likely_faces=keep(self.surroundings.likely_faces),
         )
-        self.surroundings = replace(self.surroundings, faces=faces)
 
     # Steps ---------------------------------------------------------------------------------
 
@@ -138,22 +137,58 @@ class HandSearch:
         for wrist in self.list_unexplained(GLIMPSED):
             scales = (1.6, 2.6) if wrist.visibility >= IN_SIGHT else (2.0,)
             views = [enlarge(wrist.box, scale) for scale in scales]
-            self.consider(self.sight(self.image, views), IN_TILE)
+            self.consider(self.looks.sight(self.image, views), IN_TILE)
+        for wrist in self.list_unexplained(GLIMPSED) if self.looks.reads_faint else ():
+            self.consider(self.looks.sight_at(wrist), LANDMARKS_ALONE)
 
     def search_again(self) -> None:
-        """Look at parts of the picture; then mirrored and smoothed, while something is missed."""
+        """Look at parts of the picture, at its faint palms, and then mirrored and smoothed."""
         parts = self._choose_parts()
         height, width = self.image.shape[:2]
         whole = Box(0, 0, width, height)
         rim = [] if self.found else [grow(whole, round(RIM * width), round(RIM * height))]
-        self.consider(self.sight(self.image, [*rim, *parts]), IN_TILE)
-        more = parts if self.found else [whole, *parts]
-        if self.misses_something():
-            self.consider(self.sight_mirrored(more), IN_TILE)
-        if self.misses_something():
-            self.consider(self.sight_smoothed(more), IN_TILE)
-        if not self.found and not self.surroundings.people:
-            self.consider(self.sight_close_up(), IN_TILE)
+        self.consider(self.looks.sight(self.image, [*rim, *parts]), IN_TILE)
+        if self.misses_something() and self.looks.reads_faint:
+            self.search_faint_palms()
+        if not self.found:
+            self.consider(self.looks.sight_mirrored([whole, *parts]), IN_TILE)
+        if not self.found:
+            self.consider(self.looks.sight_smoothed([whole, *parts]), IN_TILE)
+        if not self.found and not self.surroundings.people and not self._faces:
+            self.consider(self.looks.sight_close_up(), IN_TILE)
+
+    def search_faint_palms(self) -> None:
+        """Read what hardly looks like a palm, most likely first, until nothing is missed."""
+        if any(s.rank >= CLEAR_PALM for s in self.found):
+            return  # the palm network sees the hands of this picture
+        most = FEW_FAINT_READINGS if self.found else MOST_FAINT_READINGS
+        tried: list[Roi] = []
+        for palm in sorted(self.looks.faint, key=lambda p: -p.score):
+            if len(tried) == most or not self.misses_something():
+                return
+            if self._is_known(palm.roi) or any(_is_alike(palm.roi, window) for window in tried):
+                continue
+            tried.append(palm.roi)
+            self.consider(self._read_faint(palm), LANDMARKS_ALONE)
+
+    def _read_faint(self, palm: Palm) -> list[Sighting]:
+        """Read a faint palm; nothing where its hand is found already."""
+        for scale in FAINT_WINDOWS:
+            window = replace(palm.roi, side=scale * palm.roi.side)
+            seen = self.looks.read(self.image, replace(palm, roi=window))
+            if seen is not None and seen.hand.score >= LIKELY_HAND:
+                better = self.looks.centre(seen)
+                return [] if self._is_known(around_landmarks(better.hand.landmarks)) else [better]
+        return []
+
+    def _is_known(self, window: Roi) -> bool:
+        """Whether a window shows the middle of a hand that is found already."""
+        place = np.array([window.center_x, window.center_y])
+        return any(
+            float(np.linalg.norm(s.hand.landmarks.mean(axis=0) - place))
+            < SAME_WINDOW * s.hand.size_px
+            for s in self.found
+        )
 
     def _choose_parts(self) -> list[Box]:
         """Return the surroundings of the unexplained wrists; the quarters where no body tells."""
@@ -168,66 +203,17 @@ class HandSearch:
         tiles = plan_tiles(height, width, self.params.tiles)
         threshold = self.params.detection_threshold
         palms = self.networks.find_palms(self.image, tiles, threshold, threshold)
-        seen = [self._read(self.image, palm) for palm in palms[:MOST_FINE_READINGS]]
+        seen = [self.looks.read(self.image, palm) for palm in palms[:MOST_FINE_READINGS]]
         self.consider((s for s in seen if s is not None), IN_TILE)
-
-    def sight(self, image: Image, views: Iterable[Box]) -> list[Sighting]:
-        """Read the best palms of the views, best first."""
-        palms = self.networks.find_palms(image, views, self._faint_palm, self._faint_palm)
-        return [s for palm in palms[:MOST_READINGS] if (s := self._read(image, palm)) is not None]
-
-    def sight_smoothed(self, views: Sequence[Box]) -> list[Sighting]:
-        """Read every palm of the views without the picture's grain and hatching."""
-        height, width = self.image.shape[:2]
-        shrink = min(1.0, WORK_PX / max(height, width))
-        if shrink == 1.0:
-            return self.sight(smooth(self.image), views)
-        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-        small = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
-        seen = self.sight(
-            smooth(np.asarray(small, dtype=np.uint8)),
-            [Box(*(round(edge * shrink) for edge in view)) for view in views],
-        )
-        back = (width / size[0], height / size[1])
-        return [replace(s, hand=scale_hand(s.hand, back, (height, width))) for s in seen]
-
-    def sight_close_up(self) -> list[Sighting]:
-        """Read the picture's middle as a hand in TURNS directions, without asking for a palm."""
-        if self._faces:
-            return []
-        height, width = self.image.shape[:2]
-        middle = around_box(Box(0, 0, width, height), MIDDLE)
-        turned = [replace(middle, angle=2 * math.pi * n / TURNS) for n in range(TURNS)]
-        best = max(
-            (self.networks.read(self.image, window) for window in turned), key=lambda h: h.score
-        )
-        palm = Palm(CLOSE_UP_PALM, around_landmarks(best.landmarks))
-        seen = self._read(self.image, palm)
-        return [] if seen is None else [seen]
-
-    def sight_mirrored(self, views: Sequence[Box]) -> list[Sighting]:
-        """Read every palm of the picture's mirror image."""
-        width = self.image.shape[1]
-        mirrored = np.ascontiguousarray(self.image[:, ::-1])
-        turned = [Box(width - v.x1, v.y0, width - v.x0, v.y1) for v in views]
-        seen = self.sight(mirrored, turned)
-        return [replace(s, hand=mirror_hand(s.hand, *self.image.shape[:2])) for s in seen]
-
-    @property
-    def _faint_palm(self) -> float:
-        """Least score of a palm in the second search: 0.25 where the first look asks for 0.5."""
-        return self.params.detection_threshold**2
-
-    def _read(self, image: Image, palm: Palm) -> Sighting | None:
-        hand = self.networks.read_closely(image, palm.roi, FAINT_HAND)
-        return Sighting(hand, palm.score, from_tile=True) if hand.score > FAINT_HAND else None
 
     # Belief --------------------------------------------------------------------------------
 
     def consider(self, sightings: Iterable[Sighting], usual: Evidence) -> None:
         """Believe or doubt each sighting that shows no hand found before."""
         for sighting in sorted(sightings, key=lambda s: -s.hand.score):
-            if any(is_same_hand(sighting.hand, s.hand) for s in self.found):
+            if _is_sliver(sighting.hand) or any(
+                is_same_hand(sighting.hand, s.hand) for s in self.found
+            ):
                 continue
             needed = self.choose_evidence(sighting, usual)
             if self._is_clear(sighting, needed) or self._is_believed(sighting, needed):
@@ -238,10 +224,16 @@ class HandSearch:
     def choose_evidence(self, sighting: Sighting, usual: Evidence) -> Evidence:
         """Return what must speak for a sighting."""
         hand = sighting.hand
+        faint = sighting.rank < self.looks.least_palm
         if any(belongs_to_wrist(hand, wrist) for wrist in self._list_wrists(IN_SIGHT / 2)):
-            return AT_WRIST
+            if not faint:
+                return AT_WRIST
+            if sighting.rank == 0.0:
+                return LANDMARKS_AT_WRIST
         if any(area(intersect(hand.box, face)) > IN_FACE * area(hand.box) for face in self._faces):
             return AGAINST_FACE
+        if usual is not IN_PICTURE and self._belongs_to_face(hand):
+            return NEAR_FACE
         long_side = max(self.image.shape[:2])
         if (
             not self.surroundings.people
@@ -252,6 +244,13 @@ class HandSearch:
             return CLOSE_UP
         return usual
 
+    def _belongs_to_face(self, hand: Hand) -> bool:
+        faces = self.surroundings.likely_faces
+        beside = any(
+            area(intersect(hand.box, with_ears(face))) > IN_FACE * area(hand.box) for face in faces
+        )
+        return not beside and any(belongs_to_face(hand, face) for face in faces)
+
     def _is_clear(self, sighting: Sighting, needed: Evidence) -> bool:
         if sighting.from_tile or needed is AGAINST_FACE:
             return False
@@ -261,7 +260,7 @@ class HandSearch:
         presence = sighting.hand.score
         if presence < needed.presence or presence <= self.params.presence_threshold:
             return False
-        if sighting.rank < self._faint_palm:
+        if sighting.rank < self.looks.least_palm and not self.looks.reads_faint:
             return False
         support = measure_support(self.networks, self.image, sighting.hand, needed.support)
         return needed.accepts(sighting, support)
@@ -275,7 +274,7 @@ class HandSearch:
         if self._has_person():
             return bool(self.list_unexplained(IN_SIGHT))
         # A drawn body is often not seen where its face is; then a second hand may be missed.
-        return bool(self._faces) and len(self.found) < 2
+        return bool(self.surroundings.likely_faces) and len(self.found) < 2
 
     def may_hide_more(self, lone: float) -> bool:
         """Whether nothing says how many hands there are.
@@ -318,36 +317,24 @@ class HandSearch:
         return self.surroundings.faces
 
 
+def _is_sliver(hand: Hand) -> bool:
+    """Whether too narrow a strip of the hand lies in the picture for it to be one."""
+    short, long = sorted((hand.box.width, hand.box.height))
+    return short < NARROWEST * long
+
+
+def _is_alike(a: Roi, b: Roi) -> bool:
+    """Whether the landmark network, which forgives much, would see the same in both windows."""
+    small, large = sorted((a.side, b.side))
+    apart = math.hypot(a.center_x - b.center_x, a.center_y - b.center_y)
+    turned = abs(math.remainder(a.angle - b.angle, 2 * math.pi))
+    return apart < 0.25 * small and large < 1.5 * small and turned < 0.8
+
+
 def _is_palm_of(face: Box, hand: Hand) -> bool:
     x, y = (face.x0 + face.x1) / 2, (face.y0 + face.y1) / 2
     inside = hand.box.x0 <= x < hand.box.x1 and hand.box.y0 <= y < hand.box.y1
     return inside and hand.size_px > max(face.width, face.height)
-
-
-def belongs_to_wrist(hand: Hand, wrist: Wrist) -> bool:
-    """Whether a hand can be the one at a body's wrist."""
-    if hand.size_px < LEAST_OF_WRIST * wrist.size_px:
-        return False
-    to_palm = float(np.linalg.norm(hand.landmarks.mean(axis=0) - wrist.centre))
-    same_palm = to_palm < SAME_PALM * max(hand.size_px, wrist.size_px)
-    return same_palm or wrist_distance(hand, wrist) < NEAR_WRIST
-
-
-def wrist_distance(hand: Hand, wrist: Wrist) -> float:
-    """Return how far a hand's wrist lies from a body's, in hand sizes."""
-    apart = float(np.linalg.norm(hand.landmarks[0] - wrist.point))
-    return apart / max(hand.size_px, wrist.size_px, 1e-6)
-
-
-def scale_hand(hand: Hand, factors: tuple[float, float], size: tuple[int, int]) -> Hand:
-    """Return the hand in a picture of `size` (height, width) that is larger by `factors` (x, y)."""
-    landmarks = hand.landmarks * np.array(factors)
-    return replace(
-        hand,
-        landmarks=landmarks,
-        landmark_depth=hand.landmark_depth * factors[0],
-        box=clip(bounding_box(landmarks), *size),
-    )
 
 
 def cut_quarters(height: int, width: int) -> list[Box]:
@@ -358,10 +345,3 @@ def cut_quarters(height: int, width: int) -> list[Box]:
         for y in sorted({0, max(0, height - side)})
         for x in sorted({0, max(0, width - side)})
     ]
-
-
-def describe_doubt(needed: Evidence) -> str:
-    """Say why a sighting is not believed."""
-    if needed is AGAINST_FACE:
-        return "It lies in a face, and other looks at it do not show a hand for certain."
-    return "Other looks at it (mirrored, turned, smoothed) do not show the same hand."
