@@ -20,6 +20,7 @@ from handrefiner_ext.judge import form as form_network
 from handrefiner_ext.judge.form import CONTEXT, KINDS, Jitter, make_planes, place_window
 from handrefiner_ext.judge.quality import (
     BETWEEN,
+    FORM_FLOOR,
     MALFORMED_BELOW,
     NO_HAND,
     UNSURE_FROM,
@@ -123,24 +124,40 @@ def test_every_part_is_a_share(twins, detector, meter):
     assert all(0.0 <= value <= 1.0 for value in (quality.score, *quality.parts.values()))
 
 
+class Answering:
+    """In place of the form network: says the same of every window, or different things in turn."""
+
+    def __init__(self, *odds):
+        self.odds = cycle(odds)
+
+    def run(self, planes):
+        return np.array([next(self.odds), *[-np.log(len(KINDS) - 1)] * (len(KINDS) - 1)])
+
+
+def rate_faint(one, detector, *odds):
+    meter = HandQuality(OpenHandReconstructor(), Answering(*odds))
+    faint = FaintDetector(detector, "faint")
+    (quality,) = meter.measure(faint, one.good, (one.truth.hand,), PARAMS)
+    return quality
+
+
 @pytest.mark.parametrize(
     ("answers", "doubt"), [((2.0,), ""), ((-0.6, 0.0), BETWEEN), ((-9.0, -4.0), "")]
 )
 def test_between_malformed_and_well_formed_the_judge_cannot_tell(twins, detector, answers, doubt):
-    class Answering:
-        """Says the same of every window, or different things in turn."""
-
-        def __init__(self):
-            self.odds = cycle(answers)
-
-        def run(self, planes):
-            return np.array([next(self.odds), *[-np.log(len(KINDS) - 1)] * (len(KINDS) - 1)])
-
-    meter = HandQuality(OpenHandReconstructor(), Answering())
-    faint = FaintDetector(detector, "faint")
-    (quality,) = meter.measure(faint, twins[0].good, (twins[0].truth.hand,), PARAMS)
+    quality = rate_faint(twins[0], detector, *answers)
     assert quality.doubt == doubt
     assert (UNSURE_FROM <= quality.score < MALFORMED_BELOW) is bool(doubt)
+
+
+def test_below_the_floor_the_forms_answer_counts_the_same_however_low_it_is(twins, detector):
+    """Good hands of a kind that the network has not learnt get answers as low as malformed ones."""
+    above, low, lower = (
+        rate_faint(twins[0], detector, odds).score
+        for odds in (FORM_FLOOR + 1.0, FORM_FLOOR - 1.0, FORM_FLOOR - 9.0)
+    )
+    assert low == lower
+    assert low < above - 0.05
 
 
 def test_a_fainter_hand_has_less_quality(twins, detector, meter):
