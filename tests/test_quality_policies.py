@@ -371,7 +371,7 @@ def test_where_the_judge_cannot_tell_the_original_stays_and_has_a_number(old):
 
 
 def test_a_hand_that_looks_well_formed_stays_however_good_the_new_one_is():
-    meter = PlaceMeter(old={"left": 0.73, "right": 0.71}, new={"left": 0.99, "right": 0.99})
+    meter = PlaceMeter(old={"left": 0.76, "right": 0.74}, new={"left": 0.99, "right": 0.99})
     _, result = run(KEEP_BEST, meter=meter)
     assert [decision.refined for decision in result.decisions] == [False, True]
     assert "looks well formed" in result.decisions[0].reason

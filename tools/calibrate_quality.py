@@ -121,7 +121,7 @@ def report(rows: Sequence[Row]) -> None:
     ):
         parts = {"all": source != "", "singles": source != PAIRS, "pairs": source == PAIRS}
         areas = ", ".join(
-            f"{part} {area_under_curve(odds[of & good], odds[of & ~good]):.3f}"
+            f"{part} {area_under_curve(odds[of & good].tolist(), odds[of & ~good].tolist()):.3f}"
             for part, of in parts.items()
         )
         print(f"{name}: AUC {areas}; good below 0.5: {np.mean(odds[good] < 0):.1%}")

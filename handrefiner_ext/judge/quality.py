@@ -39,11 +39,11 @@ from handrefiner_ext.types import FloatArray, Hand, HandMesh, Image, Quality, Vi
 
 MALFORMED_BELOW = 0.5
 """Quality from which a hand counts as well formed."""
-UNSURE_FROM = 0.43
-"""From here to MALFORMED_BELOW the judge cannot tell: about as many well-formed as malformed hands
-of real pictures lie here."""
+UNSURE_FROM = 0.47
+"""From here to MALFORMED_BELOW the judge cannot tell. The band is narrow because a hand in it is kept
+as it is, while one above it may still be improved."""
 
-PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, OFFSET = 0.5, 0.5, 0.7, -0.6
+PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, OFFSET = 0.5, 0.5, 0.7, -0.45
 """Of the log-odds of presence, the form's least log-odds, and minus the logarithm of their spread;
 chosen on real pictures and renderings alike (docs/judge.md)."""
 UNSEEN_OFFSET = -1.0

@@ -34,7 +34,7 @@ from handrefiner_ext.types import (
 
 FARTHEST = 0.2
 """A hand this near to the mesh counts as the hand of the mesh; mean distance, hand sizes."""
-WELL_FORMED = 0.72
+WELL_FORMED = 0.75
 """A hand of at least this quality needs no repair and stays."""
 EDGE = 1e-3
 """Qualities nearer to 0 or 1 than this count as this, so that log-odds stay finite."""
