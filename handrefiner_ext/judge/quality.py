@@ -40,7 +40,7 @@ from handrefiner_ext.types import FloatArray, Hand, HandMesh, Image, Quality, Vi
 MALFORMED_BELOW = 0.5
 """Quality from which a hand counts as well formed."""
 UNSURE_FROM = 0.47
-"""From here to MALFORMED_BELOW the judge cannot tell. The band is narrow because a hand in it is kept
+"""From here to MALFORMED_BELOW the judge cannot tell. The band is narrow because a hand in it stays
 as it is, while one above it may still be improved."""
 
 PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, OFFSET = 0.5, 0.5, 0.7, -0.45
