@@ -54,6 +54,7 @@ from handrefiner_ext.hands.readings import reconstruct_well
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures import encode_png
 from handrefiner_ext.pipeline import hints, refine
+from handrefiner_ext.protocols import PaintRequest
 from handrefiner_ext.registry import DETECTORS
 from handrefiner_ext.render.maps import build_maps
 from handrefiner_ext.stages import Stages, build_stages
@@ -183,7 +184,7 @@ def list_work(
         "reconstruct": partial(reconstruct, params),
         "reread": reread,
         "render": partial(build_maps, meshes, size, stages.renderer, params, image=image),
-        "draft": partial(stages.inpainter.paint, image, meshes, maps, params),
+        "draft": partial(stages.inpainter.paint, PaintRequest(image, meshes, maps, params)),
         "judge": partial(stages.judge, stages.detector, image, meshes, params),
     }
     job, places = Job(save(case, folder), "warm"), HintFolders(folder / "warm")

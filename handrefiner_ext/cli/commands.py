@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from handrefiner_ext import __version__
@@ -185,7 +184,7 @@ def _run_refine(options: argparse.Namespace) -> int:
     jobs = plan_refine(listing.pictures, folders, inputs=masks)
     parallel = workers > 1 and len(jobs) > 0
     reports = work_in_parallel(jobs, work, workers) if parallel else work_through(jobs, work)
-    return _report(reports, len(jobs), command.log_json, command.resumes)
+    return _report(reports, len(jobs), command, command.resumes)
 
 
 def _describe_names(command: RefineCommand) -> dict[str, Any]:
@@ -195,6 +194,7 @@ def _describe_names(command: RefineCommand) -> dict[str, Any]:
         "keeps": command.keeps,
         "numbers": several or not command.keeps,
         "quality": command.quality,
+        "shows": command.report is not None,
     }
 
 
@@ -246,7 +246,7 @@ def _refine_on_ray(command: RefineCommand) -> int:
     if before:
         print(f"{before} of {len(jobs)} pictures were finished by earlier runs.")
     appends = command.resumes or before > 0
-    return _report(work.work_through(left), len(left), command.log_json, appends)
+    return _report(work.work_through(left), len(left), command, appends)
 
 
 def _tell_notes(listing: Listing) -> Listing:
@@ -263,13 +263,25 @@ def _tell_seed(command: RefineCommand) -> None:
 
 
 def _report(
-    reports: Iterable[Report], count: int, log_json: Path | None = None, appends: bool = False
+    reports: Iterable[Report],
+    count: int,
+    command: RefineCommand | None = None,
+    appends: bool = False,
 ) -> int:
-    """Say and log how each picture went, as it is done; return the exit code."""
+    """Say, log and show how each picture went, as it is done; return the exit code."""
     from handrefiner_ext.files.log import keep_log
+    from handrefiner_ext.files.page import open_page
 
-    with keep_log(log_json, appends) as log:
-        done = show_progress(reports, count, lambda report: log(report.records))
+    log_json, page = (command.log_json, command.report) if command else (None, None)
+    with keep_log(log_json, appends) as log, open_page(page) as show:
+
+        def note(report: Report) -> None:
+            log(report.records)
+            show(report)
+
+        done = show_progress(reports, count, note)
+    if page is not None:
+        print(f"Every picture before and after: {page}")
     return DONE if done else FAILED
 
 

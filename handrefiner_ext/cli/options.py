@@ -92,6 +92,11 @@ def add_refine_options(refine: argparse.ArgumentParser) -> None:
         "resume",
         "skip what an interrupted run with the same settings has already written (false)",
     )
+    refine.add_argument(
+        "--report",
+        metavar="F",
+        help="write a page (HTML) with every picture before and after, depth, decision and reason",
+    )
     _add_common_options(refine, _coerce_or_random)
     group = refine.add_argument_group(
         "parameters of Stable Diffusion, for --url and (all but a few) --backend diffusers"

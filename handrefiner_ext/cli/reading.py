@@ -70,6 +70,7 @@ class RefineCommand:
     count: int = 1
     resumes: bool = False
     log_json: Path | None = None
+    report: Path | None = None
     jobs: int | None = None
     url: str = ""
     login: str = ""
@@ -133,6 +134,7 @@ def read_refine(options: argparse.Namespace) -> RefineCommand:
         count=count,
         resumes=bool(options.resume),
         log_json=Path(options.log_json) if options.log_json else None,
+        report=Path(options.report) if options.report else None,
         jobs=options.jobs,
         url=options.url or "",
         login=options.login,

@@ -83,7 +83,8 @@ class RefineFolders:
     count: outputs of each picture. resumes: skip pictures that an earlier run has finished. keeps:
     write in the source's format, and under its own name where there is one output. numbers: number
     the outputs. quality: of JPEG and WebP; None = the source's. backup: replace the sources
-    themselves and keep what they were in this folder; None = write beside them.
+    themselves and keep what they were in this folder; None = write beside them. shows: make
+    thumbnails for a page of the run.
     """
 
     out: Path
@@ -97,6 +98,7 @@ class RefineFolders:
     quality: int | None = None
     backup: Path | None = None
     pose: Path | None = None
+    shows: bool = False
 
     def kinds(self, prompts: int = 1) -> list[OutputKind]:
         """Return everything that a picture with so many prompts gives."""

@@ -30,6 +30,7 @@ from handrefiner_ext.files.outputs import (
     write_poses,
     write_refined,
 )
+from handrefiner_ext.files.page import Thumbnails, make_thumbnails
 from handrefiner_ext.files.sources import read_drawn_mask, read_pose
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import read_file, read_picture, save_picture
@@ -179,6 +180,7 @@ class Report:
     """The outcome of one picture.
 
     error: the sentence if it failed, else None. records: the log's lines, one for each output.
+    thumbnails: of each output, where a page of the run is wanted.
     """
 
     source: Path
@@ -188,6 +190,7 @@ class Report:
     lines: tuple[str, ...] = ()
     error: str | None = None
     records: tuple[Record, ...] = ()
+    thumbnails: tuple[Thumbnails, ...] = ()
 
 
 def work_through(jobs: Sequence[Job], work: Callable[[Job], Report]) -> Iterator[Report]:
@@ -245,7 +248,7 @@ def refine_picture(
         return Report(job.source, lines=(FINISHED,))
     picture = read_picture(data, job.source)
     drawn_mask = None if drawn is None else drawn.fit(picture)
-    wants_maps = folders.depth is not None or folders.mask is not None
+    wants_maps = folders.depth is not None or folders.mask is not None or folders.shows
     found = repainter.find(picture.image, variants[0], drawn_mask, wants_maps)
     if wants_maps and found.maps is not None:
         write_maps(job, found.maps, folders, job.mark(content))
@@ -265,7 +268,12 @@ def refine_picture(
             beside = folders.candidate(job, number, tried)
             if beside is not None:
                 save_picture(picture, image, beside, job.mark(content).chunk)
-        report = _add(report, _report_output(job, place, output, variant))
+        one = _report_output(job, place, output, variant)
+        if folders.shows:
+            depth = None if found.maps is None else found.maps.control
+            shown = make_thumbnails(picture.image, output.image, depth)
+            one = replace(one, thumbnails=(shown,))
+        report = _add(report, one)
     return report
 
 
@@ -298,6 +306,7 @@ def _add(report: Report, one: Report) -> Report:
         refined=max(report.refined, one.refined),
         lines=(*report.lines, *(heading if lines else ()), *lines),
         records=(*report.records, *one.records),
+        thumbnails=(*report.thumbnails, *one.thumbnails),
     )
 
 

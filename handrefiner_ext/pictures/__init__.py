@@ -1,7 +1,7 @@
 """Picture files: loading, and writing back without losing what was not repainted."""
 
 from handrefiner_ext.pictures.disk import read_file, write_atomically
-from handrefiner_ext.pictures.formats import FORMAT_OF, encode_as
+from handrefiner_ext.pictures.formats import FORMAT_OF, encode_as, encode_thumbnail
 from handrefiner_ext.pictures.masks import load_mask, read_mask, to_mask
 from handrefiner_ext.pictures.picture import (
     Picture,
@@ -21,6 +21,7 @@ __all__ = [
     "encode_map",
     "encode_picture",
     "encode_png",
+    "encode_thumbnail",
     "load_mask",
     "load_picture",
     "read_file",

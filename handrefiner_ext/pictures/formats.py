@@ -79,6 +79,13 @@ def encode_as(picture: Picture, image: Image, suffix: str, quality: int | None =
     return buffer.getvalue()
 
 
+def encode_thumbnail(image: Image) -> bytes:
+    """Return a small picture, (H, W, 3), as a JPEG that takes little room."""
+    buffer = io.BytesIO()
+    PillowImage.fromarray(np.ascontiguousarray(image)).save(buffer, JPEG, quality=72)
+    return buffer.getvalue()
+
+
 def _describe_jpeg(original: bytes, quality: int | None) -> dict[str, Any]:
     """Return how to compress: as the JPEG that was loaded, if it was one."""
     if quality is not None or not original.startswith(STARTS[JPEG]):
