@@ -15,8 +15,8 @@ from hand_scenes import BOTH, picture_with
 from PIL import Image
 
 from handrefiner_ext.cli.commands import DONE, FAILED
+from handrefiner_ext.files.log import Report
 from handrefiner_ext.files.page import make_thumbnails, open_page
-from handrefiner_ext.files.run import Report
 
 pytestmark = pytest.mark.usefixtures("tiny_stages")
 CHROMIUM = os.environ.get("HANDREFINER_CHROMIUM") or next(

@@ -21,9 +21,9 @@ from handrefiner_ext.errors import HandRefinerError, UsageError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from handrefiner_ext.files.log import Report
     from handrefiner_ext.files.naming import Job
     from handrefiner_ext.files.outputs import RefineFolders
-    from handrefiner_ext.files.run import Report
     from handrefiner_ext.files.sources import Listing
 
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130

@@ -14,9 +14,10 @@ from handrefiner_ext.cluster.session import open_session
 from handrefiner_ext.cluster.store import NOWHERE, Store, WorkFolders, store_of
 from handrefiner_ext.cluster.workers import Assignment, Finder, Refiner, make_row, pack, unpack
 from handrefiner_ext.errors import ClusterError, PictureError
+from handrefiner_ext.files.log import Report
 from handrefiner_ext.files.marks import digest
 from handrefiner_ext.files.naming import Job
-from handrefiner_ext.files.run import Recipe, Report
+from handrefiner_ext.files.run import Recipe
 from handrefiner_ext.files.sources import (
     Listing,
     Prompted,

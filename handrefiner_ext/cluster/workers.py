@@ -24,8 +24,9 @@ from handrefiner_ext.cluster.journal import STAMP, Journal, Row, key_of
 from handrefiner_ext.cluster.memory import Handover, find_hands, recall
 from handrefiner_ext.cluster.store import WorkFolders
 from handrefiner_ext.errors import PictureError
+from handrefiner_ext.files.log import Report
 from handrefiner_ext.files.naming import Job, plain, plain_name
-from handrefiner_ext.files.run import LocalRepainter, Recipe, Report, refine_picture, work_on
+from handrefiner_ext.files.run import LocalRepainter, Recipe, refine_picture, work_on
 from handrefiner_ext.pictures import load_picture
 from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Image, ModelHome

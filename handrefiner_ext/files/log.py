@@ -1,10 +1,11 @@
-"""The log of a run (`--log_json`): a JSON line for every output."""
+"""The report of a picture, and the log of a run (`--log_json`): a JSON line for every output."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,33 @@ from handrefiner_ext.files.naming import plain
 from handrefiner_ext.report import Said
 
 Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Small JPEGs of one output; depth is None where it is not known."""
+
+    before: bytes
+    after: bytes
+    depth: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one picture.
+
+    error: the sentence if it failed, else None. records: the log's lines, one for each output.
+    thumbnails: of each output, where a page of the run is wanted.
+    """
+
+    source: Path
+    output: str = ""
+    hands: int = 0
+    refined: int = 0
+    lines: tuple[str, ...] = ()
+    error: str | None = None
+    records: tuple[Record, ...] = ()
+    thumbnails: tuple[Thumbnails, ...] = ()
 
 
 @contextmanager

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import PictureError
+from handrefiner_ext.files.log import Report, Thumbnails
 from handrefiner_ext.files.naming import plain
 from handrefiner_ext.pictures import encode_thumbnail
 from handrefiner_ext.types import Image
-
-if TYPE_CHECKING:
-    from handrefiner_ext.files.run import Report
 
 SIDE = 224
 """Longest side of a picture on the page, pixels: about 7 kB."""
@@ -37,15 +34,6 @@ DECISIONS = {
     "failed": "failed",
 }
 """Decision -> its words on the page."""
-
-
-@dataclass(frozen=True)
-class Thumbnails:
-    """Small JPEGs of one output; depth is None where it is not known."""
-
-    before: bytes
-    after: bytes
-    depth: bytes | None = None
 
 
 def make_thumbnails(before: Image, after: Image, depth: np.ndarray | None) -> Thumbnails:
@@ -138,7 +126,7 @@ def _list_lines(report: Report) -> list[str]:
     return [*hands, *notes] or list(report.lines)
 
 
-def _describe(hand: dict[str, Any]) -> str:
+def _describe(hand: Mapping[str, Any]) -> str:
     said = f"Hand {hand['number']} ({hand['handedness']}): "
     said += "repainted" if hand["refined"] else f"kept. {hand['reason']}"
     before, after = hand["quality_before"], hand["quality_after"]

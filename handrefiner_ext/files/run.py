@@ -15,7 +15,7 @@ import cv2
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import HandRefinerError
-from handrefiner_ext.files.log import Record, average_mpjpe_px, describe_run
+from handrefiner_ext.files.log import Report, average_mpjpe_px, describe_run
 from handrefiner_ext.files.marks import digest
 from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.outputs import (
@@ -30,7 +30,7 @@ from handrefiner_ext.files.outputs import (
     write_poses,
     write_refined,
 )
-from handrefiner_ext.files.page import Thumbnails, make_thumbnails
+from handrefiner_ext.files.page import make_thumbnails
 from handrefiner_ext.files.sources import read_drawn_mask, read_pose
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import read_file, read_picture, save_picture
@@ -173,24 +173,6 @@ class LocalRepainter:
     ) -> FoundHere:
         hints = pipeline.hints(image, recipe.params, self.stages, drawn_mask)
         return FoundHere(image, hints, self.stages)
-
-
-@dataclass(frozen=True)
-class Report:
-    """The outcome of one picture.
-
-    error: the sentence if it failed, else None. records: the log's lines, one for each output.
-    thumbnails: of each output, where a page of the run is wanted.
-    """
-
-    source: Path
-    output: str = ""
-    hands: int = 0
-    refined: int = 0
-    lines: tuple[str, ...] = ()
-    error: str | None = None
-    records: tuple[Record, ...] = ()
-    thumbnails: tuple[Thumbnails, ...] = ()
 
 
 def work_through(jobs: Sequence[Job], work: Callable[[Job], Report]) -> Iterator[Report]:
