@@ -22,6 +22,7 @@ from tiny_diffusion import TINY, TinyModels  # noqa: E402
 from tiny_sdxl import TINY_XL  # noqa: E402
 
 from handrefiner_ext import pipeline, stages  # noqa: E402
+from handrefiner_ext.cli import doctor  # noqa: E402
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE  # noqa: E402
 from handrefiner_ext.files import run as file_run  # noqa: E402
 from handrefiner_ext.inpaint.diffusion import loading  # noqa: E402
@@ -187,6 +188,23 @@ def test_names_of_weights_are_escaped_and_short_in_a_message(home, folder, tmp_p
     assert "do not fit CLIP's text encoder" in said
     assert said.isprintable()
     assert len(said) < 600
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_doctor_sees_whether_a_controlnet_has_an_effect(
+    works, home, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(doctor, "STEPS", 3)
+    models = TinyModels(9)
+    for name, weight in models.control.named_parameters():
+        if name.startswith(("controlnet_down", "controlnet_mid")):
+            # So tiny a network hardly listens to its ControlNet; a real one does.
+            torch.nn.init.constant_(weight, 10.0 if works else 0.0)
+    place = models.save_control_safetensors(tmp_path / "control.safetensors")
+    assert run("doctor", "--try", "--control_model", place, *on(home)) == FAILED  # it paints noise
+    said = capsys.readouterr().out
+    assert "the ControlNet changes the mask by" in said
+    assert ("FAILED: The ControlNet has no effect" in said) is not works, said[-600:]
 
 
 def write_legacy(place, body):

@@ -54,7 +54,10 @@ ONLY_IN = {
     "pyrender": ("render",),
     "OpenGL": ("render",),
     "trimesh": ("render.renderers", "files.outputs"),
-    "torch": ("pickles", "mesh.graphormer", "inpaint.diffusion", "weights", "host"),
+    "torch": (
+        *("pickles", "mesh.graphormer", "inpaint.diffusion", "weights", "host"),
+        "files.diagnosis",
+    ),
     "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights"),
     "diffusers": ("inpaint.diffusion",),
     "transformers": ("inpaint.diffusion",),
