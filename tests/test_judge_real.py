@@ -44,12 +44,11 @@ def test_malformed_real_hands_have_less_quality_than_good_ones(labels):
 
 
 def test_clearly_better_hands_are_taken_and_worse_ones_never(labels):
-    """Measured: 7 of 10 with the mesh of the second picture, 4 of 10 with that of the first, in
-    which 3 of the malformed hands are not found."""
+    """Measured: 8 of 10 with the mesh of the second picture, 7 of 10 with that of the first."""
     decided = [
         (p, real_looks.decide(p, ())) for p in labels.pairs if p.clear or p.better != "after"
     ]
-    for mesh, least in (("mesh_after", 0.6), ("mesh_before", 0.35)):
+    for mesh, least in (("mesh_after", 0.6), ("mesh_before", 0.5)):
         taken = {
             case: [getattr(verdict, mesh) for pair, verdict in decided if pair.better == case]
             for case in ("after", "before", "equal")
