@@ -62,7 +62,7 @@ def write(path, mode, hands):
         image = image.convert(mode)
     try:
         image.save(path, kind)
-    except OSError:  # a mode that the format does not have
+    except (OSError, ValueError):  # a mode that the format does not have
         Image.fromarray(pixels).save(path, kind)
 
 

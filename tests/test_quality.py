@@ -16,11 +16,13 @@ from handrefiner_ext.dataset.plain import open_hand_model
 from handrefiner_ext.dataset.twins import SETTINGS, all_pictures, make_twins
 from handrefiner_ext.detect.flow import DetectorWrapper
 from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.geometry.probability import log_odds
 from handrefiner_ext.judge import form as form_network
 from handrefiner_ext.judge.form import CONTEXT, KINDS, Jitter, make_planes, place_window
 from handrefiner_ext.judge.quality import (
     BETWEEN,
     FORM_FLOOR,
+    FORM_WEIGHT,
     MALFORMED_BELOW,
     NO_HAND,
     UNSURE_FROM,
@@ -145,12 +147,21 @@ def rate_faint(one, detector, *odds):
 
 
 @pytest.mark.parametrize(
-    ("answers", "doubt"), [((2.0,), ""), ((-0.6, 0.0), BETWEEN), ((-9.0, -4.0), "")]
+    ("wanted", "doubt"), [(0.55, ""), ((UNSURE_FROM + MALFORMED_BELOW) / 2, BETWEEN)]
 )
-def test_between_malformed_and_well_formed_the_judge_cannot_tell(twins, detector, answers, doubt):
-    quality = rate_faint(twins[0], detector, *answers)
+def test_between_malformed_and_well_formed_the_judge_cannot_tell(twins, detector, wanted, doubt):
+    # An answer counts linearly in the log-odds, so that one measurement says which answer to give.
+    at_zero = log_odds(rate_faint(twins[0], detector, 0.0).score, 0.001)
+    answer = (log_odds(wanted, 0.001) - at_zero) / FORM_WEIGHT
+    quality = rate_faint(twins[0], detector, answer)
+    assert quality.score == pytest.approx(wanted, abs=0.01)
     assert quality.doubt == doubt
-    assert (UNSURE_FROM <= quality.score < MALFORMED_BELOW) is bool(doubt)
+
+
+def test_of_a_clearly_malformed_hand_there_is_no_doubt(twins, detector):
+    quality = rate_faint(twins[0], detector, -9.0, -4.0)
+    assert quality.score < UNSURE_FROM
+    assert not quality.doubt
 
 
 def test_below_the_floor_the_forms_answer_counts_the_same_however_low_it_is(twins, detector):

@@ -370,11 +370,14 @@ def test_where_the_judge_cannot_tell_the_original_stays_and_has_a_number(old):
     assert "nothing like a hand is seen" in left.reason
 
 
-def test_a_hand_that_looks_well_formed_stays_however_good_the_new_one_is():
-    meter = PlaceMeter(old={"left": 0.76, "right": 0.74}, new={"left": 0.99, "right": 0.99})
+def test_a_hand_that_looks_well_formed_stays_unless_the_new_one_is_much_better():
+    meter = PlaceMeter(old={"left": 0.76, "right": 0.74}, new={"left": 0.89, "right": 0.89})
     _, result = run(KEEP_BEST, meter=meter)
     assert [decision.refined for decision in result.decisions] == [False, True]
     assert "looks well formed" in result.decisions[0].reason
+    meter = PlaceMeter(old={"left": 0.76, "right": 0.74}, new={"left": 0.9, "right": 0.89})
+    _, result = run(KEEP_BEST, meter=meter)
+    assert [decision.refined for decision in result.decisions] == [True, True]
 
 
 def test_a_new_hand_that_looks_malformed_is_not_taken_however_bad_the_old_one_is():

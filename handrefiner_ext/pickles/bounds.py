@@ -13,8 +13,8 @@ from typing import Any
 
 from handrefiner_ext.errors import WeightsError
 
-OPERATIONS = 1_000_000
-"""The most opcodes of one file; torch.save writes 32 for each tensor, so 30,000 tensors fit."""
+OPERATIONS = 700_000
+"""The most opcodes of one file; torch.save writes 32 for each tensor, so 21,000 tensors fit."""
 ALLOWANCE = 64 * 2**20
 """Bytes that reading a file may take beyond three times its size."""
 LONGEST_TEXT = 64 * 2**20
