@@ -15,9 +15,9 @@ HandRefinerError
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
-CLONE = Path(__file__).resolve().parents[1]
+CLONE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder of HandRefiner, where it runs from a clone or as an extension of the WebUI."""
 SINGLE = {
     "pyrender": "pyrender>=0.1.45",
@@ -32,7 +32,11 @@ def how_to_install(extra: str) -> str:
     """Return the command that installs one of the package's extras (it is on no package index)."""
     if extra in SINGLE:
         return f'pip install "{SINGLE[extra]}"'
-    place = str(CLONE) if (CLONE / "pyproject.toml").is_file() else "the folder of HandRefiner"
+    place = (
+        CLONE
+        if os.path.isfile(os.path.join(CLONE, "pyproject.toml"))
+        else "the folder of HandRefiner"
+    )
     return f'pip install -e ".[{extra}]" in {place}'
 
 
