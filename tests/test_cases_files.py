@@ -107,7 +107,7 @@ def test_a_folder_that_was_moved_and_a_picture_that_was_edited_take_their_old_na
     assert read(out / "a_0.png").shape[0] == 40
 
 
-def test_the_drawn_mask_of_the_command_is_never_replaced(tmp_path):
+def test_the_drawn_mask_of_the_command_is_never_replaced(tmp_path, capsys):
     source, folder = put(tmp_path / "1.png"), tmp_path / "c"
     folder.mkdir()
     Image.new("L", (120, 60), 255).save(folder / "1_mask.png")
@@ -116,6 +116,7 @@ def test_the_drawn_mask_of_the_command_is_never_replaced(tmp_path):
     drawn = ("--mask", "drawn", "--drawn_mask", folder / "1_mask.png")
     assert run(*command, *drawn) == DONE
     assert (folder / "1_mask.png").read_bytes() == own
+    assert "1_mask.png was not made from this picture and is kept" in capsys.readouterr().out
     # Also where it is a mask that an earlier run of the same picture wrote.
     shutil.copy(folder / "1_png_mask.png", folder / "1_mask.png")
     own = (folder / "1_mask.png").read_bytes()

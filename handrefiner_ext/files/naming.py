@@ -130,12 +130,13 @@ def plan(
     inputs: other files that the run reads, such as drawn masks. under: the folder, within each
     output folder, of a picture's outputs.
     """
-    taken = {_key(path) for path in (*sources, *inputs)}
+    read = frozenset(map(_key, inputs))
+    taken = {_key(path) for path in sources} | read
     jobs: dict[Path, Job] = {}
     # Plain names first: a_png.jpg keeps its own although a.png may have to fall back on it.
     firsts = list({fold(source.stem): source for source in reversed(sources)}.values())
     for source in sorted(sources, key=lambda source: source not in firsts):
-        job = _choose((source, under.get(source, "")), kinds, shelf, taken)
+        job = _choose((source, under.get(source, "")), kinds, shelf, (taken, read))
         taken |= {_key(kind.path(job.stem, job.suffix)) for kind in kinds}
         jobs[source] = job
     return [jobs[source] for source in sources]
@@ -147,9 +148,17 @@ def keep_suffix(source: Path) -> str:
 
 
 def _choose(
-    given: tuple[Path, str], kinds: Sequence[OutputKind], shelf: Shelf, taken: set[str]
+    given: tuple[Path, str],
+    kinds: Sequence[OutputKind],
+    shelf: Shelf,
+    blocked: tuple[set[str], frozenset[str]],
 ) -> Job:
-    source, under = given
+    """Return the job of one picture.
+
+    given: the picture, and its folder within each output folder. blocked: keys of files that must
+    not be written, and of those among them that the user is told about.
+    """
+    (source, under), (taken, read) = given, blocked
     keeps = any(SUFFIX in kind.ending for kind in kinds)
     suffix = keep_suffix(source) if keeps else ".png"
     place = shelf.locate(source)
@@ -159,6 +168,7 @@ def _choose(
         stem = f"{under}/{name}" if under else name
         paths = [kind.path(stem, suffix) for kind in kinds]
         if any(_key(path) in taken for path in paths):
+            kept += [path for path in paths if _key(path) in read]
             continue
         strange = next((path for path in paths if not owner.may_write(path)), None)
         if strange is None:
