@@ -66,6 +66,18 @@ def test_ears_and_hair_around_a_face_are_not_painted_either(image):
     assert not (seen.maps.mask[ear.slices] & ~silhouette(seen.maps, 0)[ear.slices]).any()
 
 
+def test_what_is_much_smaller_than_a_hand_is_no_face(image):
+    plain = hints(image, PARAMS, make_stages())
+    size = min(mesh.size_px for mesh in plain.meshes)
+    side = int(0.15 * size)
+    assert side > 0
+    seen = hints(
+        image, PARAMS, make_stages(detector=FaceDetector(face=Box(20, 60, 20 + side, 60 + side)))
+    )
+    np.testing.assert_array_equal(seen.maps.mask, plain.maps.mask)
+    assert not seen.notes
+
+
 def test_what_the_new_hand_covers_stays_paintable_in_front_of_a_face(image):
     seen = hints(image, PARAMS, make_stages(detector=FaceDetector(face=Box(0, 0, 400, 200))))
     for number in range(2):
