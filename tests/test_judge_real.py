@@ -38,8 +38,8 @@ def test_malformed_real_hands_have_less_quality_than_good_ones(labels):
         unsure += bool(look.found) and not known
         seen[label.label].append(look.quality if known else 0.5)
     assert area_under_curve(seen["good"], seen["malformed"]) >= 0.82
-    # 6.8 % of all; 8.2 % where those singles are missing that are cut from other repositories.
-    most = 0.09 if labels.missing else 0.08
+    # 4 of 59; 4 of 49 where those singles are missing that are cut from other repositories.
+    most = 0.11 if labels.missing else 0.08
     assert sum(quality < 0.5 for quality in seen["good"]) <= most * len(seen["good"])
     assert sum(quality < 0.5 for quality in seen["malformed"]) >= 0.25 * len(seen["malformed"])
     assert unsure <= 0.15 * sum(map(len, seen.values()))
