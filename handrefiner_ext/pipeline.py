@@ -7,8 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from handrefiner_ext.detect.flow import CachingDetector, parse_boxes
-from handrefiner_ext.detect.sightings import is_same_hand
+from handrefiner_ext.detect.flow import CachingDetector, find_others_in_box, parse_boxes
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.geometry.boxes import grow
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
@@ -36,8 +35,6 @@ from handrefiner_ext.types import (
 )
 
 EMPTY_MASK = "The drawn mask is empty, so nothing may change."
-
-
 HEAD_WIDER, HEAD_HIGHER = 0.25, 0.3
 """A head reaches beyond its face by these shares of the face's width and height, on every side."""
 SMALLEST_FACE = 0.2
@@ -79,8 +76,8 @@ def hints(
         everything, posed = parse_pose(params.pose).build(*image.shape[:2])
     else:
         everything = stages.detector.detect(image, params)
-    if drawn_mask is not None and params.uses_drawing and not params.pose:
-        everything = add_painted_hands(image, everything, drawn_mask, stages.detector, params)
+        if drawn_mask is not None and params.uses_drawing:
+            everything = add_painted_hands(image, everything, drawn_mask, stages.detector, params)
     check_order(params.occlusion_order, len(everything.hands))
     detection = choose_hands(everything, params.hands, image.shape[0])
     empty: tuple[str, ...] = ()
@@ -196,10 +193,8 @@ def _rate_afresh(
     place is then too far from that reading to be found near it.
     """
     box, _ = seen.maps.hand_masks[number]
-    here = replace(params, boxes=",".join(str(side) for side in box))
     others = [mesh.hand for n, mesh in enumerate(seen.meshes) if n != number]
-    found = stages.detector.detect(picture, here).hands
-    own = [hand for hand in found if not any(is_same_hand(hand, other) for other in others)]
+    own = find_others_in_box(stages.detector, picture, box, others, params)
     if not own:
         return None
     (quality,) = stages.meter.measure(stages.detector, picture, (own[0],), params)

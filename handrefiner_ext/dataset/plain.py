@@ -19,14 +19,13 @@ from handrefiner_ext.dataset.hands import MIRROR, BentHand
 from handrefiner_ext.dataset.poses import random_angles
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points, rasterize, z_buffer
-from handrefiner_ext.geometry.transforms import rotation_about
+from handrefiner_ext.geometry.transforms import rotation_about, see_joints
 from handrefiner_ext.mesh.open_hand.anatomy import load_anatomy
 from handrefiner_ext.mesh.open_hand.model import OpenHand, load_open_hand
 from handrefiner_ext.types import (
     Box,
     DepthMap,
     FloatArray,
-    Hand,
     Handedness,
     HandMesh,
     Image,
@@ -120,16 +119,7 @@ class PosedHand(BentHand):
     def mesh(self) -> HandMesh:
         """The hand as the reconstructors would give it; `hand` holds the exact landmarks."""
         joints = self.posed().landmarks @ self.turn
-        landmarks = self.camera.project(joints)
-        hand = Hand(
-            handedness=self.side,
-            handedness_score=1.0,
-            score=1.0,
-            box=bounding_box(landmarks),
-            landmarks=landmarks,
-            landmark_depth=self.camera.scale * (joints[:, 2] - joints[0, 2]),
-            world_landmarks=joints - joints.mean(axis=0),
-        )
+        hand = see_joints(joints, self.camera, self.side)
         vertices = self.skin() @ self.turn
         return HandMesh(
             hand, vertices, self.turn_faces(self.model.faces), joints, self.camera, 0.0, "truth"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from operator import is_
 from typing import Protocol
 
@@ -126,6 +126,16 @@ def _detect_in_boxes(steps: SearchSteps, image: Image, params: RefineParams) -> 
             missed = (*missed, Refusal(box, _explain(seen)))
     found = build_detection(taken, height, width, params)
     return Detection(found.hands, (*missed, *found.refused))
+
+
+def find_others_in_box(
+    detector: Detector, image: Image, box: Box, known: Iterable[Hand], params: RefineParams
+) -> list[Hand]:
+    """Return the hands that a detector finds in a box and that are none of the `known` ones."""
+    known = tuple(known)
+    here = replace(params, boxes=",".join(map(str, box)))
+    found = detector.detect(image, here).hands
+    return [hand for hand in found if not any(is_same_hand(hand, other) for other in known)]
 
 
 def _explain(seen: list[Sighting]) -> str:

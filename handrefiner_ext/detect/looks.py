@@ -69,9 +69,10 @@ class Looks:
 
     def sight(self, image: Image, views: Iterable[Box]) -> list[Sighting]:
         """Read the best palms of the views, best first."""
-        palms = self.networks.find_palms(image, views, self.least_palm, FAINTEST_PALM)
-        if image is self.image:
-            self.faint += [palm for palm in palms if palm.score < self.least_palm]
+        keeps_faint = image is self.image and self.reads_faint
+        faintest = FAINTEST_PALM if keeps_faint else self.least_palm
+        palms = self.networks.find_palms(image, views, self.least_palm, faintest)
+        self.faint += [palm for palm in palms if palm.score < self.least_palm]
         clear = [palm for palm in palms if palm.score >= self.least_palm][:MOST_READINGS]
         return [s for palm in clear if (s := self.read(image, palm)) is not None]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,6 +20,7 @@ from handrefiner_ext.detect.runtime import (
 from handrefiner_ext.detect.windows import (
     UPRIGHT,
     Roi,
+    Tolerance,
     around_box,
     around_landmarks,
     around_palm,
@@ -38,8 +38,8 @@ ANCHOR_GRIDS = (AnchorGrid(24, 2), AnchorGrid(12, 6))
 """Strides 8 and three times 16."""
 WRIST_POINT, MIDDLE_POINT = 0, 2
 """Indices of the wrist and the base of the middle finger among the network's seven points."""
-SAME_PLACE, SAME_SIZE, SAME_TURN = 0.15, 1.4, 0.5
-"""Windows that differ by less in place (sides), size (ratio) and turn (radians) show one hand."""
+SAME_HAND = Tolerance(place=0.15, size=1.4, turn=0.5)
+"""Windows that differ by less show one hand."""
 
 MOST_ALTERNATIVES = 2
 """Each costs a run of the landmark network where the window before shows no hand."""
@@ -197,17 +197,10 @@ def distinct(palms: list[Palm]) -> list[Palm]:
     """Keep the best palm of every place, size and direction, with its alternatives; best first."""
     kept: list[Palm] = []
     for palm in sorted(palms, key=lambda p: -p.score):
-        same = [n for n, k in enumerate(kept) if _is_same_window(palm.roi, k.roi)]
+        same = [n for n, k in enumerate(kept) if SAME_HAND.allows(palm.roi, k.roi)]
         if not same:
             kept.append(palm)
         elif len(kept[same[0]].alternatives) < MOST_ALTERNATIVES:
             twin = kept[same[0]]
             kept[same[0]] = replace(twin, alternatives=(*twin.alternatives, palm.roi))
     return kept
-
-
-def _is_same_window(a: Roi, b: Roi) -> bool:
-    small, large = sorted((a.side, b.side))
-    apart = math.hypot(a.center_x - b.center_x, a.center_y - b.center_y)
-    turned = abs(math.remainder(a.angle - b.angle, 2 * math.pi))
-    return apart < SAME_PLACE * small and large < SAME_SIZE * small and turned < SAME_TURN

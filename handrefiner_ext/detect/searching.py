@@ -14,7 +14,6 @@ on what else speaks for it: a body's wrist, the whole picture's look, its size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -48,6 +47,7 @@ from handrefiner_ext.detect.views import (
 )
 from handrefiner_ext.detect.windows import (
     Roi,
+    Tolerance,
     around_landmarks,
     plan_tiles,
 )
@@ -64,6 +64,8 @@ FEW_FAINT_READINGS = 18
 FAINT_WINDOWS = (1.4, 1.0)
 """Sides of the windows of a faint palm, which often covers only a part of a drawn hand, in sides of
 its own one."""
+ALIKE = Tolerance(place=0.25, size=1.5, turn=0.8)
+"""Windows that differ by less are alike to the landmark network, which forgives much."""
 SAME_WINDOW = 0.35
 """Distance, in hand sizes, within which a faint palm is one that was found before."""
 GLIMPSED, IN_SIGHT = 0.1, 0.35
@@ -166,7 +168,7 @@ class HandSearch:
         for palm in sorted(self.looks.faint, key=lambda p: -p.score):
             if len(tried) == most or not self.misses_something():
                 return
-            if self._is_known(palm.roi) or any(_is_alike(palm.roi, window) for window in tried):
+            if self._is_known(palm.roi) or any(ALIKE.allows(palm.roi, window) for window in tried):
                 continue
             tried.append(palm.roi)
             self.consider(self._read_faint(palm), LANDMARKS_ALONE)
@@ -321,14 +323,6 @@ def _is_sliver(hand: Hand) -> bool:
     """Whether too narrow a strip of the hand lies in the picture for it to be one."""
     short, long = sorted((hand.box.width, hand.box.height))
     return short < NARROWEST * long
-
-
-def _is_alike(a: Roi, b: Roi) -> bool:
-    """Whether the landmark network, which forgives much, would see the same in both windows."""
-    small, large = sorted((a.side, b.side))
-    apart = math.hypot(a.center_x - b.center_x, a.center_y - b.center_y)
-    turned = abs(math.remainder(a.angle - b.angle, 2 * math.pi))
-    return apart < 0.25 * small and large < 1.5 * small and turned < 0.8
 
 
 def _is_palm_of(face: Box, hand: Hand) -> bool:

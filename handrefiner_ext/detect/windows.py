@@ -122,6 +122,22 @@ class Roi:
         return self.to_picture(np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]))
 
 
+@dataclass(frozen=True)
+class Tolerance:
+    """How far two windows may differ: in place (sides), size (ratio) and turn (radians)."""
+
+    place: float
+    size: float
+    turn: float
+
+    def allows(self, a: Roi, b: Roi) -> bool:
+        """Return whether two windows differ by less."""
+        small, large = sorted((a.side, b.side))
+        apart = math.hypot(a.center_x - b.center_x, a.center_y - b.center_y)
+        turned = abs(math.remainder(a.angle - b.angle, 2 * math.pi))
+        return apart < self.place * small and large < self.size * small and turned < self.turn
+
+
 def rotation(angle: float) -> FloatArray:
     """Return the (2, 2) matrix that turns a vector clockwise (y points down) by `angle` radians."""
     c, s = math.cos(angle), math.sin(angle)

@@ -11,6 +11,7 @@ from typing import Any
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.naming import plain
+from handrefiner_ext.pictures.disk import writing_to
 from handrefiner_ext.report import Said
 
 Record = Mapping[str, Any]
@@ -62,12 +63,10 @@ def keep_log(
         raise PictureError(f"{path} cannot be written to: {error.strerror or error}.") from error
 
     def write(records: Iterable[Record]) -> None:
-        try:
+        with writing_to(path):
             for record in records:
                 file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
-        except OSError as error:
-            raise PictureError(f"{path} cannot be written: {error.strerror or error}.") from error
 
     try:
         yield write

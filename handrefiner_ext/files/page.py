@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 
 from handrefiner_ext import __version__
-from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.log import Report, Thumbnails
 from handrefiner_ext.files.naming import plain
 from handrefiner_ext.pictures import encode_thumbnail
+from handrefiner_ext.pictures.disk import writing_to
 from handrefiner_ext.types import Image
 
 SIDE = 224
@@ -74,34 +74,26 @@ def open_page(path: Path | None) -> Iterator[Callable[[Report], None]]:
         return
     partial = path.with_name(f".handrefiner-{os.getpid()}-{path.name}")
     counts = dict.fromkeys(DECISIONS, 0)
-    with _troubles_told(path):
+    with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = partial.open("w", encoding="utf-8")
         file.write(HEAD)
 
     def add(report: Report) -> None:
         counts[decide(report)] += 1
-        with _troubles_told(path):
+        with writing_to(path):
             file.write(render(report))
 
     try:
         yield add
     finally:
         try:
-            with _troubles_told(path), file:
+            with writing_to(path), file:
                 file.write(_end(counts))
-            with _troubles_told(path):
+            with writing_to(path):
                 partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _troubles_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PictureError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def render(report: Report) -> str:

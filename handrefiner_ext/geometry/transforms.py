@@ -1,4 +1,4 @@
-"""Rotations, the alignment of point sets, and mirror images."""
+"""Rotations, the alignment of point sets, mirror images, and hands seen through a camera."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
-from handrefiner_ext.types import OTHER_SIDE, FloatArray, Hand
+from handrefiner_ext.types import OTHER_SIDE, FloatArray, Hand, Handedness, WeakPerspective
 
 
 def cross_matrix(vectors: FloatArray) -> FloatArray:
@@ -73,4 +73,21 @@ def mirror_hand(hand: Hand, height: int, width: int) -> Hand:
         landmarks=landmarks,
         box=clip(bounding_box(landmarks), height, width),
         world_landmarks=hand.world_landmarks * (-1.0, 1.0, 1.0),
+    )
+
+
+def see_joints(joints: FloatArray, camera: WeakPerspective, handedness: Handedness) -> Hand:
+    """Return the hand that joints show, as if it had been seen with certainty.
+
+    joints: (21, 3) metres, in camera space. The box may reach out of the picture.
+    """
+    landmarks = camera.project(joints)
+    return Hand(
+        handedness=handedness,
+        handedness_score=1.0,
+        score=1.0,
+        box=bounding_box(landmarks),
+        landmarks=landmarks,
+        landmark_depth=camera.scale * (joints[:, 2] - joints[0, 2]),
+        world_landmarks=joints - joints.mean(axis=0),
     )

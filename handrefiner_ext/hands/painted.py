@@ -12,13 +12,12 @@ from math import ceil
 import cv2
 import numpy as np
 
-from handrefiner_ext.detect.flow import belongs_to
-from handrefiner_ext.detect.sightings import is_same_hand
+from handrefiner_ext.detect.flow import belongs_to, find_others_in_box
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersect, slices_within
 from handrefiner_ext.hands.assumed import PaintedPart, assume
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Detector
-from handrefiner_ext.render.masks import BOX_MARGIN, draw_hand
+from handrefiner_ext.render.masks import BOX_MARGIN, draw_hand, widen
 from handrefiner_ext.types import Box, Detection, Hand, Image, Mask, Refusal
 
 FAINT_PRESENCE = 0.2
@@ -88,8 +87,7 @@ def _near(hand: Hand, size: tuple[int, ...]) -> tuple[Box, Mask]:
     if shape.size == 0:
         return box, shape > 0
     draw_hand(shape, hand.landmarks - (box.x0, box.y0), hand.size_px)
-    distance = cv2.distanceTransform(1 - shape, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return box, np.asarray(distance <= TOUCHING * hand.size_px)
+    return box, widen(shape, TOUCHING * hand.size_px)
 
 
 def _meets(part: PaintedPart, box: Box, shape: Mask) -> bool:
@@ -152,13 +150,9 @@ def _find_or_assume(
 ) -> Hand:
     """Return the hand seen in a painted part, at ever lower thresholds, else an assumed one."""
     for presence in (params.presence_threshold, FAINT_PRESENCE):
-        closer = replace(
-            params,
-            boxes=",".join(map(str, part.box)),
-            presence_threshold=min(presence, params.presence_threshold),
-        )
-        for hand in detector.detect(image, closer).hands:
-            if belongs_to(hand, part.box) and not any(is_same_hand(hand, k) for k in known):
+        closer = replace(params, presence_threshold=min(presence, params.presence_threshold))
+        for hand in find_others_in_box(detector, image, part.box, known, closer):
+            if belongs_to(hand, part.box):
                 return hand
     return assume(image, part, known)
 

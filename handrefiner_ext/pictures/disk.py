@@ -11,6 +11,8 @@ import ntpath
 import os
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from handrefiner_ext.errors import PictureError
@@ -45,6 +47,15 @@ def lengthen(path: str) -> str:
 def usable(path: Path) -> Path:
     """Return the path as this system opens it, however long it is."""
     return Path(lengthen(os.path.abspath(path))) if IS_WINDOWS else path
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing a file into a PictureError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise PictureError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

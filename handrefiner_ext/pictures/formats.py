@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 PNG, JPEG, WEBP = "PNG", "JPEG", "WEBP"
 FORMAT_OF = {".png": PNG, ".webp": WEBP} | dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), JPEG)
 """Suffix -> format."""
-STARTS = {PNG: b"\x89PNG\r\n\x1a\n", JPEG: b"\xff\xd8\xff", WEBP: b"RIFF"}
+STARTS = {JPEG: b"\xff\xd8\xff", WEBP: b"RIFF"}
 QUALITY = 95
 """Of JPEG and lossy WebP where nothing says otherwise."""
 LARGEST_EXIF = 65533 - len(EXIF_PREFIX)

@@ -130,8 +130,7 @@ class MaskMaker:
         shape[slices_within(layer.box, box)] = np.isfinite(layer.depth)
         if hand is not None:
             draw_hand(shape, hand.landmarks - (box.x0, box.y0), hand.size_px)
-        distance = cv2.distanceTransform(1 - shape, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return [_trim((box, np.asarray(distance <= radius)))]
+        return [_trim((box, widen(shape, radius)))]
 
     def _drawn(self, mesh: HandMesh, layer: HandLayer) -> list[MaskedBox]:
         return [] if self.drawn is None else self.drawn.that_reach(self._padded_box(mesh))
@@ -159,6 +158,12 @@ def _trim(region: MaskedBox) -> MaskedBox:
     return Box(box.x0 + part.x0, box.y0 + part.y0, box.x0 + part.x1, box.y0 + part.y1), mask[
         part.slices
     ]
+
+
+def widen(shape: NDArray[np.uint8], radius: float) -> Mask:
+    """Return what is 1 in a shape, (H, W), and what lies within `radius` pixels of it."""
+    distance = cv2.distanceTransform(1 - shape, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance <= radius)
 
 
 def draw_hand(shape: NDArray[np.uint8], landmarks: FloatArray, size_px: float) -> None:

@@ -158,12 +158,11 @@ def _decide_hand(
     assessed: the hand before and after. problem: why its region could not be painted, or None.
     """
     before, after = assessed
-    box, mask = task.hints.maps.hand_masks[number]
-    changed = (painted[box.slices] != task.image[box.slices]).any(axis=2) & mask
     # Pixels of a hand that failed may still change: another region's mask can reach into its own.
-    refined = problem is None and bool(changed.any())
+    refined = problem is None and task.is_painted(number, painted)
     reason = "Repainted and kept."
     if not refined:
+        _, mask = task.hints.maps.hand_masks[number]
         empty = NOTHING_TO_PAINT if not mask.any() else PAINTED_THE_SAME
         reason = task.left_alone.get(number, problem or empty)
     return Decision(

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
-
 from handrefiner_ext.geometry.boxes import group_overlapping
 from handrefiner_ext.params import OFF, RefineParams
 from handrefiner_ext.repaint.deciding import Chosen, assess, decide
@@ -184,11 +182,6 @@ class _Trials:
         """
         trial = self.at(strength)
         errors = [trial.agreements[number].mpjpe for number in numbers]
-        if not any(self._is_painted(number, trial.picture) for number in numbers):
+        if not any(self.task.is_painted(number, trial.picture) for number in numbers):
             return float("inf")
         return max(float("inf") if error is None else error for error in errors)
-
-    def _is_painted(self, number: int, picture: Image) -> bool:
-        box, mask = self.task.hints.maps.hand_masks[number]
-        differs = picture[box.slices] != self.task.image[box.slices]
-        return bool(np.any(differs.any(axis=2) & mask))

@@ -78,6 +78,12 @@ class Task:
         kept = tuple(np.where(inside, picture, self.image) for picture in painting.pictures)
         return replace(painting, pictures=kept)
 
+    def is_painted(self, number: int, picture: Image) -> bool:
+        """Return whether a picture differs from the original within the mask of a hand."""
+        box, mask = self.hints.maps.hand_masks[number]
+        differs = (picture[box.slices] != self.image[box.slices]).any(axis=2)
+        return bool((differs & mask).any())
+
     def without(self, reasons: Mapping[int, str]) -> Task:
         """Return the task with these hands left alone, by emptying their masks."""
         maps = self.hints.maps

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import gradio as gr
@@ -53,7 +51,7 @@ class WebUI:
 
     def _reset(self, flags: Sequence[str]) -> None:
         parser = ArgumentParser()
-        _load(PROJECT / "preload.py").preload(parser)
+        scripts.load_module(PROJECT / "preload.py").preload(parser)
         values = {**shared.FLAGS, **vars(parser.parse_args(flags))}
         vars(shared.cmd_opts).clear()
         vars(shared.cmd_opts).update(values)
@@ -128,15 +126,6 @@ class WebUI:
         p.scripts = runner
         p.script_args = args
         return p
-
-
-def _load(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def to_array(image: Image.Image) -> Any:

@@ -12,8 +12,7 @@ import numpy as np
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.mesh.open_hand.anatomy import RELAXED_DEGREES
 from handrefiner_ext.mesh.open_hand.fit import MIRROR, POINT_DEVIATION, Fit, HandFitter, Target
-from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
-from handrefiner_ext.mesh.open_hand.model import load_open_hand
+from handrefiner_ext.mesh.open_hand.kinematics import Pose, load_kinematics
 from handrefiner_ext.mesh.open_hand.outline import (
     FitSpace,
     OutlineEvidence,
@@ -50,7 +49,7 @@ class OpenHandReconstructor:
     name = "open_hand"
 
     def __init__(self) -> None:
-        self.kinematics = Kinematics(load_open_hand())
+        self.kinematics = load_kinematics()
         self.fitter = HandFitter(self.kinematics)
 
     def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal:
@@ -169,7 +168,7 @@ class HandExtent:
 
 def relaxed_landmarks() -> FloatArray:
     """Return (21, 3) a relaxed right hand seen from its back, fingers up, metres."""
-    kinematics = Kinematics(load_open_hand())
+    kinematics = load_kinematics()
     anatomy = kinematics.anatomy
     places = list(zip(*anatomy.where, strict=True))
     free = np.radians([RELAXED_DEGREES.get((int(f), int(j), int(a)), 0) for f, j, a in places])

@@ -8,6 +8,7 @@ of the picture, and depth, in hand sizes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from handrefiner_ext.mesh.open_hand.model import (
     FINGER_COUNT,
     OpenHand,
     PosedSkeleton,
+    load_open_hand,
     split_joints,
 )
 from handrefiner_ext.topology import JOINT_COUNT
@@ -183,3 +185,9 @@ class Kinematics:
         blended = np.tensordot(weights, np.concatenate([np.eye(3)[None], rotations]), 1)
         own = np.matmul(blended, self._shape_vertices[:, numbers, :, None])[..., 0]
         return np.asarray(own + weights[:, 1:] @ carried)
+
+
+@cache
+def load_kinematics() -> Kinematics:
+    """Return the kinematics of the model that ships with the package; it keeps no state."""
+    return Kinematics(load_open_hand())

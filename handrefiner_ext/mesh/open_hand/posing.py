@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import cv2
 import numpy as np
 
-from handrefiner_ext.geometry.boxes import bounding_box, clip
-from handrefiner_ext.geometry.transforms import rotation_from_vector
+from handrefiner_ext.geometry.boxes import clip
+from handrefiner_ext.geometry.transforms import rotation_from_vector, see_joints
 from handrefiner_ext.mesh.open_hand.anatomy import FREE_ANGLES
 from handrefiner_ext.mesh.open_hand.fit import MIRROR, POINT_DEVIATION, HandFitter, Target
-from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
-from handrefiner_ext.mesh.open_hand.model import ABDUCTION, FLEXION, load_open_hand
+from handrefiner_ext.mesh.open_hand.kinematics import Pose, load_kinematics
+from handrefiner_ext.mesh.open_hand.model import ABDUCTION, FLEXION
 from handrefiner_ext.topology import FINGER_NAMES
 from handrefiner_ext.types import (
     FloatArray,
-    Hand,
     Handedness,
     HandMesh,
     HandPose,
@@ -41,14 +39,9 @@ ANGLE_NAMES = tuple(_name(angle.finger, angle.level, angle.axis) for angle in FR
 """Name of each free joint angle, such as index_mcp_flexion."""
 
 
-@cache
-def _load_kinematics() -> Kinematics:
-    return Kinematics(load_open_hand())
-
-
 def list_shapes() -> tuple[str, ...]:
     """Return the names of the shapes that a pose may set."""
-    kinematics = _load_kinematics()
+    kinematics = load_kinematics()
     return tuple(kinematics.model.shape_names[number] for number in kinematics.anatomy.shapes)
 
 
@@ -70,7 +63,7 @@ def build_mesh(record: HandPose, picture_size: tuple[int, int]) -> HandMesh:
 
     Angles are kept within what a hand can do; those that are not named are those of the rest pose.
     """
-    kinematics = _load_kinematics()
+    kinematics = load_kinematics()
     anatomy = kinematics.anatomy
     free = np.array([record.angles.get(name, 0.0) for name in ANGLE_NAMES])
     shapes = np.array([record.shapes.get(name, 0.0) for name in list_shapes()])
@@ -86,19 +79,10 @@ def build_mesh(record: HandPose, picture_size: tuple[int, int]) -> HandMesh:
     turn = pose.rotation.T * mirror
     joints = kinematics.pose_skeleton(pose).landmarks @ turn
     camera = WeakPerspective(record.scale, *record.wrist)
-    landmarks = camera.project(joints)
-    hand = Hand(
-        handedness=record.handedness,
-        handedness_score=1.0,
-        score=1.0,
-        box=clip(bounding_box(landmarks), *picture_size),
-        landmarks=landmarks,
-        landmark_depth=record.scale * (joints[:, 2] - joints[0, 2]),
-        world_landmarks=joints - joints.mean(axis=0),
-    )
+    hand = see_joints(joints, camera, record.handedness)
     faces = kinematics.model.faces
     return HandMesh(
-        hand=hand,
+        hand=replace(hand, box=clip(hand.box, *picture_size)),
         vertices=kinematics.skin(pose) @ turn,
         faces=faces[:, ::-1] if record.handedness == "left" else faces,
         joints=joints,
@@ -130,7 +114,7 @@ def fit_pose(points: FloatArray, seen: FloatArray, handedness: Handedness) -> Ha
         np.where(seen, POINT_DEVIATION, NOTHING_KNOWN),
         np.full(len(points), NOTHING_KNOWN),
     )
-    pose = HandFitter(_load_kinematics()).fit(target).pose
+    pose = HandFitter(load_kinematics()).fit(target).pose
     shift = centre + size * mirror * pose.shift
     camera = WeakPerspective(pose.scale * size, float(shift[0]), float(shift[1]))
     return describe_pose(pose, handedness, camera)
