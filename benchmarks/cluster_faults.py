@@ -8,7 +8,6 @@ in ten has a hand. For Linux.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -141,15 +140,17 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def _count_differing(pictures: Path, out: Path) -> int:
-    """Of the pictures with a hand; the local engine works on them now."""
-    alone = out.with_name("alone")
-    some, result = alone / "in", alone / "out"
-    some.mkdir(parents=True)
-    names = [f"{path.stem}_0.png" for path in sorted(pictures.iterdir())[::ONE_IN]]
-    for path in sorted(pictures.iterdir())[::ONE_IN]:
-        shutil.copy(path, some)
+    """Of the pictures with a hand; the local engine works on them now, where they are.
+
+    An output's mark names its source's place, so copies would have other outputs.
+    """
+    result, everything = out.with_name("alone"), sorted(pictures.iterdir())
+    with_hand = everything[::ONE_IN]
+    for path in set(everything) - set(with_hand):
+        path.unlink()
+    names = [f"{path.stem}_0.png" for path in with_hand]
     command = [sys.executable, "-m", "handrefiner_ext", "refine"]
-    command += ["--input_dir", str(some), "--out_dir", str(result)]
+    command += ["--input_dir", str(pictures), "--out_dir", str(result)]
     subprocess.run(command, check=True, capture_output=True)
     return sum((out / name).read_bytes() != (result / name).read_bytes() for name in names)
 

@@ -159,6 +159,7 @@ def test_nothing_of_the_users_is_replaced_whatever_they_have(folder, given):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(max_examples=2000, deadline=None, suppress_health_check=QUIET)
 @given(given=GIVEN)
 def test_nothing_of_the_users_is_replaced_in_two_thousand_runs(folder, given):

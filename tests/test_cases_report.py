@@ -119,6 +119,7 @@ def write_many(place, count):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @needs_chromium
 def test_a_thousand_pictures_fit_on_a_page(tmp_path):
     write_many(tmp_path / "r.html", 1000)

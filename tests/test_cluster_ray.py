@@ -38,7 +38,7 @@ WITH_PAINTERS = """
 import sys
 from pathlib import Path
 from handrefiner_ext.cluster.run import Cluster, FolderRun, list_sources, make_assignment
-from handrefiner_ext.cluster.store import locate_folders
+from handrefiner_ext.cluster.store import StoreShelf, locate_folders
 from handrefiner_ext.files.naming import plan
 from handrefiner_ext.files.run import Recipe
 from handrefiner_ext.params import RefineParams
@@ -46,7 +46,8 @@ from handrefiner_ext.params import RefineParams
 source, out = sys.argv[1:]
 folders = locate_folders({}, {"source": source, "out": out})
 assignment = make_assignment(Recipe(RefineParams()), folders)
-jobs = plan([each.source for each in list_sources(source).pictures], folders.local.kinds())
+sources = [each.source for each in list_sources(source).pictures]
+jobs = plan(sources, folders.local.kinds(), StoreShelf(folders))
 run = FolderRun(jobs, assignment, source, Cluster(jobs=1, painters=1, gpus_each=0.0))
 for report in run.work_through(run.begin()):
     print(report.source, report.hands, report.refined, report.error)

@@ -85,6 +85,13 @@ def test_what_another_picture_gave_in_an_earlier_run_stays(tmp_path):
     assert stems([tmp_path / "in" / "a.png"], tmp_path) == ["a"]
 
 
+@pytest.mark.timeout(20)
+def test_a_name_is_found_where_no_file_can_be_looked_for(tmp_path):
+    """As in a folder that may not be searched, or below what is no folder: writing says why."""
+    (source,) = write(tmp_path, "a.png")
+    assert stems([source], source / "below") == ["a"]
+
+
 def test_one_collision_renames_all_outputs_of_a_picture(tmp_path):
     source, _ = write(tmp_path, "a.png", "a_mask.png")
     assert stems([source], tmp_path, "_depth.png", "_mask.png") == ["a_png"]

@@ -23,6 +23,7 @@ from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.pickles import read_arrays, read_tensors
 
 QUICK, MANY = 200, 10_000
+LONG = [pytest.mark.slow, pytest.mark.timeout(3600)]
 SIGN = "handrefiner_payload_ran"
 ROUND_S = 5.0
 INTERESTING = (
@@ -146,9 +147,7 @@ def fuzz(read, files: list[bytes], rounds: int, place: Path) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize(
-    "rounds", [QUICK, pytest.param(MANY, marks=pytest.mark.slow)], ids=["quick", "slow"]
-)
+@pytest.mark.parametrize("rounds", [QUICK, pytest.param(MANY, marks=LONG)], ids=["quick", "slow"])
 @pytest.mark.parametrize("kind", ["arrays", "checkpoints"])
 def test_mutated_files_are_read_or_refused(kind, rounds, tmp_path):
     files = good_arrays() if kind == "arrays" else good_checkpoints()

@@ -118,10 +118,10 @@ def read_head(path: Path) -> bytes | None:
     try:
         with usable(path).open("rb") as file:
             return file.read(PNG_HEAD if path.suffix.lower() == ".png" else -1)
-    except FileNotFoundError:
-        return None
     except OSError:
-        return b""  # a folder, or a file that cannot be read: not ours
+        # A folder, or a file that cannot be read, is not ours. In a folder that cannot be searched
+        # nothing is seen: otherwise every name would count as taken, without an end.
+        return b"" if os.path.lexists(usable(path)) else None
 
 
 def _find_said(data: bytes) -> Any:
