@@ -80,7 +80,7 @@ def prepare_ours(picture: Path, models: Path) -> Callable[[], None]:
     from handrefiner_ext.stages import build_stages
     from handrefiner_ext.types import ModelHome
 
-    backend.MAX_REPROJECTION_ERROR = float("inf")  # the synthetic hand is not the drawn one
+    backend.MOST_DISAGREEMENT = float("inf")  # the synthetic hand is not the drawn one
     params = RefineParams(mesh="graphormer", tiles="off")
     stages = build_stages(params, ModelHome())
     wanted = int(picture.stem.rpartition("_")[2])

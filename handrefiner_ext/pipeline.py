@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from handrefiner_ext.detect.flow import CachingDetector, find_others_in_box, parse_boxes
+from handrefiner_ext.detect.people import list_heads
 from handrefiner_ext.errors import InvalidParameter, PictureError
-from handrefiner_ext.geometry.boxes import grow
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.meshing import Meshes
 from handrefiner_ext.hands.painted import add_painted_hands, keep_touched
@@ -35,11 +35,6 @@ from handrefiner_ext.types import (
 )
 
 EMPTY_MASK = "The drawn mask is empty, so nothing may change."
-HEAD_WIDER, HEAD_HIGHER = 0.25, 0.3
-"""A head reaches beyond its face by these shares of the face's width and height, on every side."""
-SMALLEST_FACE = 0.2
-"""Size of the smallest face, in sizes of the smallest hand. A face is about as large as a hand;
-what is much smaller is a blurred light or a spot that was taken for one."""
 
 
 def check_values(params: RefineParams) -> None:
@@ -105,13 +100,8 @@ def _spare(
     kept = {hand.number for hand in chosen.hands}
     left_out = [hand.box for n, hand in enumerate(everything.hands, start=1) if n not in kept]
     refused = [refusal.box for refusal in meshes.refused]
-    # Found are faces; ears and hair around them must stay as well.
     smallest = min((mesh.size_px for mesh in meshes.found), default=0.0)
-    heads = [
-        grow(face, round(HEAD_WIDER * face.width), round(HEAD_HIGHER * face.height))
-        for face in everything.faces
-        if face.height >= SMALLEST_FACE * smallest
-    ]
+    heads = list_heads(everything.faces, smallest)
     notes = meshes.notes
     for what, places in (("a face", heads), ("another hand", (*left_out, *refused))):
         maps, changed = spare(maps, meshes.found, places)

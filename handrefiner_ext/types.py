@@ -17,10 +17,10 @@ What a backend must offer is in `protocols`. These conventions hold everywhere i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
+Faces = NDArray[np.integer[Any]]
+"""(m, 3) numbers of the vertices at each face's corners."""
 DepthMap = NDArray[np.float32]
 Handedness = Literal["left", "right"]
 OTHER_SIDE: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
@@ -153,7 +155,7 @@ class HandMesh:
 
     hand: Hand
     vertices: FloatArray
-    faces: NDArray[np.int32]
+    faces: Faces
     joints: FloatArray
     camera: WeakPerspective
     reprojection_error: float
@@ -214,6 +216,13 @@ class ControlMaps:
     mask: Mask
     hand_masks: tuple[tuple[Box, Mask], ...]
     overlaps: tuple[Overlap, ...] = ()
+
+    def narrow(self, hand_masks: Sequence[tuple[Box, Mask]]) -> ControlMaps:
+        """Return the maps with smaller masks of the hands, and a whole mask that fits them."""
+        whole = np.zeros_like(self.mask)
+        for box, mask in hand_masks:
+            whole[box.slices] |= mask
+        return replace(self, hand_masks=tuple(hand_masks), mask=whole & self.mask)
 
 
 @dataclass(frozen=True)

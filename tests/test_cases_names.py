@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cli_runs import names, read, refine_folder, run
@@ -9,7 +11,10 @@ from hand_scenes import BOTH, picture_with
 from PIL import Image
 
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE
+from handrefiner_ext.errors import PictureError
+from handrefiner_ext.files import sources
 from handrefiner_ext.files.marks import read_mark
+from handrefiner_ext.files.sources import list_pictures
 from handrefiner_ext.pictures import load_picture
 from handrefiner_ext.pictures.metadata import read_text
 
@@ -132,6 +137,22 @@ def test_a_folder_of_masks_is_mirrored_too(folder, tmp_path):
     more = ("--recursive", "--mask", "drawn", "--drawn_mask", tmp_path / "masks")
     assert refine_folder(folder, tmp_path / "out", *more) == FAILED  # none.jpg has no mask
     assert "sub/a_0.png" in tree(tmp_path / "out")
+
+
+def test_a_folder_of_masks_is_listed_again_only_where_it_has_changed(tmp_path, monkeypatch):
+    for name in ("A.png", "b_mask.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    listed = []
+    monkeypatch.setattr(
+        sources, "list_pictures", lambda folder: listed.append(folder) or list_pictures(folder)
+    )
+    for _ in range(3):
+        assert sources.find_drawn_mask(tmp_path, Path("x/b.jpg")).name == "b_mask.png"
+    assert listed == [tmp_path]
+    with pytest.raises(PictureError, match=r"name it c\.png or c_mask\.png"):
+        sources.find_drawn_mask(tmp_path, Path("c.jpg"))
+    Image.new("L", (4, 4)).save(tmp_path / "c.png")
+    assert sources.find_drawn_mask(tmp_path, Path("c.jpg")).name == "c.png"
 
 
 def test_in_place_replaces_what_was_repainted_and_keeps_what_it_was(folder, tmp_path, capsys):

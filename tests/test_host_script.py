@@ -12,7 +12,8 @@ from host_runs import BRIGHT, PLAIN, arrays, differs, hands_of, run
 from modules import devices, images, processing, sd_hijack, sd_models, shared
 from PIL import Image
 
-from handrefiner_ext.host import checkpoint, inpainter, nested
+from handrefiner_ext.host import checkpoint, inpainter, nested, script
+from handrefiner_ext.host.inputs import read_drawn_mask
 from handrefiner_ext.host.script import STATE
 from handrefiner_ext.repaint import regions
 
@@ -228,6 +229,22 @@ def test_a_drawn_mask_decides_where_the_picture_changes(webui):
     assert not changed[drawn == 0].any()
     unused = arrays(run(txt2img(webui, {**given, "mask": "silhouette"})))[0]
     assert differs(unused, with_drawing).any()
+
+
+def test_a_drawn_mask_is_decoded_once_for_a_batch(webui, monkeypatch):
+    decoded = []
+
+    def read(drawn, size):
+        decoded.append(size)
+        return read_drawn_mask(drawn, size)
+
+    monkeypatch.setattr(script, "read_drawn_mask", read)
+    given = {**PLAIN, "mask": "drawn", "drawn_mask": Image.new("L", (512, 256), 255)}
+    done = run(webui.txt2img([BRIGHT, BRIGHT], given, **SIZE, batch_size=2))
+    assert [hands_of(text) for text in done.infotexts[:2]] == [
+        "1 right refined; 2 left refined"
+    ] * 2
+    assert decoded == [(256, 512)]
 
 
 WRONG = {"enabled": True, "strength": "much"}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from reconstruction import measure_quality
 
-from handrefiner_ext.dataset.hands import MIRROR
 from handrefiner_ext.dataset.plain import Placement, generator, make_mesh, make_scene
+from handrefiner_ext.geometry.transforms import MIRROR
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.mesh.open_hand.anatomy import load_anatomy
 from handrefiner_ext.mesh.open_hand.backend import (

@@ -14,9 +14,8 @@ import argparse
 
 import numpy as np
 
-from handrefiner_ext.dataset.hands import MIRROR
 from handrefiner_ext.dataset.plain import Placement, generator, make_scene
-from handrefiner_ext.geometry.transforms import align
+from handrefiner_ext.geometry.transforms import MIRROR, align
 from handrefiner_ext.mesh.open_hand.model import LANDMARK_OFFSETS, load_open_hand
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS

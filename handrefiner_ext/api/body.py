@@ -17,13 +17,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
 from handrefiner_ext.knobs import WEBUI, Knob, format_number
 from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import (
     Picture,
+    draw_mask,
     encode_map,
     encode_picture,
     encode_png,
@@ -272,12 +271,11 @@ def _read_json(body: bytes) -> dict[str, Any]:
 
 def answer_hints(image: Image, hints: Hints) -> dict[str, Any]:
     """Return the answer to /hints. image: (H, W, 3), the picture asked about."""
-    mask = np.where(hints.maps.mask, 255, 0).astype(np.uint8)
     return {
         **describe_found(image, hints),
         "notes": list(hints.notes),
         "depth": to_text(encode_map(hints.maps.control)),
-        "mask": to_text(encode_map(mask)),
+        "mask": to_text(encode_map(draw_mask(hints.maps.mask))),
         "overlay": to_text(encode_map(draw_overlay(image, hints))),
     }
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from handrefiner_ext.mesh.open_hand.model import FLEXION, OpenHand, load_open_hand
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.types import Faces, FloatArray
 
 CHANNELS = ("rest_x", "rest_y", "rest_z", "palmar", "along", "nail_along", "nail_across", "finger")
 """Columns of `SkinMap.values`."""
@@ -34,7 +33,7 @@ class SkinMap:
     axis_points: FloatArray
 
 
-def vertex_normals(vertices: FloatArray, faces: NDArray[np.integer]) -> FloatArray:
+def vertex_normals(vertices: FloatArray, faces: Faces) -> FloatArray:
     """(n, 3) unit, area-weighted, pointing outwards."""
     corners = vertices[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

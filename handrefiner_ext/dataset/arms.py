@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.dataset.hands import Faces, rim_of, turn_between
+from handrefiner_ext.dataset.hands import rim_of, turn_between
 from handrefiner_ext.dataset.solids import Solid, make_tube
 from handrefiner_ext.geometry.transforms import rotation_about
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.types import Faces, FloatArray
 
 BEND_LENGTH = 0.045
 """Metres over which the wrist bends."""

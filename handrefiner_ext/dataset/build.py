@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from handrefiner_ext.dataset.anatomy_maps import CHANNELS, open_hand_skin, vertex_normals
 from handrefiner_ext.dataset.arms import Arm, back_of, grow_arm, lay_arm, make_band, make_sleeve
 from handrefiner_ext.dataset.faults import well_formed
-from handrefiner_ext.dataset.hands import Faces, Surface
+from handrefiner_ext.dataset.hands import Surface
 from handrefiner_ext.dataset.props import make_finger_ring
 from handrefiner_ext.dataset.scene import NEAREST_M, Scene, SceneHand
 from handrefiner_ext.dataset.solids import Solid, frame_along, make_lathe, move
 from handrefiner_ext.inpaint.surface import subdivide
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.types import Faces, FloatArray
 
 SHORTER = 0.7
 """An arm that comes too near to the camera is tried again at this part of its length."""
@@ -32,7 +32,7 @@ class Part:
     """
 
     points: FloatArray
-    faces: NDArray[np.int32]
+    faces: Faces
     values: FloatArray
     material: str
     hand: int
@@ -87,7 +87,7 @@ def _fit_arm(hand: SceneHand) -> Arm | None:
 
 def _skin_part(hand: SceneHand, number: int, looks: FloatArray, faces: Faces, smooth: bool) -> Part:
     """looks: (n, 3 + 8) points and values."""
-    triangles = faces.astype(np.int32)
+    triangles: Faces = faces.astype(np.int32)
     if smooth:
         looks, triangles = subdivide(looks, triangles)
     placed = hand.place.put(looks[:, :3])
@@ -134,7 +134,7 @@ class Mesh:
     """All parts in one. looks: (n, 11) `CHANNELS` and the normal. part: (m,) of each face."""
 
     points: FloatArray
-    faces: NDArray[np.int32]
+    faces: Faces
     looks: NDArray[np.float32]
     part: NDArray[np.int32]
 

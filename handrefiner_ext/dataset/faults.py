@@ -11,10 +11,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.dataset.hands import MIRROR, BentHand, Faces, Surface
+from handrefiner_ext.dataset.hands import BentHand, Surface
 from handrefiner_ext.dataset.hull import convex_hull
+from handrefiner_ext.geometry.transforms import MIRROR
 from handrefiner_ext.mesh.open_hand.model import ABDUCTION, FLEXION, OpenHand
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.types import Faces, FloatArray
 
 LONG_FINGERS = (1, 2, 3, 4)
 THUMB, INDEX, LITTLE = 0, 1, 4

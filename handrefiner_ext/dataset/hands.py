@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.dataset.anatomy_maps import open_hand_skin
-from handrefiner_ext.geometry.transforms import rotation_about
+from handrefiner_ext.geometry.transforms import MIRROR, rotation_about
 from handrefiner_ext.mesh.open_hand.model import OpenHand, PosedSkeleton, load_open_hand
-from handrefiner_ext.types import FloatArray, Handedness
+from handrefiner_ext.types import Faces, FloatArray, Handedness
 
-MIRROR = np.array([-1.0, 1.0, 1.0])
-Faces = NDArray[np.int64]
 Parts = tuple[tuple[FloatArray, Faces], ...]
 
 BUILDS: dict[str, dict[str, float]] = {
@@ -84,7 +82,7 @@ class Place:
         mirrored = points * MIRROR if self.side == "left" else points
         return np.asarray(mirrored @ self.rotation.T + self.shift)
 
-    def turn_faces(self, faces: NDArray[np.integer]) -> NDArray[np.int32]:
+    def turn_faces(self, faces: Faces) -> NDArray[np.int32]:
         chosen = faces[:, ::-1] if self.side == "left" else faces
         return np.asarray(chosen, dtype=np.int32)
 

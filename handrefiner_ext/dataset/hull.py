@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.types import Faces, FloatArray
 
-Faces = NDArray[np.int64]
 FLAT = 1e-12
 """Metres; a point no farther outside a face lies on it."""
 
 
-def convex_hull(points: FloatArray) -> tuple[NDArray[np.int64], Faces]:
+def convex_hull(points: FloatArray) -> tuple[NDArray[np.integer[Any]], Faces]:
     """Numbers of the (n, 3) points that are corners, ascending, and (m, 3) faces over those.
 
     Faces are counter-clockwise seen from outside. The points do not all lie in one plane.

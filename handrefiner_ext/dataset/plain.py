@@ -8,23 +8,23 @@ follows from a seed; `split` keeps the seeds of training and validation pictures
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.dataset.anatomy_maps import vertex_normals
-from handrefiner_ext.dataset.hands import MIRROR, BentHand
+from handrefiner_ext.dataset.hands import BentHand
 from handrefiner_ext.dataset.poses import random_angles
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.rasterize import covered_box, picture_points, rasterize, z_buffer
-from handrefiner_ext.geometry.transforms import rotation_about, see_joints
+from handrefiner_ext.geometry.transforms import MIRROR, rotation_about, see_joints
 from handrefiner_ext.mesh.open_hand.anatomy import load_anatomy
 from handrefiner_ext.mesh.open_hand.model import OpenHand, load_open_hand
 from handrefiner_ext.types import (
     Box,
     DepthMap,
+    Faces,
     FloatArray,
     Handedness,
     HandMesh,
@@ -32,7 +32,6 @@ from handrefiner_ext.types import (
     WeakPerspective,
 )
 
-Faces = NDArray[np.integer[Any]]
 SPLITS = {"train": 0, "validation": 1}
 GAMMA = 2.2
 """From linear light to the 8-bit picture."""
@@ -125,7 +124,7 @@ class PosedHand(BentHand):
             hand, vertices, self.turn_faces(self.model.faces), joints, self.camera, 0.0, "truth"
         )
 
-    def turn_faces(self, faces: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    def turn_faces(self, faces: Faces) -> NDArray[np.int32]:
         faces = faces[:, ::-1] if self.side == "left" else faces
         return np.asarray(faces, dtype=np.int32)
 

@@ -8,9 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.types import FloatArray
-
-Faces = NDArray[np.int32]
+from handrefiner_ext.types import Faces, FloatArray
 
 
 @dataclass(frozen=True)

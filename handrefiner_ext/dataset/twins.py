@@ -20,7 +20,6 @@ from handrefiner_ext.dataset.plain import (
     GAMMA,
     SKIN_TONES,
     SPLITS,
-    Faces,
     HandModel,
     Placement,
     PosedHand,
@@ -33,7 +32,7 @@ from handrefiner_ext.dataset.plain import (
 )
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.rasterize import interpolate, rasterize
-from handrefiner_ext.types import Box, FloatArray, HandMesh, Image
+from handrefiner_ext.types import Box, Faces, FloatArray, HandMesh, Image
 
 SIDE = 320
 HAND_SIZES = (100.0, 190.0)

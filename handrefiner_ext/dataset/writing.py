@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from handrefiner_ext.dataset.records import Sample
 from handrefiner_ext.dataset.samples import Options, make_samples
 from handrefiner_ext.errors import PictureError
+from handrefiner_ext.pictures import draw_mask
 
 METADATA = "metadata.jsonl"
 FOLDERS = {"image": "images", "conditioning_image": "control", "mask": "mask"}
@@ -51,7 +52,7 @@ class Work:
 
 def encode(sample: Sample) -> Encoded:
     """The picture, its control image and its mask as PNG."""
-    mask = np.where(sample.maps.mask, 255, 0).astype(np.uint8)
+    mask = draw_mask(sample.maps.mask)
     pixels = {"image": sample.image, "conditioning_image": sample.maps.control, "mask": mask}
     files = {column: _to_png(values) for column, values in pixels.items()}
     return Encoded(sample.name, files, sample.describe())

@@ -137,6 +137,12 @@ HANDS_OF_FACE, REACH_OF_FACE = (0.3, 1.6), 4.5
 Drawn heads are large, and a hand stretched towards the viewer is."""
 EARS = 0.2
 """Rim on both sides of a face in which its ears lie, widths of the face."""
+HEAD_WIDER, HEAD_HIGHER = 0.25, 0.3
+"""A head reaches beyond its face by these shares of the face's width and height, on every side.
+Wider than the ears, because hair must stay too; a hand at an ear is beside a face."""
+SMALLEST_FACE = 0.2
+"""Size of the smallest face, in sizes of the smallest hand. A face is about as large as a hand;
+what is much smaller is a blurred light or a spot that was taken for one."""
 
 
 def belongs_to_face(hand: Hand, face: Box) -> bool:
@@ -150,6 +156,15 @@ def belongs_to_face(hand: Hand, face: Box) -> bool:
 def with_ears(face: Box) -> Box:
     """Return the box of a face and its ears."""
     return grow(face, round(EARS * face.width), 0)
+
+
+def list_heads(faces: Sequence[Box], smallest_hand_px: float) -> list[Box]:
+    """Return the boxes of the heads, ears and hair included, of a picture's faces."""
+    return [
+        grow(face, round(HEAD_WIDER * face.width), round(HEAD_HIGHER * face.height))
+        for face in faces
+        if face.height >= SMALLEST_FACE * smallest_hand_px
+    ]
 
 
 def belongs_to_wrist(hand: Hand, wrist: Wrist) -> bool:

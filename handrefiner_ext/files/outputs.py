@@ -29,6 +29,7 @@ from handrefiner_ext.files.sources import Prompted
 from handrefiner_ext.hands.posed import describe_openpose, describe_poses, draw_openpose
 from handrefiner_ext.pictures import (
     Picture,
+    draw_mask,
     encode_as,
     encode_map,
     save_picture,
@@ -299,7 +300,7 @@ def _write_depth(path: Path, control: NDArray[np.uint8], mark: Mark) -> None:
 
 def _write_mask(path: Path, mask: Mask, mark: Mark) -> None:
     """Write 255 wherever a pixel may change."""
-    write_atomically(path, encode_map(np.where(mask, 255, 0).astype(np.uint8), (mark.chunk,)))
+    write_atomically(path, encode_map(draw_mask(mask), (mark.chunk,)))
 
 
 def _write_mesh(path: Path, mesh: HandMesh, mark: Mark) -> None:

@@ -17,7 +17,7 @@ from handrefiner_ext.api.body import DRAWN_MASK, IMAGE, Problem, decode_picture,
 from handrefiner_ext.errors import RemoteError, UsageError
 from handrefiner_ext.files.outputs import Maps
 from handrefiner_ext.files.run import Output, Recipe
-from handrefiner_ext.pictures import encode_png
+from handrefiner_ext.pictures import draw_mask, encode_png
 from handrefiner_ext.report import list_decision_lines, list_note_lines, list_refusal_lines
 from handrefiner_ext.types import Image, Mask
 
@@ -237,7 +237,7 @@ def _build_body(
     """Return what the routes take: parameters by name, pictures as base64."""
     body = {**values, IMAGE: to_text(encode_png(image))}
     if drawn_mask is not None:
-        body[DRAWN_MASK] = to_text(encode_png(np.where(drawn_mask, 255, 0).astype(np.uint8)))
+        body[DRAWN_MASK] = to_text(encode_png(draw_mask(drawn_mask)))
     return body
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from handrefiner_ext.errors import InvalidParameter, PictureError, UsageError, how_to_install
@@ -337,10 +338,16 @@ def list_mask_files(place: Path | None) -> list[Path]:
     return [place / name for name in sort_out(_walk(place, set(), True)[0]).pictures]
 
 
+@lru_cache(maxsize=1)
+def _index_pictures(folder: Path, changed_ns: int) -> Mapping[str, Path]:
+    """Return folded stem -> picture; the folder is listed again only once it has changed."""
+    return {fold(path.stem): path for path in list_pictures(folder)}
+
+
 def find_drawn_mask(folder: Path, source: Path) -> Path:
     """Return the mask of `source`: a picture of the same name, with or without `_mask`."""
     wanted = [fold(source.stem), fold(source.stem + "_mask")]
-    masks = {fold(path.stem): path for path in list_pictures(folder)}
+    masks = _index_pictures(folder, folder.stat().st_mtime_ns)
     for name in wanted:
         if name in masks:
             return masks[name]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
-from handrefiner_ext.types import Box, DepthMap, FloatArray, HandMesh
+from handrefiner_ext.types import Box, DepthMap, Faces, FloatArray, HandMesh
 
 LIMIT = 1e7
 """Pixels or metres; vertices with larger coordinates are left out, they belong to no hand."""
@@ -101,7 +101,7 @@ def covered_box(points: FloatArray, height: int, width: int) -> Box:
     return clip(bounding_box(usable[:, :2]), height, width) if len(usable) else Box(0, 0, 0, 0)
 
 
-def rasterize(points: FloatArray, faces: NDArray[np.integer[Any]], box: Box) -> Fragments:
+def rasterize(points: FloatArray, faces: Faces, box: Box) -> Fragments:
     """Return nearest face, depth and barycentric weights at each pixel centre of `box`.
 
     Arguments:
@@ -124,7 +124,7 @@ def rasterize(points: FloatArray, faces: NDArray[np.integer[Any]], box: Box) -> 
 
 
 def interpolate(
-    fragments: Fragments, faces: NDArray[np.integer[Any]], attributes: NDArray[np.floating[Any]]
+    fragments: Fragments, faces: Faces, attributes: NDArray[np.floating[Any]]
 ) -> NDArray[np.float32]:
     """Return (h, w, k) float32, the vertices' (n, k) `attributes` at each pixel; 0 where empty."""
     values = np.zeros((*fragments.triangle.shape, attributes.shape[1]), dtype=np.float32)
@@ -134,9 +134,7 @@ def interpolate(
     return values
 
 
-def z_buffer(
-    points: FloatArray, faces: NDArray[np.integer[Any]], box: Box
-) -> tuple[DepthMap, NDArray[np.int32]]:
+def z_buffer(points: FloatArray, faces: Faces, box: Box) -> tuple[DepthMap, NDArray[np.int32]]:
     """Return depth (h, w), infinity where empty, and number of the nearest face, -1 where empty.
 
     Arguments as for `rasterize`.
@@ -214,7 +212,7 @@ def _weights_at(affine: FloatArray, which: Ints, x: Ints, y: Ints) -> FloatArray
     return np.column_stack([1.0 - second - third, second, third])
 
 
-def sort_corners(points: FloatArray, faces: NDArray[np.integer[Any]]) -> Triangles:
+def sort_corners(points: FloatArray, faces: Faces) -> Triangles:
     """Return the usable triangles, each with its corners from top to bottom."""
     usable = is_usable(points)
     number = np.flatnonzero(usable[faces].all(axis=1))

@@ -9,6 +9,9 @@ import numpy as np
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.types import OTHER_SIDE, FloatArray, Hand, Handedness, WeakPerspective
 
+MIRROR = np.array([-1.0, 1.0, 1.0])
+"""Makes a left hand's points those of a right one, and back."""
+
 
 def cross_matrix(vectors: FloatArray) -> FloatArray:
     """Return (..., 3, 3) matrices K with K @ w = v x w for (..., 3) vectors v."""

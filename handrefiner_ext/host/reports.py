@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 
 from handrefiner_ext.host.settings import read_settings
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pictures.masks import draw_mask
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.report import say_result, shorten
 from handrefiner_ext.types import Image, RefineResult
@@ -87,7 +88,7 @@ def _draw(name: str, result: RefineResult, before: Image) -> Image:
         return before
     if name == "overlay":
         return draw_overlay(before, result.hints)
-    grey = maps.control if name == "depth" else np.where(maps.mask, 255, 0).astype(np.uint8)
+    grey = maps.control if name == "depth" else draw_mask(maps.mask)
     return np.repeat(grey[..., None], 3, axis=2)
 
 

@@ -45,11 +45,23 @@ HANDS_KEY, MODEL_KEY = f"{MARK} hands", f"{MARK} control model"
 
 @dataclass
 class Run:
-    """One `process_images` with the switch on; reports by (iteration, place in the batch)."""
+    """One `process_images` with the switch on.
+
+    reports: by (iteration, place in the batch). masks: the drawn one, by (height, width).
+    """
 
     arguments: Arguments | None
     problem: str | None = None
     reports: dict[tuple[int, int], PictureReport] = field(default_factory=dict)
+    masks: dict[tuple[int, int], Mask | None] = field(default_factory=dict)
+
+    def read_mask(self, arguments: Arguments, size: tuple[int, int]) -> Mask | None:
+        """Return the drawn mask for pictures of this size, decoded once for all of a batch."""
+        if not arguments.params.uses_drawing:
+            return None
+        if size not in self.masks:
+            self.masks[size] = read_drawn_mask(arguments.drawn_mask, size)
+        return self.masks[size]
 
 
 def words_for(p: StableDiffusionProcessing, index: int = 0, **_: object) -> str | None:
@@ -107,7 +119,7 @@ class HandRefinerScript:
         if run is None or run.arguments is None:
             return
         try:
-            report = self._refine(p, pp, run.arguments)
+            report = self._refine(p, pp, run, run.arguments)
         except HandRefinerError as reason:
             report = fail(str(reason))
         except Exception as fault:  # whatever fails, the picture comes back
@@ -137,7 +149,11 @@ class HandRefinerScript:
             restore_sampling(p)
 
     def _refine(
-        self, p: StableDiffusionProcessing, pp: PostprocessImageArgs, arguments: Arguments
+        self,
+        p: StableDiffusionProcessing,
+        pp: PostprocessImageArgs,
+        run: Run,
+        arguments: Arguments,
     ) -> PictureReport:
         params = arguments.params
         if _is_stopped():
@@ -149,7 +165,7 @@ class HandRefinerScript:
         home = read_model_home()
         painter = WebuiInpainter(p, build_renderer(params, home), user_mask(p, size))
         stages = build_stages(params, home, painter)
-        result = refine(before, params, stages, _drawn(arguments, size))
+        result = refine(before, params, stages, run.read_mask(arguments, size))
         if result.control_model is not None:
             p.extra_generation_params[MODEL_KEY] = result.control_model
         report = describe(result)
@@ -191,12 +207,6 @@ def _note_model(p: StableDiffusionProcessing, params: RefineParams) -> None:
     choice = controlnet.choose_model(controlnet.list_models(), family, params.control_model)
     if choice.name is not None:
         p.extra_generation_params[MODEL_KEY] = choice.name
-
-
-def _drawn(arguments: Arguments, size: tuple[int, int]) -> Mask | None:
-    if not arguments.params.uses_drawing:
-        return None
-    return read_drawn_mask(arguments.drawn_mask, size)
 
 
 def _skips_sampling(

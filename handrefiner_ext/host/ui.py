@@ -34,6 +34,7 @@ from handrefiner_ext.host.layout import (
 from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.infotext import restore
 from handrefiner_ext.knobs import coerce
+from handrefiner_ext.pictures.masks import draw_mask
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import hints
 from handrefiner_ext.report import list_panel_lines
@@ -279,11 +280,10 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
     drawn = read_drawn_mask(arguments.drawn_mask, size)
     used = drawn if params.uses_drawing else None
     seen = hints(picture, params, build_stages(params, read_model_home()), used)
-    mask = np.where(seen.maps.mask, 255, 0).astype(np.uint8)
     pictures = [
         (draw_overlay(picture, seen), "hands"),
         (seen.maps.control, "depth"),
-        (mask, "mask"),
+        (draw_mask(seen.maps.mask), "mask"),
     ]
     unused = "" if used is drawn else UNUSED_DRAWING
     return pictures, "\n".join([*list_panel_lines(seen), unused])

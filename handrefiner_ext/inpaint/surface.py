@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext.geometry.rasterize import interpolate, is_usable, rasterize
 from handrefiner_ext.inpaint.closeup import Closeup, Floats, blur
-from handrefiner_ext.types import FloatArray, HandMesh, Mask
-
-Faces = NDArray[np.int32]
+from handrefiner_ext.types import Faces, FloatArray, HandMesh, Mask
 
 
 def subdivide(values: FloatArray, faces: Faces) -> tuple[FloatArray, Faces]:
@@ -106,7 +104,7 @@ def mesh_pixels(mesh: HandMesh) -> FloatArray:
 
 
 def find_surface(
-    faces: NDArray[np.int32], pixels: FloatArray, values: FloatArray, view: Closeup
+    faces: Faces, pixels: FloatArray, values: FloatArray, view: Closeup
 ) -> VisibleSurface:
     """Return the visible surface of a mesh.
 
@@ -127,7 +125,7 @@ def find_surface(
     )
 
 
-def viewer_normals(pixels: FloatArray, faces: NDArray[np.int32]) -> FloatArray:
+def viewer_normals(pixels: FloatArray, faces: Faces) -> FloatArray:
     """Return (n, 3) unit normals of the vertices, turned to the viewer (z <= 0).
 
     Faces count by their area. A vertex without a normal faces the viewer.

@@ -2,7 +2,7 @@
 
 from handrefiner_ext.pictures.disk import read_file, write_atomically
 from handrefiner_ext.pictures.formats import FORMAT_OF, encode_as, encode_thumbnail
-from handrefiner_ext.pictures.masks import load_mask, read_mask, to_mask
+from handrefiner_ext.pictures.masks import draw_mask, load_mask, read_mask, to_mask
 from handrefiner_ext.pictures.picture import (
     Picture,
     encode_map,
@@ -17,6 +17,7 @@ from handrefiner_ext.pictures.picture import (
 __all__ = [
     "FORMAT_OF",
     "Picture",
+    "draw_mask",
     "encode_as",
     "encode_map",
     "encode_picture",

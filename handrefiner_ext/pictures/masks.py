@@ -53,6 +53,11 @@ def to_mask(picture: Picture, height: int, width: int) -> Mask:
         raise PictureError(f"{picture.path.name} {error}") from error
 
 
+def draw_mask(mask: Mask) -> NDArray[np.uint8]:
+    """Return (H, W), 255 where a pixel may change and 0 elsewhere."""
+    return np.where(mask, 255, 0).astype(np.uint8)
+
+
 def read_mask(pixels: Pixels) -> Mask:
     """Return what may change, (H, W), from pixels (H, W, C) as `Picture` holds them.
 

@@ -17,7 +17,7 @@ front of a face.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import cv2
@@ -209,7 +209,4 @@ def spare(
         masks.append((box, mask))
     if not changed:
         return maps, ()
-    whole = np.zeros_like(maps.mask)
-    for box, mask in masks:
-        whole[box.slices] |= mask
-    return replace(maps, hand_masks=tuple(masks), mask=whole), tuple(changed)
+    return maps.narrow(masks), tuple(changed)

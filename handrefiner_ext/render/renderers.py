@@ -14,7 +14,6 @@ from typing import Any
 from weakref import WeakValueDictionary, finalize
 
 import numpy as np
-from numpy.typing import NDArray
 
 from handrefiner_ext.errors import BackendUnavailable, how_to_install
 from handrefiner_ext.geometry.boxes import tiles
@@ -24,7 +23,7 @@ from handrefiner_ext.geometry.rasterize import (
     picture_points,
     z_buffer,
 )
-from handrefiner_ext.types import Box, DepthMap, FloatArray, HandLayer, HandMesh
+from handrefiner_ext.types import Box, DepthMap, Faces, FloatArray, HandLayer, HandMesh
 
 
 class RasterRenderer:
@@ -124,9 +123,7 @@ class _GLScene:
     points: (n, 3) x and y in pixels, z in metres. box: the part of the picture to render.
     """
 
-    def __init__(
-        self, context: _Context, points: FloatArray, faces: NDArray[np.int32], box: Box
-    ) -> None:
+    def __init__(self, context: _Context, points: FloatArray, faces: Faces, box: Box) -> None:
         self.context, self.box = context, box
         self.nearest, self.scale = _depth_range(points[np.unique(faces)])
         self.scene = context.pyrender.Scene()
@@ -144,7 +141,7 @@ class _GLScene:
             metres = self.nearest + (along - NEAR_PLANE - PLANE_MARGIN) / self.scale
             depth[tile.slices] = np.where(empty, np.inf, metres)
 
-    def _to_mesh(self, points: FloatArray, faces: NDArray[np.int32]) -> Any:
+    def _to_mesh(self, points: FloatArray, faces: Faces) -> Any:
         """Return the mesh in OpenGL's axes: pixels from the box's corner, y up, z to the viewer."""
         corner = (self.box.x0, self.box.y0, self.nearest)
         shown = np.where(is_usable(points)[:, None], points, 0.0) - corner

@@ -91,10 +91,7 @@ class Task:
             (box, np.zeros_like(mask) if number in reasons else mask)
             for number, (box, mask) in enumerate(maps.hand_masks)
         )
-        whole = np.zeros_like(maps.mask)
-        for box, mask in kept:
-            whole[box.slices] |= mask
-        hints = replace(self.hints, maps=replace(maps, hand_masks=kept, mask=whole & maps.mask))
+        hints = replace(self.hints, maps=maps.narrow(kept))
         return replace(self, hints=hints, left_alone={**self.left_alone, **reasons})
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext import weights
 from handrefiner_ext.errors import BackendUnavailable, how_to_install
+from handrefiner_ext.geometry.transforms import MIRROR
 from handrefiner_ext.mesh.graphormer.mano import read_mano
 from handrefiner_ext.mesh.graphormer.template import make_tokens, read_sampling
 from handrefiner_ext.params import RefineParams
@@ -138,12 +139,12 @@ def _reflect(start: int, count: int, size: int) -> NDArray[np.intp]:
 
 MOST_AT_ONCE = 16
 """Hands in one forward pass; more take several, so that memory stays bounded."""
-MAX_REPROJECTION_ERROR = 0.5
-"""Hand sizes. The network may rightly disagree with the landmarks of a badly drawn hand, but a mesh
-so far off shows something else. Chosen by judgement, not measured with the published weights."""
+MOST_DISAGREEMENT = 0.5
+"""Most reprojection error of a mesh, hand sizes. The network may rightly disagree with landmarks of
+a badly drawn hand, but a mesh so far off shows something else. Chosen by judgement, not measured
+with the published weights."""
 SMALLEST_SCALE = 1e-3
 """Least scale of the camera; at a smaller one the hand would have a few thousandths of the crop."""
-MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 class GraphormerReconstructor:
@@ -220,11 +221,11 @@ class GraphormerReconstructor:
         if not finite or camera[0] < SMALLEST_SCALE:
             return Refusal(hand.box, "MeshGraphormer sees no hand here: its camera is impossible.")
         mesh = self._arrange(hand, crop, camera, vertices)
-        if mesh.reprojection_error > MAX_REPROJECTION_ERROR:
+        if mesh.reprojection_error > MOST_DISAGREEMENT:
             return Refusal(
                 hand.box,
                 f"MeshGraphormer's hand lies {mesh.reprojection_error:.0%} of the hand's size off "
-                f"the landmarks; {MAX_REPROJECTION_ERROR:.0%} is allowed.",
+                f"the landmarks; {MOST_DISAGREEMENT:.0%} is allowed.",
             )
         return mesh
 

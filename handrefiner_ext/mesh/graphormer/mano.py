@@ -18,7 +18,7 @@ from handrefiner_ext.errors import WeightsError
 from handrefiner_ext.geometry.transforms import rotation_about
 from handrefiner_ext.mesh.graphormer.template import as_dense
 from handrefiner_ext.pickles import SparseMatrix, read_arrays
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.types import Faces, FloatArray
 
 VERTICES, MANO_JOINTS, FACES = 778, 16, 1538
 SHAPES = 10
@@ -46,7 +46,7 @@ class ManoModel:
     """
 
     vertices: FloatArray
-    faces: NDArray[np.int32]
+    faces: Faces
     shapes: FloatArray
     pose_shifts: FloatArray
     regressor: FloatArray

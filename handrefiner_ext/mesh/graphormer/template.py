@@ -19,7 +19,7 @@ from handrefiner_ext.pickles import SparseMatrix
 from handrefiner_ext.pickles.arrays import Translator, is_known
 from handrefiner_ext.pickles.bounds import BAD_CONTENT, Budget, Damage, explain
 from handrefiner_ext.pickles.machine import Built, Machine, describe
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.types import Faces, FloatArray
 
 JOINTS, COARSE_VERTICES, FULL_VERTICES = 21, 195, 778
 
@@ -66,7 +66,7 @@ def _split_template(template: Any) -> tuple[FloatArray, FloatArray]:
     return points[:JOINTS], points[JOINTS:]
 
 
-def make_adjacency(faces: NDArray[np.integer[Any]], count: int) -> FloatArray:
+def make_adjacency(faces: Faces, count: int) -> FloatArray:
     """Return (count, count) equal weights of each vertex and its neighbours; rows sum to 1."""
     joined = np.eye(count)
     for first, second in ((0, 1), (1, 2), (2, 0)):

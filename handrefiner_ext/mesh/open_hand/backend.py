@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.geometry.transforms import MIRROR
 from handrefiner_ext.mesh.open_hand.anatomy import RELAXED_DEGREES
-from handrefiner_ext.mesh.open_hand.fit import MIRROR, POINT_DEVIATION, Fit, HandFitter, Target
+from handrefiner_ext.mesh.open_hand.fit import POINT_DEVIATION, Fit, HandFitter, Target
 from handrefiner_ext.mesh.open_hand.kinematics import Pose, load_kinematics
 from handrefiner_ext.mesh.open_hand.outline import (
     FitSpace,

@@ -19,8 +19,6 @@ from handrefiner_ext.mesh.open_hand.model import PosedSkeleton
 from handrefiner_ext.topology import PALM
 from handrefiner_ext.types import FloatArray
 
-MIRROR = np.array([-1.0, 1.0, 1.0])
-"""Makes a left hand a right one."""
 POINT_DEVIATION = 0.025
 """Expected error of landmarks in the picture, hand sizes, measured on rendered hands."""
 LIMIT_DEVIATION = np.radians(1.5)

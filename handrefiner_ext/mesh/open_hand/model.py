@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext.geometry.transforms import cross_matrix
 from handrefiner_ext.topology import INDEX_MCP, LITTLE_MCP, MIDDLE_MCP, WRIST
-from handrefiner_ext.types import FloatArray
+from handrefiner_ext.types import Faces, FloatArray
 
 FINGER_COUNT, LEVEL_COUNT, AXIS_COUNT = 5, 3, 3
 ANGLES_SHAPE = (FINGER_COUNT, LEVEL_COUNT, AXIS_COUNT)
@@ -78,7 +78,7 @@ class OpenHand:
     """
 
     vertices: FloatArray
-    faces: NDArray[np.int32]
+    faces: Faces
     joints: FloatArray
     weights: FloatArray
     axes: FloatArray

@@ -20,7 +20,7 @@ from handrefiner_ext.geometry.rasterize import z_buffer
 from handrefiner_ext.mesh.open_hand.fit import OutlineTarget
 from handrefiner_ext.mesh.open_hand.kinematics import Kinematics, Pose
 from handrefiner_ext.topology import MIDDLE_MCP, WRIST
-from handrefiner_ext.types import Box, FloatArray, Image
+from handrefiner_ext.types import Box, Faces, FloatArray, Image
 
 WORKING_SIZE = 140.0
 """Hand size, in pixels, at which the outline is looked for; a finger is some 14 pixels wide."""
@@ -172,7 +172,7 @@ def _silhouette_vertices(
     return numbers[outside], points[outside], flat[outside]
 
 
-def _vertex_normals(vertices: FloatArray, faces: NDArray[np.int32]) -> FloatArray:
+def _vertex_normals(vertices: FloatArray, faces: Faces) -> FloatArray:
     """Return (n, 3) unit normals, weighted by the faces' area."""
     a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
     face_normals = np.cross(b - a, c - a)

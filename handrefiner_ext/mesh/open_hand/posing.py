@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import clip
-from handrefiner_ext.geometry.transforms import rotation_from_vector, see_joints
+from handrefiner_ext.geometry.transforms import MIRROR, rotation_from_vector, see_joints
 from handrefiner_ext.mesh.open_hand.anatomy import FREE_ANGLES
-from handrefiner_ext.mesh.open_hand.fit import MIRROR, POINT_DEVIATION, HandFitter, Target
+from handrefiner_ext.mesh.open_hand.fit import POINT_DEVIATION, HandFitter, Target
 from handrefiner_ext.mesh.open_hand.kinematics import Pose, load_kinematics
 from handrefiner_ext.mesh.open_hand.model import ABDUCTION, FLEXION
 from handrefiner_ext.topology import FINGER_NAMES
