@@ -29,7 +29,8 @@ from cluster_runs import (
 from pyarrow import parquet
 from report import Target, make_parser, print_targets, use_utf8, write_json
 
-from handrefiner_ext.cluster.journal import FOLDER, MANIFEST, Row
+from handrefiner_ext.cluster.journal import MANIFEST, Row
+from handrefiner_ext.files.tries import FOLDER
 from handrefiner_ext.pictures import encode_png, load_picture
 
 SIDE, SIDE_WITH_HAND = 64, 192

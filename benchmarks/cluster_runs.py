@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from handrefiner_ext.cluster.journal import FOLDER, Journal, Row
+from handrefiner_ext.cluster.journal import Journal, Row
 from handrefiner_ext.cluster.store import store_of
+from handrefiner_ext.files.tries import FOLDER
 
 BIRTHMARK = "HANDREFINER_TEST_RUN"
 LONGEST_S = 600.0

@@ -212,7 +212,8 @@ def test_every_picture_has_a_row_and_the_journal_gives_way_to_the_manifest(
 ):
     from pyarrow import parquet
 
-    from handrefiner_ext.cluster.journal import FOLDER, MANIFEST
+    from handrefiner_ext.cluster.journal import MANIFEST
+    from handrefiner_ext.files.tries import FOLDER
 
     (pictures / "broken.png").write_bytes(b"GIF89a")
     (tmp_path / "out").mkdir()
@@ -356,7 +357,7 @@ def test_an_unfinished_run_is_finished_with_its_own_settings_only(pictures, tmp_
 
 def test_a_job_has_the_same_key_wherever_its_folder_is():
     pytest.importorskip("pyarrow", reason=f"needs {INSTALL}")
-    from handrefiner_ext.cluster.journal import key_of
+    from handrefiner_ext.files.tries import key_of
 
     keys = [
         key_of(Job(Path(folder, name), stem))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +13,6 @@ from hand_scenes import BOTH, picture_with
 from PIL import Image
 
 from handrefiner_ext.cli.commands import FAILED, WRONG_USAGE
-from handrefiner_ext.files.naming import Job
-from handrefiner_ext.files.run import work_in_parallel
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "badly_drawn_hand.png"
 
@@ -50,16 +47,6 @@ def test_models_that_do_not_serve_stop_several_processes_too(tmp_path, capsys):
     assert len(told) == 1  # once for the run, not once for each picture
     assert reason in told[0]
     assert names(tmp_path / "out") == []
-
-
-def die(job):
-    os._exit(9)
-
-
-def test_a_process_that_dies_is_told(tmp_path):
-    (report,) = work_in_parallel([Job(tmp_path / "a.png", "a")], die, 1)
-    assert report.error is not None
-    assert "--resume" in report.error
 
 
 def test_the_command_of_the_paper_runs_as_it_stands(tmp_path):

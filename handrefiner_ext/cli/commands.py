@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from handrefiner_ext.files.log import Report
     from handrefiner_ext.files.naming import Job
     from handrefiner_ext.files.outputs import RefineFolders
+    from handrefiner_ext.files.run import Start
     from handrefiner_ext.files.sources import Listing
+    from handrefiner_ext.files.tries import DeathRecord
 
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
 SECONDS_BETWEEN_LOG_LINES = 10.0
@@ -39,7 +41,12 @@ class SentenceParser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
+    """Run the command line and return the exit code.
+
+    arguments: None = those of this process, which then is the command and nothing else. Several
+    pictures are worked on in a process apart then, so that one that crashes it costs no other; a
+    program that calls this function keeps its pictures to itself, unless it gives --jobs.
+    """
     with _usable_streams():
         return _run(arguments)
 
@@ -48,6 +55,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     """Run the command line; whatever goes wrong is one sentence and an exit code."""
     try:
         options = build_parser().parse_args(arguments)
+        options.apart = arguments is None
         code = int(options.run(options))
         sys.stdout.flush()  # a full disk behind it shows only now
         return code
@@ -138,21 +146,43 @@ def _run_hints(options: argparse.Namespace) -> int:
     command = read_hints(options)
     from handrefiner_ext.files.naming import plan
     from handrefiner_ext.files.outputs import HintFolders, open_folder, open_optional_folder
-    from handrefiner_ext.files.run import work_through, write_hints
+    from handrefiner_ext.files.run import start_hints
     from handrefiner_ext.files.sources import expand, list_mask_files
-    from handrefiner_ext.stages import build_stages
-    from handrefiner_ext.types import ModelHome
 
     places, recipe = command.places, command.recipe
     listing = _tell_notes(expand(command.images, places.all, command.recursive))
     out, more = open_folder(places.out), map(open_optional_folder, (places.mesh, places.pose))
     folders = HintFolders(out, *more)
-    stages = build_stages(recipe.params, recipe.home or ModelHome())
     pictures = {each.source: each.under for each in listing.pictures}
     masks = list_mask_files(recipe.drawn_mask)
     jobs = plan(list(pictures), folders.kinds(), inputs=masks, under=pictures)
-    work = partial(write_hints, recipe=recipe, stages=stages, folders=folders)
-    return _report(work_through(jobs, work), len(jobs))
+    start = partial(start_hints, recipe, folders)
+    with _working(jobs, start, 1 if options.apart and len(jobs) > 1 else 0) as reports:
+        return _report(reports, len(jobs))
+
+
+@contextmanager
+def _working(
+    jobs: Sequence[Job],
+    start: Start,
+    processes: int,
+    record: DeathRecord | None = None,
+    resumes: bool = False,
+) -> Iterator[Iterable[Report]]:
+    """Yield the reports of all pictures; models are loaded, or the WebUI is asked, at once.
+
+    processes: 0 = work in this one. record, resumes: as `Crew` has them.
+    """
+    from handrefiner_ext.files.run import prepare_work, work_through
+
+    if not processes:
+        yield work_through(jobs, prepare_work(start))
+        return
+    from handrefiner_ext.files.workers import Crew
+
+    with Crew(start, processes, record, resumes) as crew:
+        crew.prepare(len(jobs))
+        yield crew.work_through(jobs)
 
 
 def _run_refine(options: argparse.Namespace) -> int:
@@ -165,10 +195,10 @@ def _run_refine(options: argparse.Namespace) -> int:
         open_optional_folder,
         plan_refine,
     )
-    from handrefiner_ext.files.run import work_in_parallel, work_through
     from handrefiner_ext.files.sources import find_sources, list_mask_files
+    from handrefiner_ext.files.tries import DeathRecord
 
-    places, workers = command.places, command.jobs or 1
+    places = command.places
     listing = _tell_notes(find_sources(command.source, places.all))
     folders = RefineFolders(
         out=open_folder(places.out),
@@ -182,12 +212,20 @@ def _run_refine(options: argparse.Namespace) -> int:
         **_describe_names(command),
     )
     _tell_seed(command)
-    work = _choose_work(command, folders)
+    start = _choose_start(command, folders)
     masks = list_mask_files(command.recipe.drawn_mask)
     jobs = plan_refine(listing.pictures, folders, inputs=masks)
-    parallel = workers > 1 and len(jobs) > 0
-    reports = work_in_parallel(jobs, work, workers) if parallel else work_through(jobs, work)
-    return _report(reports, len(jobs), command, command.resumes)
+    record = DeathRecord(folders.out, command.recipe.params)
+    processes = _count_processes(command, len(jobs))
+    with _working(jobs, start, processes, record, command.resumes) as reports:
+        return _report(reports, len(jobs), command, command.resumes)
+
+
+def _count_processes(command: RefineCommand, pictures: int) -> int:
+    """Return how many processes work beside this one; 0 = this one works, as for one picture."""
+    if command.jobs is not None and command.jobs > 1:
+        return command.jobs if pictures else 0
+    return 1 if command.apart and pictures > 1 else 0
 
 
 def _describe_names(command: RefineCommand) -> dict[str, Any]:
@@ -201,21 +239,19 @@ def _describe_names(command: RefineCommand) -> dict[str, Any]:
     }
 
 
-def _choose_work(command: RefineCommand, folders: RefineFolders) -> Callable[[Job], Report]:
-    """Return what is done to every picture; models are loaded, or the WebUI is asked, at once."""
+def _choose_start(command: RefineCommand, folders: RefineFolders) -> Start:
+    """Return what begins the work; a WebUI is asked at once whether it can do it."""
     from handrefiner_ext.files.remote import RemoteRepainter, Server
-    from handrefiner_ext.files.run import prepare_repainter, refine_in_process, refine_picture
+    from handrefiner_ext.files.run import refine_picture, start_refining
 
     recipe = command.recipe
-    if command.url:
-        server = Server(command.url, command.login)
-        server.check()
-        remote = RemoteRepainter(server)
-        return partial(refine_picture, recipe=recipe, repainter=remote, folders=folders)
-    if command.jobs is not None and command.jobs > 1:
-        return partial(refine_in_process, recipe=recipe, folders=folders)
-    local = prepare_repainter(recipe)
-    return partial(refine_picture, recipe=recipe, repainter=local, folders=folders)
+    if not command.url:
+        return partial(start_refining, recipe, folders)
+    server = Server(command.url, command.login)
+    server.check()
+    # Nothing is to be loaded: called, the outer one returns the inner, which refines a picture.
+    remote = RemoteRepainter(server)
+    return partial(partial, refine_picture, recipe=recipe, repainter=remote, folders=folders)
 
 
 def _refine_on_ray(command: RefineCommand) -> int:

@@ -60,7 +60,8 @@ class RefineCommand:
     jobs: pictures at a time, None = one (every core with Ray). url, login: of a running WebUI.
     on_ray: let Ray do the work. address: of a running Ray cluster, None = this machine.
     keeps: write under the name and in the format of the input. quality: of JPEG and WebP, None =
-    the input's.
+    the input's. apart: work on several pictures in a process of its own, since this one is nothing
+    but the command.
     """
 
     source: Source
@@ -78,6 +79,7 @@ class RefineCommand:
     address: str | None = None
     keeps: bool = False
     quality: int | None = None
+    apart: bool = False
 
     @property
     def urls(self) -> dict[str, str]:
@@ -142,6 +144,7 @@ def read_refine(options: argparse.Namespace) -> RefineCommand:
         address=options.address,
         keeps=options.name == KEEP or bool(options.in_place),
         quality=options.quality,
+        apart=bool(getattr(options, "apart", False)),
     )
     _check_places(command)
     return command

@@ -11,7 +11,6 @@ costs more than a second for each; these rows cost a few milliseconds.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -23,9 +22,8 @@ from pyarrow import parquet
 
 from handrefiner_ext.cluster.store import Store
 from handrefiner_ext.errors import UsageError
-from handrefiner_ext.files.naming import Job
+from handrefiner_ext.files.tries import FOLDER, TRIES, Tries
 
-FOLDER = ".handrefiner_run"
 MANIFEST = "handrefiner_manifest.parquet"
 SETTINGS = "settings.json"
 ENDING = ".parquet"
@@ -53,12 +51,6 @@ ROW_SCHEMA = SCHEMA.append(pa.field(KEY, pa.string())).append(pa.field(STAMP, pa
 Row = dict[str, Any]
 
 
-def key_of(job: Job) -> str:
-    """Return a job's key: the same in every run over its folder, and of no other job."""
-    inside = (job.source.name, job.stem, job.prompt, job.first)
-    return hashlib.sha256(repr(inside).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
 @dataclass(frozen=True)
 class Journal:
     """The rows of one run, and of earlier runs that were not finished.
@@ -75,7 +67,7 @@ class Journal:
 
     @property
     def tries(self) -> Store:
-        return self.out.inside(FOLDER).inside("tries")
+        return self.out.inside(FOLDER).inside(TRIES)
 
     def begin(self, settings: Mapping[str, str]) -> None:
         """Open the folder; UsageError if it holds an unfinished run with other settings."""
@@ -122,12 +114,7 @@ class Journal:
 
     def count_try(self, name: str) -> int:
         """Return how often this run has started with `name`, this time included."""
-        before = 0
-        if self.tries.holds(name):
-            run, _, number = self.tries.read(name).decode().partition(" ")
-            before = int(number) if run == self.run else 0
-        self.tries.write(name, f"{self.run} {before + 1}".encode())
-        return before + 1
+        return Tries(self.tries).add(name, self.run)
 
     def close(self, keys: Iterable[str]) -> None:
         """Write the manifest, a row for each of `keys` in their order, and remove the folder."""

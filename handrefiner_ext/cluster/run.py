@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.cluster.journal import Journal, key_of
+from handrefiner_ext.cluster.journal import Journal
 from handrefiner_ext.cluster.session import open_session
 from handrefiner_ext.cluster.store import NOWHERE, Store, WorkFolders, store_of
 from handrefiner_ext.cluster.workers import Assignment, Finder, Refiner, make_row, pack, unpack
@@ -25,6 +25,7 @@ from handrefiner_ext.files.sources import (
     list_mask_files,
     sort_out,
 )
+from handrefiner_ext.files.tries import key_of
 
 AT_A_TIME = 4
 """Pictures to a block where a GPU paints: so many are searched, and travel, together."""

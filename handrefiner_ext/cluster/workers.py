@@ -20,13 +20,14 @@ from typing import Any
 import cv2
 import pyarrow as pa
 
-from handrefiner_ext.cluster.journal import STAMP, Journal, Row, key_of
+from handrefiner_ext.cluster.journal import STAMP, Journal, Row
 from handrefiner_ext.cluster.memory import Handover, find_hands, recall
 from handrefiner_ext.cluster.store import WorkFolders
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.log import Report
 from handrefiner_ext.files.naming import Job, plain, plain_name
 from handrefiner_ext.files.run import LocalRepainter, Recipe, refine_picture, work_on
+from handrefiner_ext.files.tries import describe_left_alone, key_of
 from handrefiner_ext.pictures import load_picture
 from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Image, ModelHome
@@ -118,8 +119,7 @@ class Refiner:
     def _refine(self, job: Job, handover: Handover | None) -> Report:
         if self.assignment.journal.count_try(key_of(job)) > MOST_TRIES:
             raise PictureError(
-                f"{job.source.name} was left alone: {MOST_TRIES} workers have died over it, "
-                "perhaps for lack of memory; scale it down, or use fewer workers."
+                describe_left_alone(job, MOST_TRIES, "scale it down, or use fewer workers")
             )
         folders, recipe = self.assignment.folders, self.assignment.recipe
         with folders.fetch(job) as local, folders.open_outputs() as outputs:

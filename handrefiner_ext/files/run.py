@@ -1,20 +1,18 @@
-"""The work on picture files, one at a time or several at once; one that fails costs no other."""
+"""The work on picture files, one after the other; one that fails costs no other."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.errors import HandRefinerError
+from handrefiner_ext.errors import BackendUnavailable, HandRefinerError
 from handrefiner_ext.files.log import Report, average_mpjpe_px, describe_run
 from handrefiner_ext.files.marks import digest
 from handrefiner_ext.files.naming import Job
@@ -48,6 +46,8 @@ from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Hints, Image, Mask, ModelHome
 
 FINISHED = "finished by an earlier run"
+LONGEST_SAID = 200
+"""Characters that are repeated of an error of another package."""
 
 
 @dataclass(frozen=True)
@@ -175,23 +175,56 @@ class LocalRepainter:
         return FoundHere(image, hints, self.stages)
 
 
-def work_through(jobs: Sequence[Job], work: Callable[[Job], Report]) -> Iterator[Report]:
+Work = Callable[[Job], Report]
+Start = Callable[[], Work]
+"""Loads what a run needs and returns what is done to each picture."""
+
+
+def work_through(jobs: Sequence[Job], work: Work) -> Iterator[Report]:
     """Yield the report of every picture, including those that fail."""
     for job in jobs:
         yield work_on(job, work)
 
 
-def work_on(job: Job, work: Callable[[Job], Report]) -> Report:
+def work_on(job: Job, work: Work) -> Report:
     """Return the report of one picture, whether or not it fails."""
+    name = job.source.name
     try:
         return work(job)
     except HandRefinerError as error:
         reason = str(error)
     except MemoryError:
-        reason = f"{job.source.name} needs more memory than there is; scale it down first."
+        reason = f"{name} needs more memory than there is; scale it down first."
     except cv2.error as error:
-        reason = f"{job.source.name} could not be worked on: OpenCV says {str(error).strip()!r}."
+        reason = f"{name} could not be worked on: OpenCV says {str(error).strip()!r}."
+    except OSError as error:
+        reason = f"{name} could not be worked on: {error.strerror or error}."
+    except Exception as error:  # of a package, a plugin or ours: the other pictures are to be done
+        reason = f"{name} could not be worked on, {_describe_fault(error)}"
     return Report(job.source, error=f"{job.origin}: {reason}" if job.origin else reason)
+
+
+def _describe_fault(error: Exception) -> str:
+    """Return the end of a sentence about an error that nobody expected, and what to do."""
+    said = " ".join(str(error).split())[:LONGEST_SAID]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}, line {last.lineno}"
+    return (
+        f"because of a fault in the program: {type(error).__name__} {said!r} in {where}. Please "
+        "report it with what handrefiner doctor says."
+    )
+
+
+def prepare_work(start: Start) -> Work:
+    """Return `start()`; whatever is wrong with models or packages is raised as a sentence."""
+    try:
+        return start()
+    except (HandRefinerError, OSError):
+        raise
+    except MemoryError as error:
+        raise BackendUnavailable("The models need more memory than there is.") from error
+    except Exception as error:
+        raise BackendUnavailable(f"No picture can be done, {_describe_fault(error)}") from error
 
 
 def prepare_repainter(recipe: Recipe) -> LocalRepainter:
@@ -200,6 +233,19 @@ def prepare_repainter(recipe: Recipe) -> LocalRepainter:
     if isinstance(stages.inpainter, Preparing):
         stages.inpainter.prepare(recipe.params)
     return LocalRepainter(stages)
+
+
+def start_refining(recipe: Recipe, folders: RefineFolders) -> Work:
+    """Return what repaints each picture in this process, with everything loaded."""
+    return partial(
+        refine_picture, recipe=recipe, repainter=prepare_repainter(recipe), folders=folders
+    )
+
+
+def start_hints(recipe: Recipe, folders: HintFolders) -> Work:
+    """Return what finds the hands of each picture in this process."""
+    stages = build_stages(recipe.params, recipe.home or ModelHome())
+    return partial(write_hints, recipe=recipe, stages=stages, folders=folders)
 
 
 def write_hints(job: Job, recipe: Recipe, stages: Stages, folders: HintFolders) -> Report:
@@ -299,61 +345,3 @@ def _evaluate(decisions: Said) -> tuple[str, ...]:
     mpjpe_px = average_mpjpe_px(decisions)
     said = "unknown (no hand is seen)" if mpjpe_px is None else f"{mpjpe_px:.2f} px"
     return (f"MPJPE {said}", *list_quality_lines(decisions))
-
-
-# --- several pictures at a time, each in a process of its own (`--jobs`)
-
-
-class NotReady(Exception):
-    """No picture can be worked on; `args[0]` is why."""
-
-
-def refine_in_process(job: Job, recipe: Recipe, folders: RefineFolders) -> Report:
-    """Call `refine_picture` in a worker process, whose models are loaded for its first picture."""
-    try:
-        repainter = prepare_repainter(recipe)
-    except HandRefinerError as error:
-        raise NotReady(error) from error
-    return refine_picture(job, recipe, repainter, folders)
-
-
-def work_in_parallel(
-    jobs: Sequence[Job], work: Callable[[Job], Report], workers: int
-) -> Iterator[Report]:
-    """Yield the report of every picture, in the order in which they are done.
-
-    A process that dies (for lack of memory, say) costs the pictures that were not done by then.
-
-    Arguments:
-        work: something that can be pickled, so no lambda and no local function.
-    """
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_settle_in)
-    try:
-        waiting = {pool.submit(work_on, job, work): job for job in jobs}
-        for done in as_completed(waiting):
-            yield _read(done, waiting[done])
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _settle_in() -> None:
-    """Set up a new process: OpenCV gets one thread, because its siblings use the other cores.
-
-    Ctrl-C is left to the parent, which then writes what was finished and ends the others.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-
-
-def _read(done: Future[Report], job: Job) -> Report:
-    try:
-        return done.result()
-    except NotReady as error:
-        raise error.args[0] from error
-    except BrokenProcessPool:
-        return Report(
-            job.source,
-            error=f"{job.source.name} was not done: its process died, perhaps for lack of memory. "
-            "Run the same command again with --resume and fewer --jobs.",
-        )
