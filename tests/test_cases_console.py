@@ -194,5 +194,7 @@ def test_processes_are_started_by_spawn_everywhere():
                 if called.endswith("ProcessPoolExecutor"):
                     pools += 1
                     assert any(keyword.arg == "mp_context" for keyword in node.keywords), path
+                if called == "context.Process":
+                    pools += 1
     assert pools == len(contexts) >= 2
     assert set(contexts) == {"spawn"}
