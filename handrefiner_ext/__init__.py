@@ -7,7 +7,7 @@ they are imported at first use, so that importing this package costs nothing.
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 SIMPLE = frozenset({"hints", "refine"})
 

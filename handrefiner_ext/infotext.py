@@ -14,23 +14,26 @@ from typing import Any
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.knobs import WEBUI, Knob, coerce
+from handrefiner_ext.migrations import Value, as_of, renumber
 from handrefiner_ext.params import MAIN, RefineParams, fields_of
 
 MARK = "HandRefiner"
 """The key that marks a picture as made with HandRefiner; its value is our version."""
 SWITCH = "enabled"
 """The parameter that `MARK` stands for."""
+REPORT = f"{MARK} hands"
+"""The key of what happened to the picture's hands."""
 EMPTY = '""'
 ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 SIZE = re.compile(r"\d+x\d+")
 
-Value = bool | int | float | str
+HANDS = next(f for f in fields_of(WEBUI) if f.name == "hands")
 
 
 def key_of(f: Field[Any]) -> str:
     """Return the infotext key of a parameter: our name and its label in lower case."""
     knob: Knob = f.metadata["knob"]
-    return f"{MARK} {knob.label.lower()}"
+    return _key(knob.label)
 
 
 def written_fields() -> tuple[Field[Any], ...]:
@@ -49,27 +52,40 @@ def to_infotext(params: RefineParams) -> dict[str, str]:
 def restore(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
     """Return the value that pasting `infotext` gives a parameter; None to leave it as it is.
 
-    A picture made with HandRefiner that does not mention a parameter was made with its default.
+    A picture made with HandRefiner that does not mention a parameter was made with the default of
+    the version that it names.
     """
+    version, said = infotext.get(MARK), str(infotext.get(REPORT, ""))
     if f.name == SWITCH:
-        return True if infotext.get(MARK) else None
-    if key_of(f) in infotext:
-        return _read(f, infotext)
-    return coerce(f, f.default) if infotext.get(MARK) else None
+        return True if version else None
+    past = as_of(f, version, said)
+    if _key(past.label) not in infotext:
+        return coerce(f, past.meant) if version else None
+    raw = _read(f, infotext)
+    if raw is None:
+        return None
+    chosen = str(_read(HANDS, infotext) or HANDS.default)
+    value = renumber(f.name, past.translate(raw), version, chosen, said)
+    try:
+        return coerce(f, value)
+    except InvalidParameter:
+        return None
+
+
+def _read(f: Field[Any], infotext: Mapping[str, object]) -> str | None:
+    """Return what a picture says of a parameter, under the name that it had then."""
+    raw = infotext.get(_key(as_of(f, infotext.get(MARK)).label))
+    if not isinstance(raw, str):
+        return None
+    return _unescape(raw) if isinstance(f.default, str) else raw
+
+
+def _key(label: str) -> str:
+    return f"{MARK} {label.lower()}"
 
 
 def _write(value: Value) -> str:
     return _escape(value) if isinstance(value, str) else str(value)
-
-
-def _read(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
-    raw = infotext.get(key_of(f))
-    if not isinstance(raw, str):
-        return None
-    try:
-        return coerce(f, _unescape(raw) if isinstance(f.default, str) else raw)
-    except InvalidParameter:
-        return None
 
 
 def _escape(text: str) -> str:

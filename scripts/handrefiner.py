@@ -6,6 +6,7 @@ from handrefiner_ext.host import ui, xyz
 from handrefiner_ext.host.script import HandRefinerScript
 from handrefiner_ext.host.serving import add_routes
 from handrefiner_ext.host.settings import register_settings
+from handrefiner_ext.host.ui_config import upgrade_ui_config
 
 
 class HandRefiner(scripts.Script):
@@ -41,4 +42,5 @@ class HandRefiner(scripts.Script):
 
 register_settings()
 xyz.register_axes()
+script_callbacks.on_before_ui(upgrade_ui_config)
 script_callbacks.on_app_started(lambda _page, app: add_routes(app))

@@ -21,7 +21,7 @@ STAGES = ("detect", "mesh", "render", "inpaint", "judge")
 LEVELS = [
     ("", "errors", "topology"),
     ("registry", "knobs"),
-    ("params",),
+    ("params", "migrations"),
     ("infotext", "weights", "pickles"),
     ("types",),
     ("protocols", "geometry", "report"),

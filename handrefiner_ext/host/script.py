@@ -31,7 +31,7 @@ from handrefiner_ext.host.reports import (
 )
 from handrefiner_ext.host.settings import read_model_home, read_settings
 from handrefiner_ext.host.xyz import CARRIER
-from handrefiner_ext.infotext import MARK, key_of, to_infotext, written_fields
+from handrefiner_ext.infotext import MARK, REPORT, key_of, to_infotext, written_fields
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
 from handrefiner_ext.stages import build_renderer, build_stages
@@ -40,7 +40,7 @@ from handrefiner_ext.types import Mask
 logger = logging.getLogger(__name__)
 
 STATE = "_handrefiner"
-HANDS_KEY, MODEL_KEY = f"{MARK} hands", f"{MARK} control model"
+MODEL_KEY = f"{MARK} control model"
 
 
 @dataclass
@@ -101,7 +101,7 @@ class HandRefinerScript:
             params.update(to_infotext(run.arguments.params))
             if not run.arguments.params.checkpoint:
                 _note_model(p, run.arguments.params)
-        params[HANDS_KEY] = words_for
+        params[REPORT] = words_for
         if run.problem is not None:
             logger.warning("HandRefiner: %s", run.problem)
             p.comment(f"HandRefiner: {run.problem}")
@@ -197,7 +197,7 @@ def _forget(p: StableDiffusionProcessing) -> None:
     """Remove what an earlier run left on `p` or on dictionaries that it shares."""
     vars(p).pop(STATE, None)
     restore_sampling(p)
-    for key in (MARK, *map(key_of, written_fields()), HANDS_KEY, MODEL_KEY):
+    for key in (MARK, *map(key_of, written_fields()), REPORT, MODEL_KEY):
         p.extra_generation_params.pop(key, None)
 
 

@@ -19,6 +19,7 @@ from modules import (
     sd_samplers,
     sd_vae,
     shared,
+    ui_loadsave,
 )
 from PIL import Image
 
@@ -55,6 +56,7 @@ class WebUI:
         values = {**shared.FLAGS, **vars(parser.parse_args(flags))}
         vars(shared.cmd_opts).clear()
         vars(shared.cmd_opts).update(values)
+        shared.cmd_opts.ui_config_file = str(self.folder / "ui-config.json")
         shared.opts.data = dict(shared.DEFAULTS)
         shared.opts.data["outdir_samples"] = str(self.folder / "samples")
         shared.opts.data_labels.clear()
@@ -76,7 +78,7 @@ class WebUI:
         return [(scripts.scripts_txt2img, False), (scripts.scripts_img2img, True)]
 
     def build_page(self) -> None:
-        """Build settings and tabs, in the host's order (ui.py:261-262)."""
+        """Build settings and tabs, in the host's order (ui.py:261-262, 1110-1172)."""
         script_callbacks.call("before_ui")
         script_callbacks.call("ui_settings")
         for runner, is_img2img in self._runners():
@@ -84,6 +86,11 @@ class WebUI:
             gallery = gr.Gallery(elem_id=f"{'img2img' if is_img2img else 'txt2img'}_gallery")
             for callback in scripts.after_component.get(str(gallery.elem_id), []):
                 callback(scripts.OnComponent(gallery))
+        defaults = ui_loadsave.UiLoadsave(shared.cmd_opts.ui_config_file)
+        for runner, is_img2img in self._runners():
+            for component in filter(None, runner.inputs):
+                defaults.add_component("img2img" if is_img2img else "txt2img", component)
+        defaults.dump_defaults()
 
     def find(self, title: str, *, img2img: bool = False) -> Any:
         """Return the script of a title in one of the tabs."""
