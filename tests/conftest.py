@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 
 import pytest
@@ -102,3 +103,26 @@ def webui(tmp_path, monkeypatch):
     started = WebUI(tmp_path)
     started.build_page()
     return started
+
+
+DEADLY = """
+    import os, signal
+    from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
+
+    class Deadly(OpenHandReconstructor):
+        name = "deadly"
+
+        def reconstruct(self, image, hand, params):
+            if image.shape[0] == 224:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            return super().reconstruct(image, hand, params)
+"""
+
+
+@pytest.fixture
+def deadly(tmp_path):
+    """A folder for PYTHONPATH with the reconstructor `deadly`, as pip would install it."""
+    from test_reconstructor_plugins import install
+
+    points = "[handrefiner.reconstructors]\ndeadly = my_hands:Deadly\n"
+    return install(tmp_path / "site", textwrap.dedent(DEADLY), points)

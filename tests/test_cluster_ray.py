@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from cli_runs import names
+from PIL import Image
+from test_reconstructor_plugins import run
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason='needs pip install -e ".[cluster]"'
@@ -89,6 +91,20 @@ def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path):
     assert done.returncode == 1
     assert "No Ray cluster can be joined at auto" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_picture_that_kills_its_workers_is_said_and_nothing_else_is(deadly, tmp_path):
+    """`deadly` crashes over a picture 224 pixels high; Ray's own lines about it are no result."""
+    (tmp_path / "in").mkdir()
+    for name, side in (("a", 256), ("b", 224)):
+        Image.open(EXAMPLE).resize((side, side)).save(tmp_path / "in" / f"{name}.png")
+    command = ["-m", "handrefiner_ext", "refine", "--engine", "ray", "--jobs", "1"]
+    command += ["--input_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "out")]
+    done = run(deadly, *command, "--mesh", "deadly")
+    assert done.returncode == 1
+    assert "b.png was left alone: 3 workers have died over it" in done.stderr
+    assert "2 pictures, 1 hands found, 1 repainted, 1 pictures failed." in done.stdout
+    assert "raylet" not in done.stdout + done.stderr
 
 
 def test_ray_is_not_imported_before_it_is_used():

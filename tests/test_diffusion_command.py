@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -337,3 +339,19 @@ def test_no_denoising_leaves_the_draft_itself(home, tiny_world, monkeypatch):
 
 def test_the_draft_is_off_by_default():
     assert (RefineParams().start, RefineParams().sampling) == ("picture", "regions")
+
+
+def test_loading_says_nothing_that_nobody_can_use(tmp_path, folder):
+    """In a process of its own: some is said only where a package is imported."""
+    models = TinyModels(9)
+    models.save_folder(tmp_path / "checkpoint")
+    models.save_control_folder(tmp_path / "control_depth")
+    command = ["refine", "--input_img", folder / "1.png", "--out_dir", tmp_path / "out"]
+    command += ["--backend", "diffusers", "--checkpoint", tmp_path / "checkpoint"]
+    command += ["--control_model", tmp_path / "control_depth", "--device", "cpu", *QUICK]
+    done = subprocess.run(
+        [sys.executable, "-m", "handrefiner_ext", *map(str, command)],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

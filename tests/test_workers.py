@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cli_runs import names
 from PIL import Image
-from test_reconstructor_plugins import install, run
+from test_reconstructor_plugins import run
 
 from handrefiner_ext.errors import BackendUnavailable, WeightsError
 from handrefiner_ext.files.log import Report
@@ -169,25 +169,6 @@ def test_no_process_outlives_a_run_that_is_stopped(tmp_path):
 
 
 # --- the command itself, with a detector of hands that kills its process
-
-DEADLY = """
-    import os, signal
-    from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
-
-    class Deadly(OpenHandReconstructor):
-        name = "deadly"
-
-        def reconstruct(self, image, hand, params):
-            if image.shape[0] == 224:
-                os.kill(os.getpid(), signal.SIGSEGV)
-            return super().reconstruct(image, hand, params)
-"""
-
-
-@pytest.fixture
-def deadly(tmp_path):
-    points = "[handrefiner.reconstructors]\ndeadly = my_hands:Deadly\n"
-    return install(tmp_path / "site", textwrap.dedent(DEADLY), points)
 
 
 @pytest.mark.skipif(not POSIX, reason="sends a signal")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from handrefiner_ext.detect.runtime import without_chatter
 from handrefiner_ext.errors import BackendUnavailable, ClusterError, how_to_install
 
+logger = logging.getLogger(__name__)
 STORE_BYTES = 1 << 30
 """Memory for objects that travel between the workers of this machine; the rest goes to disk."""
 ENVIRONMENT = {
@@ -58,10 +59,35 @@ def open_session(address: str | None, jobs: int | None) -> Iterator[Any]:
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        yield ray
+        with _node_quiet(ray):
+            yield ray
     finally:
         if mine:
             ray.shutdown()
+
+
+@contextmanager
+def _node_quiet(ray: Any) -> Iterator[None]:
+    """Keep the lines that begin with (raylet) off stdout while the block runs, and log them.
+
+    Ray prints them where a worker dies, whatever `log_to_driver` says; the picture's own line says
+    what became of it.
+    """
+    worker = ray._private.worker
+    before = getattr(worker, "print_to_stdstream", None)
+    if before is None:  # a version that does it in another way
+        yield
+        return
+    worker.print_to_stdstream = _log_lines
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
+
+
+def _log_lines(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
+    for line in data.get("lines", ()):
+        logger.info("Ray says: %s", line)
 
 
 def _connect(ray: Any, address: str | None, jobs: int | None) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,8 @@ CONTROL_FOLDERS = ("ControlNet", "models/ControlNet", "controlnet")
 """Subfolders of a models folder."""
 WEBUI_FOLDERS = ("models/ControlNet", "extensions/sd-webui-controlnet/models")
 """Folders under a WebUI's root."""
+LIBRARIES = ("diffusers", "transformers", "torchvision", "huggingface_hub")
+"""Packages whose warnings are held back while models are loaded."""
 FindControl = Callable[[str], Path]
 """Takes the family of a checkpoint, returns the place of the ControlNet to use with it."""
 
@@ -38,6 +44,29 @@ class Models:
     pipeline: Any
     family: str
     control: str
+
+
+@contextmanager
+def libraries_quiet() -> Iterator[None]:
+    """Hold back progress bars and advice of diffusers and transformers while the block runs.
+
+    They tell of half a second's work, of torchvision, which nothing here needs, and of parts that
+    are to stay float32 where there are none. Whoever sets the library's own variable for its
+    verbosity hears it all.
+    """
+    with ExitStack() as after, warnings.catch_warnings():
+        for package in LIBRARIES:
+            warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
+        for name in ("diffusers", "transformers"):
+            if f"{name.upper()}_VERBOSITY" in os.environ:
+                continue
+            library: Any = import_module(f"{name}.utils.logging")
+            after.callback(library.set_verbosity, library.get_verbosity())
+            library.set_verbosity_error()
+            if library.is_progress_bar_enabled():
+                after.callback(library.enable_progress_bar)
+                library.disable_progress_bar()
+        yield
 
 
 class Loader:
@@ -61,6 +90,10 @@ class Loader:
 
     def load(self, checkpoint: Path, find_control: FindControl, uses_own: bool = True) -> Models:
         """Load both; with `uses_own`, a ControlNet inside the checkpoint comes before others."""
+        with libraries_quiet():
+            return self._load(checkpoint, find_control, uses_own)
+
+    def _load(self, checkpoint: Path, find_control: FindControl, uses_own: bool) -> Models:
         if checkpoint.is_dir():
             models = self._build_from_folder(checkpoint, find_control)
         else:
