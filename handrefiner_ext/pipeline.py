@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handrefiner_ext.detect.flow import CachingDetector, find_others_in_box, parse_boxes
 from handrefiner_ext.detect.people import list_heads
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
+from handrefiner_ext.hands.mapped import (
+    EMPTY_DEPTH,
+    MappedHands,
+    Sight,
+    describe_origin,
+    find_mapped_hands,
+)
 from handrefiner_ext.hands.meshing import Meshes
 from handrefiner_ext.hands.painted import add_painted_hands, keep_touched
 from handrefiner_ext.hands.posed import parse_pose, take_meshes
@@ -24,8 +33,10 @@ from handrefiner_ext.report import number_meshes
 from handrefiner_ext.stages import Stages
 from handrefiner_ext.types import (
     Agreement,
+    Box,
     ControlMaps,
     Detection,
+    Hand,
     HandMesh,
     Hints,
     Image,
@@ -56,7 +67,11 @@ def check_values(params: RefineParams) -> None:
 
 
 def hints(
-    image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
+    image: Image,
+    params: RefineParams,
+    stages: Stages,
+    drawn_mask: Mask | None = None,
+    depth_in: NDArray[np.uint8] | None = None,
 ) -> Hints:
     """Return everything known before painting: hands, meshes, depth and mask.
 
@@ -64,11 +79,18 @@ def hints(
         image: (H, W, 3) uint8 RGB.
         stages: the backends, from `stages.build_stages`.
         drawn_mask: (H, W) bool, the mask drawn by hand; used if `params.uses_drawing`.
+        depth_in: (H, W) uint8, a depth map of the user's own instead of a search: near is bright, 0
+            where there is no hand. It becomes the control image as it is.
     """
     _check_picture(image, drawn_mask)
-    posed: tuple[HandMesh, ...] = ()
-    if params.pose:
-        everything, posed = parse_pose(params.pose).build(*image.shape[:2])
+    _check_depth(image, params, depth_in)
+    given: tuple[HandMesh, ...] | None = None
+    others: tuple[Hand, ...] = ()
+    if depth_in is not None:
+        mapped = _map_hands(image, params, stages, depth_in)
+        everything, given, others = mapped.detection, mapped.meshes, mapped.others
+    elif params.pose:
+        everything, given = parse_pose(params.pose).build(*image.shape[:2])
     else:
         everything = stages.detector.detect(image, params)
         if drawn_mask is not None and params.uses_drawing:
@@ -79,31 +101,49 @@ def hints(
     if drawn_mask is not None and params.mask == DRAWN:
         detection = keep_touched(detection, drawn_mask, params)
         empty = () if drawn_mask.any() else (EMPTY_MASK,)
-    if params.pose:
-        meshes = take_meshes(posed, detection.hands)
+    if given is not None:
+        meshes = take_meshes(given, detection.hands)
     else:
         meshes = stages.mesher(image, detection.hands, stages.backends, params)
     size = (image.shape[0], image.shape[1])
     maps = build_maps(
         meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image
     )
+    if depth_in is not None:
+        origin = describe_origin(meshes.found) if depth_in.any() else (EMPTY_DEPTH,)
+        meshes = replace(meshes, notes=origin)
     notes = (*empty, *meshes.notes)
     if not params.uses_drawing:  # a drawn mask is the user's decision
-        maps, notes = _spare(maps, meshes, everything, detection)
+        left = [hand.box for hand in others]
+        maps, notes = _spare(maps, meshes, everything, detection, left)
     return Hints(detection, meshes.found, meshes.refused, maps, notes)
 
 
+def _map_hands(
+    image: Image, params: RefineParams, stages: Stages, depth_in: NDArray[np.uint8]
+) -> MappedHands:
+    sight = Sight(stages.backends, stages.mesher, stages.renderer, params)
+    return find_mapped_hands(image, depth_in, sight)
+
+
 def _spare(
-    maps: ControlMaps, meshes: Meshes, everything: Detection, chosen: Detection
+    maps: ControlMaps,
+    meshes: Meshes,
+    everything: Detection,
+    chosen: Detection,
+    others: Sequence[Box],
 ) -> tuple[ControlMaps, tuple[str, ...]]:
-    """Keep heads and the hands that are not repainted out of the masks, and say so."""
+    """Keep heads and the hands that are not repainted out of the masks, and say so.
+
+    others: boxes of hands that are not among those of `everything`.
+    """
     kept = {hand.number for hand in chosen.hands}
     left_out = [hand.box for n, hand in enumerate(everything.hands, start=1) if n not in kept]
     refused = [refusal.box for refusal in meshes.refused]
     smallest = min((mesh.size_px for mesh in meshes.found), default=0.0)
     heads = list_heads(everything.faces, smallest)
     notes = meshes.notes
-    for what, places in (("a face", heads), ("another hand", (*left_out, *refused))):
+    for what, places in (("a face", heads), ("another hand", (*left_out, *refused, *others))):
         maps, changed = spare(maps, meshes.found, places)
         numbers = number_meshes(meshes.found)
         said = [f"The mask leaves out {what} beside hand {numbers[n]}." for n in changed]
@@ -112,14 +152,18 @@ def _spare(
 
 
 def refine(
-    image: Image, params: RefineParams, stages: Stages, drawn_mask: Mask | None = None
+    image: Image,
+    params: RefineParams,
+    stages: Stages,
+    drawn_mask: Mask | None = None,
+    depth_in: NDArray[np.uint8] | None = None,
 ) -> RefineResult:
     """Return `image` with its hands repainted, and a decision with a reason for every hand.
 
     Arguments as for `hints`. The result's image is the object `image` itself if nothing changed;
     pixels outside the mask are always those of `image`.
     """
-    return repaint(image, hints(image, params, stages, drawn_mask), params, stages)
+    return repaint(image, hints(image, params, stages, drawn_mask, depth_in), params, stages)
 
 
 def repaint(
@@ -203,6 +247,18 @@ def _check_picture(image: Image, drawn_mask: Mask | None) -> None:
         raise PictureError(
             f"The drawn mask has {_size(drawn_mask)} pixels but the picture has {_size(image)}; "
             "draw the mask at the picture's size."
+        )
+
+
+def _check_depth(image: Image, params: RefineParams, depth_in: NDArray[np.uint8] | None) -> None:
+    if depth_in is None:
+        return
+    if params.pose:
+        raise InvalidParameter("pose and depth_in exclude each other; give one of them.")
+    if depth_in.shape != image.shape[:2] or depth_in.dtype != np.uint8:
+        raise PictureError(
+            f"The depth map is {depth_in.shape} of {depth_in.dtype}; it must be "
+            f"{image.shape[:2]} of uint8, like the picture."
         )
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.api.body import DRAWN_MASK, check_names, read_parameters
+from handrefiner_ext.api.body import DEPTH_IN, DRAWN_MASK, check_names, read_parameters
 from handrefiner_ext.hands.posed import describe_openpose, describe_poses
 from handrefiner_ext.knobs import CLI, WEBUI
 from handrefiner_ext.params import RefineParams, fields_of
@@ -30,6 +31,7 @@ from handrefiner_ext.pictures import (
     encode_picture,
     read_file,
     take_picture,
+    to_depth,
     to_mask,
     write_atomically,
 )
@@ -89,7 +91,14 @@ class Refined(RefineResult):
         return take_picture(self.image) if self.source is None else self.source
 
 
-def hints(image: Any, *, drawn_mask: Any = None, pose_file: Any = None, **parameters: Any) -> Found:
+def hints(
+    image: Any,
+    *,
+    drawn_mask: Any = None,
+    pose_file: Any = None,
+    depth_in: Any = None,
+    **parameters: Any,
+) -> Found:
     """Find the hands of a picture: meshes, depth and mask, without painting.
 
     Arguments:
@@ -99,6 +108,9 @@ def hints(image: Any, *, drawn_mask: Any = None, pose_file: Any = None, **parame
             of 0 and 1, or of 0 and 255.
         pose_file: a JSON file with the hands, instead of a search: a pose of HandRefiner, or
             OpenPose's. `pose` takes its text, or the same as a dict.
+        depth_in: a depth map of your own instead of a search, in the same forms as the picture:
+            grey, near is bright, 0 where there is no hand; scaled to the picture, else used as it
+            is.
         parameters: by the names of `RefineParams`, and models_dir, device and dtype as for the
             command line. Lists may be given as lists: boxes=[(10, 20, 80, 90)], hands=[1, 2].
 
@@ -106,18 +118,24 @@ def hints(image: Any, *, drawn_mask: Any = None, pose_file: Any = None, **parame
     """
     params, stages = _prepare(parameters, pose_file)
     picture = take_picture(image)
-    seen = pipeline.hints(picture.image, params, stages, _take_mask(drawn_mask, picture))
+    drawn, depth = _take_mask(drawn_mask, picture), _take_depth(depth_in, picture)
+    seen = pipeline.hints(picture.image, params, stages, drawn, depth)
     return Found(**vars(seen), image=picture.image)
 
 
 def refine(
-    image: Any, *, drawn_mask: Any = None, pose_file: Any = None, **parameters: Any
+    image: Any,
+    *,
+    drawn_mask: Any = None,
+    pose_file: Any = None,
+    depth_in: Any = None,
+    **parameters: Any,
 ) -> Refined:
     """Repaint the badly drawn hands of a picture; arguments as for `hints`."""
     params, stages = _prepare(parameters, pose_file)
     picture = take_picture(image)
-    drawn = _take_mask(drawn_mask, picture)
-    result = pipeline.refine(picture.image, params, stages, drawn)
+    drawn, depth = _take_mask(drawn_mask, picture), _take_depth(depth_in, picture)
+    result = pipeline.refine(picture.image, params, stages, drawn, depth)
     return Refined(**vars(result), source=picture)
 
 
@@ -131,6 +149,12 @@ def _take_mask(given: Any, picture: Picture) -> Mask | None:
         given = given > 0
     height, width = picture.image.shape[:2]
     return to_mask(take_picture(given, DRAWN_MASK), height, width)
+
+
+def _take_depth(given: Any, picture: Picture) -> NDArray[np.uint8] | None:
+    """Return a depth map, (H, W), of whatever was given."""
+    height, width = picture.image.shape[:2]
+    return None if given is None else to_depth(take_picture(given, DEPTH_IN), height, width)
 
 
 def _write_list(value: Any) -> Any:

@@ -139,6 +139,21 @@ class HandPose:
 
 
 @dataclass(frozen=True)
+class Relief:
+    """The depth of one hand as the user gave it, instead of a mesh's.
+
+    grey: (box.height, box.width) uint8, near is bright, 0 where empty; it becomes the control
+    image as it is. depth_m: metres between grey 255 and 0. fits: whether the mesh's joints are
+    those of this hand; otherwise nobody can tell whether a new hand is it.
+    """
+
+    box: Box
+    grey: NDArray[np.uint8]
+    depth_m: float
+    fits: bool
+
+
+@dataclass(frozen=True)
 class HandMesh:
     """One reconstructed hand.
 
@@ -151,6 +166,7 @@ class HandMesh:
     strain: how far landmarks, depth, limits and priors contradict one another; comparable only
     between fits of the same landmarks; None if the backend does not measure it.
     pose: the record of the open hand; None for other meshes.
+    relief: depth that was given; the vertices are then its surface, without a back.
     """
 
     hand: Hand
@@ -163,6 +179,12 @@ class HandMesh:
     outline_disagreement: float | None = None
     strain: float | None = None
     pose: HandPose | None = None
+    relief: Relief | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a new hand can be judged by this mesh; an assumed one is only a guess."""
+        return not self.hand.assumed if self.relief is None else self.relief.fits
 
     @property
     def handedness(self) -> Handedness:
@@ -322,6 +344,17 @@ class Painting:
     def problems(self) -> dict[int, str]:
         """Number of the mesh -> why its hand could not be painted."""
         return {n: r.problem for r in self.regions if r.problem for n in r.numbers}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user hands over beside a picture, of its size.
+
+    drawn_mask: (H, W) bool, what may change. depth_in: (H, W) uint8, the control image.
+    """
+
+    drawn_mask: Mask | None = None
+    depth_in: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

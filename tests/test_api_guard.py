@@ -78,6 +78,7 @@ WRONG = [
     (None, "must be an object"),
     ({"args": [{"drawn_mask": "/etc/passwd"}]}, "file paths are not opened"),
     ({"args": [{"drawn_mask": "http://a/b.png"}]}, "addresses are not opened"),
+    ({"args": [{"depth_in": "/etc/passwd"}]}, "file paths are not opened"),
     ({"args": [{"drawn_mask": {"image": "a"}}]}, "drawn_mask is not text"),
 ]
 

@@ -17,6 +17,7 @@ from handrefiner_ext.errors import BackendUnavailable, InvalidParameter
 from handrefiner_ext.knobs import WEBUI
 from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.registry import Registry
+from handrefiner_ext.types import Given
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -58,7 +59,7 @@ def test_version_says_who_answers(client):
 
 def test_the_schema_says_of_every_parameter_what_the_code_says(client):
     said = {entry["name"]: entry for entry in get(client, "/schema")["parameters"]}
-    assert set(said) == {*asdict(RefineParams()), "drawn_mask"}
+    assert set(said) == {*asdict(RefineParams()), "drawn_mask", "depth_in"}
     for f in fields(RefineParams):
         knob, entry = f.metadata["knob"], said[f.name]
         assert entry["default"] == f.default
@@ -73,7 +74,7 @@ def test_positions_are_those_of_the_scripts_arguments(client):
     parameters = get(client, "/schema")["parameters"]
     placed = [entry["name"] for entry in parameters if entry["position"] is not None]
     assert [entry["position"] for entry in parameters[: len(placed)]] == list(range(len(placed)))
-    assert placed == [*SHOWN, "drawn_mask"]
+    assert placed == [*SHOWN, "drawn_mask", "depth_in"]
 
 
 def test_models_are_those_that_the_host_lists():
@@ -138,14 +139,14 @@ def test_refine_with_a_named_backend_gives_the_pipelines_picture(client, picture
 def test_refine_uses_the_hosts_model_where_no_backend_is_named(held, picture):
     lock, seen = Lock(), []
 
-    def paint(image, params, drawn_mask):
-        seen.append((lock.locked(), params, drawn_mask))
-        return pipeline.refine(image, params, make_stages(), drawn_mask)
+    def paint(image, params, given):
+        seen.append((lock.locked(), params, given))
+        return pipeline.refine(image, params, make_stages(), given.drawn_mask)
 
     client = make_client(Services(refine=paint, lock=lock))
     answer = ask(client, "/refine", image=to_text(picture), strength=0.4, seed=7)
     assert answer.status_code == 200
-    assert seen == [(True, RefineParams(strength=0.4, seed=7), None)]
+    assert seen == [(True, RefineParams(strength=0.4, seed=7), Given())]
     assert not lock.locked()
 
 
@@ -215,7 +216,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", ["image", "drawn_mask"])
+@pytest.mark.parametrize("name", ["image", "drawn_mask", "depth_in"])
 @pytest.mark.parametrize("text", list(REFUSED))
 def test_only_pictures_themselves_are_opened(client, picture, name, text):
     answer = ask(client, "/hints", **{"image": to_text(picture), name: text})
@@ -374,7 +375,12 @@ def test_openapi_describes_every_route_and_parameter(client):
     for path in ("/hints", "/refine"):
         post = said["paths"][PREFIX + path]["post"]
         schema = post["requestBody"]["content"]["application/json"]["schema"]
-        assert set(schema["properties"]) == {"image", "drawn_mask", *asdict(RefineParams())}
+        assert set(schema["properties"]) == {
+            "image",
+            "drawn_mask",
+            "depth_in",
+            *asdict(RefineParams()),
+        }
         assert schema["required"] == ["image"]
         strength = schema["properties"]["strength"]
         assert (strength["minimum"], strength["maximum"]) == (0, 1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_params import FIELDS, values, wrong_values
 
-from handrefiner_ext.api.body import DRAWN_MASK, NAMES, Arguments, read_arguments
+from handrefiner_ext.api.body import DEPTH_IN, DRAWN_MASK, NAMES, Arguments, read_arguments
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.knobs import WEBUI
 from handrefiner_ext.params import RefineParams, fields_of
@@ -37,10 +37,10 @@ def test_position_and_name_say_the_same(given_values, mask):
     assert by_name == by_position == Arguments(RefineParams(**given_values), mask)
 
 
-def test_the_switch_comes_first_and_the_drawn_mask_last():
+def test_the_switch_comes_first_and_the_pictures_last():
     assert NAMES[0] == "enabled"
     assert NAMES[1] == "strength"
-    assert NAMES[-1] == DRAWN_MASK
+    assert NAMES[-2:] == (DRAWN_MASK, DEPTH_IN)
 
 
 def test_without_arguments_everything_has_its_default():

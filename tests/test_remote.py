@@ -31,13 +31,13 @@ from fastapi import FastAPI
 from handrefiner_ext.api.routes import add_routes
 from handrefiner_ext.api.worker import Services
 from handrefiner_ext.stages import build_stages
-from handrefiner_ext.types import ModelHome
+from handrefiner_ext.types import Given, ModelHome
 
 STAGES = make_stages()
 
 
-def refine(image, params, mask):
-    return pipeline.refine(image, params, STAGES, mask)
+def refine(image, params, given):
+    return pipeline.refine(image, params, STAGES, given.drawn_mask, given.depth_in)
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def test_the_picture_is_the_one_that_the_pipeline_gives_there(address):
     image = picture_with(BOTH)
     server = Server(address)
     assert server.check()
-    expected = refine(image, RefineParams(padding_bbox=5), None)
+    expected = refine(image, RefineParams(padding_bbox=5), Given())
     result = server.refine(image, {"padding_bbox": 5})
     assert result.hands == len(expected.hints.meshes) == 2
     assert np.array_equal(result.image, expected.image)
@@ -108,9 +108,9 @@ def test_depth_and_mask_come_when_asked_for_and_the_drawn_mask_counts(monkeypatc
     drawn[10:60, 10:60] = True
     values = {"mask": "drawn"}
     with serving(build_app()) as url:
-        server = Server(url)
-        maps, result = server.find_maps(image, values, drawn), server.refine(image, values, drawn)
-    expected = refine(image, RefineParams(**values), drawn)
+        server, given = Server(url), Given(drawn)
+        maps, result = server.find_maps(image, values, given), server.refine(image, values, given)
+    expected = refine(image, RefineParams(**values), given)
     assert np.array_equal(maps.mask, expected.hints.maps.mask)
     assert np.array_equal(maps.control, expected.hints.maps.control)
     assert np.array_equal(result.image, expected.image)
@@ -130,7 +130,7 @@ def test_a_folder_is_refined_by_the_webui_and_written_here(address, tmp_path, ca
     assert run_refine(tmp_path, address, "--padding_bbox", "5") == cli.FAILED
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert made == {"hands_0.png", "none_0.png"}
-    expected = refine(pictures["hands"], RefineParams(padding_bbox=5), None).image
+    expected = refine(pictures["hands"], RefineParams(padding_bbox=5), Given()).image
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "hands_0.png")), expected)
     source = (tmp_path / "in" / "none.png").read_bytes()
     assert unmarked(tmp_path / "out" / "none_0.png") == source
@@ -145,9 +145,9 @@ def test_several_outputs_and_the_log_are_those_of_painting_here(tmp_path, capsys
     Image.fromarray(picture_with(BOTH)).save(tmp_path / "in" / "a.png")
     seeds = []
 
-    def note_seed(image, params, mask):
+    def note_seed(image, params, given):
         seeds.append(params.seed)
-        return pipeline.refine(image, params, build_stages(params, ModelHome()), mask)
+        return pipeline.refine(image, params, build_stages(params, ModelHome()), given.drawn_mask)
 
     app = FastAPI()
     add_routes(app, Services(refine=note_seed))

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from handrefiner_ext.api.body import DRAWN_MASK, Arguments, Problem, decode_picture, read_arguments
+from handrefiner_ext.api.body import GIVEN, Arguments, Problem, decode_picture, read_arguments
 from handrefiner_ext.errors import UsageError
 from handrefiner_ext.params import MAIN, RefineParams
 
@@ -119,6 +119,8 @@ def _read_entry(entry: object) -> Arguments:
     if len(args) > 1 and isinstance(args[0], Mapping):
         raise UsageError(f"args of {TITLE} may hold one dict or values by position, not both.")
     arguments = read_arguments(args)
-    if arguments.drawn_mask is not None:
-        decode_picture(arguments.drawn_mask, DRAWN_MASK)
+    for name in GIVEN:
+        picture = getattr(arguments, name)
+        if picture is not None:
+            decode_picture(picture, name)
     return arguments

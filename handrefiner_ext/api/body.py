@@ -1,9 +1,9 @@
 """What comes in and goes out: arguments inside the WebUI, bodies of requests, bodies of answers.
 
 The WebUI hands a script its values by position, in the order of `fields_of(WEBUI)`, and after them
-the mask drawn by hand. Through its API a request may give ONE dict instead, keyed by the schema's
-names. The routes of our own take a JSON object with the same names and the picture. What is wrong
-with a body is raised as a `Problem`, what is wrong with a value as InvalidParameter.
+the mask drawn by hand and the depth map. Through its API a request may give ONE dict instead, keyed
+by the schema's names. The routes of our own take a JSON object with the same names and the picture.
+What is wrong with a body is raised as a `Problem`, what is wrong with a value as InvalidParameter.
 """
 
 from __future__ import annotations
@@ -27,29 +27,33 @@ from handrefiner_ext.pictures import (
     encode_picture,
     encode_png,
     read_picture,
+    to_depth,
     to_mask,
 )
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import check_values
 from handrefiner_ext.report import describe_decision, describe_found, told
-from handrefiner_ext.types import Hints, Image, Mask, RefineResult
+from handrefiner_ext.types import Given, Hints, Image, RefineResult
 
 # --- arguments inside the WebUI
 
-DRAWN_MASK = "drawn_mask"
-NAMES = (*(f.name for f in fields_of(WEBUI)), DRAWN_MASK)
+DRAWN_MASK, DEPTH_IN = "drawn_mask", "depth_in"
+GIVEN = (DRAWN_MASK, DEPTH_IN)
+"""Pictures that may come with the parameters; what is new comes last."""
+NAMES = (*(f.name for f in fields_of(WEBUI)), *GIVEN)
 """The name of the value at each position."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The parameters of a request, and its mask.
+    """The parameters of a request, its mask and its depth map.
 
-    drawn_mask: as it came (base64 text, array, picture or sketch), or None.
+    drawn_mask, depth_in: as they came (base64 text, array, picture or sketch), or None.
     """
 
     params: RefineParams
     drawn_mask: object | None = None
+    depth_in: object | None = None
 
 
 def read_arguments(
@@ -64,8 +68,8 @@ def read_arguments(
     by_name = bool(args) and isinstance(args[0], Mapping)
     values = check_names(args[0], NAMES) if by_name else _by_position(args)
     values.update(check_names(overrides or {}, NAMES))
-    drawn_mask = values.pop(DRAWN_MASK, None)
-    return Arguments(read_parameters(values), drawn_mask)
+    drawn_mask, depth_in = (values.pop(name, None) for name in GIVEN)
+    return Arguments(read_parameters(values), drawn_mask, depth_in)
 
 
 def read_parameters(values: Mapping[str, object]) -> RefineParams:
@@ -103,6 +107,10 @@ DRAWN_MASK_HELP = (
     "A mask drawn by hand, of the picture's size: PNG or JPEG as base64, white may be repainted. "
     "It counts where mask is drawn or union."
 )
+DEPTH_IN_HELP = (
+    "A depth map of your own instead of a search: PNG or JPEG as base64, grey of 8 or 16 bits, "
+    "near is bright, 0 where there is no hand. It is used as it is, scaled to the picture."
+)
 
 
 @dataclass(frozen=True)
@@ -134,15 +142,16 @@ def describe_parameters() -> list[ParameterReport]:
     """Return every parameter; those that have a position come first, in that order."""
     shown = fields_of(WEBUI)
     hidden = [f for f in fields(RefineParams) if f.name not in NAMES]
-    drawn_mask = ParameterReport(
-        DRAWN_MASK,
-        "string",
-        *(None, None, None, None, None),
-        label="Drawn mask",
-        help=DRAWN_MASK_HELP,
-        position=NAMES.index(DRAWN_MASK),
+    given = (
+        _describe_given(DRAWN_MASK, "Drawn mask", DRAWN_MASK_HELP),
+        _describe_given(DEPTH_IN, "Depth map of your own", DEPTH_IN_HELP),
     )
-    return [*map(_describe, shown), drawn_mask, *map(_describe, hidden)]
+    return [*map(_describe, shown), *given, *map(_describe, hidden)]
+
+
+def _describe_given(name: str, label: str, text: str) -> ParameterReport:
+    nothing = (None, None, None, None, None)
+    return ParameterReport(name, "string", *nothing, label, text, NAMES.index(name))
 
 
 def _describe(f: Field[Any]) -> ParameterReport:
@@ -207,7 +216,7 @@ class Request:
 
     picture: Picture
     params: RefineParams
-    drawn_mask: Mask | None
+    given: Given
     named: frozenset[str]
 
 
@@ -218,14 +227,20 @@ def read_request(body: bytes) -> Request:
         raise Problem(422, f"image is missing; {INSTEAD}.")
     picture = decode_picture(values[IMAGE], IMAGE)
     height, width = picture.image.shape[:2]
-    drawn = values.get(DRAWN_MASK)
     try:
-        check_names(values, (IMAGE, *PARAMETERS, DRAWN_MASK))
+        check_names(values, (IMAGE, *PARAMETERS, *GIVEN))
         params = read_parameters({name: values[name] for name in PARAMETERS if name in values})
-        mask = None if drawn is None else to_mask(decode_picture(drawn, DRAWN_MASK), height, width)
+        drawn, depth = (
+            None if values.get(name) is None else decode_picture(values[name], name)
+            for name in GIVEN
+        )
+        given = Given(
+            None if drawn is None else to_mask(drawn, height, width),
+            None if depth is None else to_depth(depth, height, width),
+        )
     except (InvalidParameter, PictureError) as error:
         raise Problem(422, str(error)) from error
-    return Request(picture, params, mask, frozenset(values) & frozenset(PARAMETERS))
+    return Request(picture, params, given, frozenset(values) & frozenset(PARAMETERS))
 
 
 def decode_picture(text: object, name: str) -> Picture:

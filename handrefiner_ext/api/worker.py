@@ -14,9 +14,9 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import INPAINTERS
 from handrefiner_ext.report import told
 from handrefiner_ext.stages import build_stages, list_obstacles
-from handrefiner_ext.types import Hints, Image, Mask, ModelHome, RefineResult
+from handrefiner_ext.types import Given, Hints, Image, ModelHome, RefineResult
 
-Refine = Callable[[Image, RefineParams, Mask | None], RefineResult]
+Refine = Callable[[Image, RefineParams, Given], RefineResult]
 
 
 @dataclass(frozen=True)
@@ -96,21 +96,21 @@ class Worker:
     def hints(self, request: Request) -> Hints:
         with self._lock:
             stages = build_stages(request.params, self._services.home())
-            image = request.picture.image
-            return pipeline.hints(image, request.params, stages, request.drawn_mask)
+            image, given = request.picture.image, request.given
+            return pipeline.hints(image, request.params, stages, given.drawn_mask, given.depth_in)
 
     def refine(self, request: Request) -> RefineResult:
         """Repaint with the WebUI's model, or with the backend that the request names."""
-        image, params, mask = request.picture.image, request.params, request.drawn_mask
+        image, params, given = request.picture.image, request.params, request.given
         self._services.check(params)
         if "backend" in request.named:
             with self._lock:
                 stages = build_stages(params, self._services.home())
-                return pipeline.refine(image, params, stages, mask)
+                return pipeline.refine(image, params, stages, given.drawn_mask, given.depth_in)
         if self._services.refine is None:
             raise Problem(501, NO_PAINTER)
         with self._services.lock:
-            return self._services.refine(image, params, mask)
+            return self._services.refine(image, params, given)
 
     def list_backends(self) -> dict[str, dict[str, str | None]]:
         """Return stage -> name -> why the backend cannot be used, or None where it can."""

@@ -144,18 +144,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run_hints(options: argparse.Namespace) -> int:
     command = read_hints(options)
+    from handrefiner_ext.files.beside import list_given_files
     from handrefiner_ext.files.naming import plan
     from handrefiner_ext.files.outputs import HintFolders, open_folder, open_optional_folder
     from handrefiner_ext.files.run import start_hints
-    from handrefiner_ext.files.sources import expand, list_mask_files
+    from handrefiner_ext.files.sources import expand
 
     places, recipe = command.places, command.recipe
     listing = _tell_notes(expand(command.images, places.all, command.recursive))
     out, more = open_folder(places.out), map(open_optional_folder, (places.mesh, places.pose))
     folders = HintFolders(out, *more)
     pictures = {each.source: each.under for each in listing.pictures}
-    masks = list_mask_files(recipe.drawn_mask)
-    jobs = plan(list(pictures), folders.kinds(), inputs=masks, under=pictures)
+    given = list_given_files(recipe.beside)
+    jobs = plan(list(pictures), folders.kinds(), inputs=given, under=pictures)
     start = partial(start_hints, recipe, folders)
     with _working(jobs, start, 1 if options.apart and len(jobs) > 1 else 0) as reports:
         return _report(reports, len(jobs))
@@ -189,13 +190,14 @@ def _run_refine(options: argparse.Namespace) -> int:
     command = read_refine(options)
     if command.on_ray:
         return _refine_on_ray(command)
+    from handrefiner_ext.files.beside import list_given_files
     from handrefiner_ext.files.outputs import (
         RefineFolders,
         open_folder,
         open_optional_folder,
         plan_refine,
     )
-    from handrefiner_ext.files.sources import find_sources, list_mask_files
+    from handrefiner_ext.files.sources import find_sources
     from handrefiner_ext.files.tries import DeathRecord
 
     places = command.places
@@ -213,8 +215,8 @@ def _run_refine(options: argparse.Namespace) -> int:
     )
     _tell_seed(command)
     start = _choose_start(command, folders)
-    masks = list_mask_files(command.recipe.drawn_mask)
-    jobs = plan_refine(listing.pictures, folders, inputs=masks)
+    given = list_given_files(command.recipe.beside)
+    jobs = plan_refine(listing.pictures, folders, inputs=given)
     record = DeathRecord(folders.out, command.recipe.params)
     processes = _count_processes(command, len(jobs))
     with _working(jobs, start, processes, record, command.resumes) as reports:
@@ -261,8 +263,9 @@ def _refine_on_ray(command: RefineCommand) -> int:
     import_ray()
     from handrefiner_ext.cluster.run import Cluster, FolderRun, list_sources, make_assignment
     from handrefiner_ext.cluster.store import StoreShelf, locate_folders
+    from handrefiner_ext.files.beside import list_given_files
     from handrefiner_ext.files.outputs import open_folder, plan_refine
-    from handrefiner_ext.files.sources import find_sources, list_mask_files
+    from handrefiner_ext.files.sources import find_sources
 
     places, urls = command.places, command.urls
     if "source" in urls:
@@ -274,8 +277,8 @@ def _refine_on_ray(command: RefineCommand) -> int:
     opened = {what: open_folder(name) for what, name in local.items() if name and what not in urls}
     folders = locate_folders(opened, urls, command.count)
     folders = replace(folders, local=replace(folders.local, **_describe_names(command)))
-    masks = list_mask_files(command.recipe.drawn_mask)
-    jobs = plan_refine(sources, folders.local, StoreShelf(folders), masks)
+    given = list_given_files(command.recipe.beside)
+    jobs = plan_refine(sources, folders.local, StoreShelf(folders), given)
     assignment = make_assignment(command.recipe, folders)
     cluster = Cluster(command.address, command.jobs)
     work = FolderRun(jobs, assignment, command.source.place, cluster)

@@ -191,6 +191,12 @@ def _add_common_options(
         "a folder with one per picture, of the same name",
     )
     parser.add_argument(
+        "--depth_in",
+        metavar="F",
+        help="a depth map of your own instead of a search (grey, near is bright, 0 where there is "
+        "no hand), used as it is, or a folder with one per picture, of the same name",
+    )
+    parser.add_argument(
         "--pose_dir",
         metavar="D",
         help="write the hands' poses to this folder: name_pose.json, name_openpose.json and, drawn "

@@ -171,20 +171,23 @@ def _read_recipe(
 
     params = RefineParams(**values)  # type: ignore[arg-type]  # the schema has read each of them
     check_values(params)
-    drawn_mask = Path(options.drawn_mask) if options.drawn_mask else None
+    drawn_mask, pose_file, depth_in = (
+        Path(name) if name else None
+        for name in (options.drawn_mask, options.pose_file, options.depth_in)
+    )
     if params.mask == "drawn" and drawn_mask is None:
         raise UsageError("--mask drawn needs --drawn_mask with the mask's path.")
     if drawn_mask is not None and not params.uses_drawing:
         raise UsageError("--drawn_mask is used with --mask drawn or --mask union; add one of them.")
-    if drawn_mask is not None and not drawn_mask.exists():
-        raise PictureError(f"{drawn_mask} does not exist.")
-    pose_file = Path(options.pose_file) if options.pose_file else None
     if pose_file is not None and params.pose:
         raise UsageError("--pose and --pose_file exclude each other; give one of them.")
-    if pose_file is not None and not pose_file.exists():
-        raise PictureError(f"{pose_file} does not exist.")
+    if depth_in is not None and (params.pose or pose_file):
+        raise UsageError("--depth_in and a pose exclude each other; give one of them.")
+    for place in (drawn_mask, pose_file, depth_in):
+        if place is not None and not place.exists():
+            raise PictureError(f"{place} does not exist.")
     home = _read_home(options)
-    return Recipe(params, frozenset(values), home, drawn_mask, evaluates, pose_file)
+    return Recipe(params, frozenset(values), home, drawn_mask, evaluates, pose_file, depth_in)
 
 
 def _read_home(options: argparse.Namespace) -> ModelHome:

@@ -14,6 +14,7 @@ from handrefiner_ext.cluster.session import open_session
 from handrefiner_ext.cluster.store import NOWHERE, Store, WorkFolders, store_of
 from handrefiner_ext.cluster.workers import Assignment, Finder, Refiner, make_row, pack, unpack
 from handrefiner_ext.errors import ClusterError, PictureError
+from handrefiner_ext.files.beside import list_given_files
 from handrefiner_ext.files.log import Report
 from handrefiner_ext.files.marks import digest
 from handrefiner_ext.files.naming import Job
@@ -22,7 +23,6 @@ from handrefiner_ext.files.sources import (
     Listing,
     Prompted,
     check_readable,
-    list_mask_files,
     sort_out,
 )
 from handrefiner_ext.files.tries import key_of
@@ -65,10 +65,11 @@ def list_sources(url: str, prompts: Sequence[Prompted] | None = None) -> Listing
 def make_assignment(recipe: Recipe, folders: WorkFolders) -> Assignment:
     """Return what the workers of a new run are told."""
     journal = Journal(store_of(folders.urls.get("out") or folders.local.out), uuid.uuid4().hex)
-    if recipe.drawn_mask is not None:  # workers have a working directory of their own
-        recipe = replace(recipe, drawn_mask=Path(os.path.abspath(recipe.drawn_mask)))
-    if recipe.pose_file is not None:
-        recipe = replace(recipe, pose_file=Path(os.path.abspath(recipe.pose_file)))
+    for name in ("drawn_mask", "pose_file", "depth_in"):
+        place = getattr(recipe, name)
+        if place is not None:  # workers have a working directory of their own
+            changed: dict[str, Any] = {name: Path(os.path.abspath(place))}
+            recipe = replace(recipe, **changed)
     return Assignment(recipe, folders, journal)
 
 
@@ -187,17 +188,18 @@ def describe_settings(assignment: Assignment, place: str) -> dict[str, str]:
         **params,
         **folders,
         "input_dir": store_of(urls.get("source") or Path(place)).url,
-        "drawn_mask": _describe_masks(recipe.drawn_mask),
+        "drawn_mask": _describe_pictures(recipe.drawn_mask),
         "outputs": str(local.count),
         "pose_file": _describe_poses(recipe.pose_file),
+        "depth_in": _describe_pictures(recipe.depth_in),
     }
 
 
-def _describe_masks(place: Path | None) -> str:
-    """Return the mask or the folder of masks, with a digest that differs where one was changed."""
+def _describe_pictures(place: Path | None) -> str:
+    """Return a picture or a folder of them, with a digest that differs where one was changed."""
     if place is None:
         return "None"
-    files = [(path.name, digest(path.read_bytes())) for path in list_mask_files(place)]
+    files = [(path.name, digest(path.read_bytes())) for path in list_given_files([place])]
     return f"{place} ({digest(repr(files).encode('utf-8', 'surrogatepass'))[:8]})"
 
 

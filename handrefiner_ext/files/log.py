@@ -121,6 +121,7 @@ def _describe_hands(hands: Said, decisions: Said) -> list[Record]:
             "number": said["number"],
             "handedness": found[said["number"]]["handedness"],
             "assumed": found[said["number"]]["assumed"],
+            "mesh": found[said["number"]].get("mesh"),
             **{name: said[name] for name in ("refined", "reason", "strength")},
             "mpjpe_px": _round(_kept(said, "distance_px")),
             "mpjpe": _round(_kept(said, "distance")),

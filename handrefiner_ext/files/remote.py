@@ -13,13 +13,13 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from handrefiner_ext.api import PREFIX
-from handrefiner_ext.api.body import DRAWN_MASK, IMAGE, Problem, decode_picture, to_text
+from handrefiner_ext.api.body import DEPTH_IN, DRAWN_MASK, IMAGE, Problem, decode_picture, to_text
 from handrefiner_ext.errors import RemoteError, UsageError
 from handrefiner_ext.files.outputs import Maps
 from handrefiner_ext.files.run import Output, Recipe
 from handrefiner_ext.pictures import draw_mask, encode_png
 from handrefiner_ext.report import list_decision_lines, list_note_lines, list_refusal_lines
-from handrefiner_ext.types import Image, Mask
+from handrefiner_ext.types import Given, Image
 
 # requests takes 0.1 s to import; only a command with --url pays for it.
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ SECONDS_TO_CONNECT = 10.0
 SECONDS_TO_ANSWER = 1800.0
 """A refine of one picture, behind whatever else the WebUI is painting."""
 HTTP_OK = 200
+NOTHING_GIVEN = Given()
 
 
 @dataclass(frozen=True)
@@ -84,24 +85,23 @@ class Server:
         return str(said.get("version"))
 
     def find_maps(
-        self, image: Image, values: Mapping[str, object], drawn_mask: Mask | None = None
+        self, image: Image, values: Mapping[str, object], given: Given = NOTHING_GIVEN
     ) -> Maps:
         """Return depth and mask of the hands that the WebUI finds."""
-        said = self._ask("POST", "/hints", _build_body(image, values, drawn_mask))
+        said = self._ask("POST", "/hints", _build_body(image, values, given))
         depth, mask = (self._picture(said, name, image.shape[:2]) for name in ("depth", "mask"))
         return Maps(depth[..., 0], mask[..., 0] > 0)
 
     def refine(
-        self, image: Image, values: Mapping[str, object], drawn_mask: Mask | None = None
+        self, image: Image, values: Mapping[str, object], given: Given = NOTHING_GIVEN
     ) -> RemoteResult:
         """Have the WebUI repaint the hands of a picture.
 
         Arguments:
             image: (H, W, 3) uint8 RGB.
             values: parameters by name; for the others, the WebUI has its own defaults.
-            drawn_mask: (H, W) bool.
         """
-        said = self._ask("POST", "/refine", _build_body(image, values, drawn_mask))
+        said = self._ask("POST", "/refine", _build_body(image, values, given))
         painted = self._picture(said, IMAGE, image.shape[:2])
         lists = [said.get(name) for name in ("hands", "decisions", "skipped", "notes")]
         if not all(isinstance(part, list) for part in lists):
@@ -200,12 +200,12 @@ class FoundThere:
     """A picture whose hands a running WebUI repaints; it finds them again for every output."""
 
     image: Image
-    drawn_mask: Mask | None
+    given: Given
     maps: Maps | None
     server: Server
 
     def repaint(self, recipe: Recipe) -> Output:
-        result = self.server.refine(self.image, recipe.given_values, self.drawn_mask)
+        result = self.server.refine(self.image, recipe.given_values, self.given)
         lines = [
             *list_decision_lines(result.found, result.decisions),
             *list_refusal_lines(result.skipped),
@@ -223,21 +223,19 @@ class RemoteRepainter:
     def settings(self, recipe: Recipe) -> Mapping[str, object]:
         return recipe.given_values
 
-    def find(
-        self, image: Image, recipe: Recipe, drawn_mask: Mask | None, wants_maps: bool
-    ) -> FoundThere:
+    def find(self, image: Image, recipe: Recipe, given: Given, wants_maps: bool) -> FoundThere:
         values = recipe.given_values
-        maps = self.server.find_maps(image, values, drawn_mask) if wants_maps else None
-        return FoundThere(image, drawn_mask, maps, self.server)
+        maps = self.server.find_maps(image, values, given) if wants_maps else None
+        return FoundThere(image, given, maps, self.server)
 
 
-def _build_body(
-    image: Image, values: Mapping[str, object], drawn_mask: Mask | None
-) -> dict[str, object]:
+def _build_body(image: Image, values: Mapping[str, object], given: Given) -> dict[str, object]:
     """Return what the routes take: parameters by name, pictures as base64."""
     body = {**values, IMAGE: to_text(encode_png(image))}
-    if drawn_mask is not None:
-        body[DRAWN_MASK] = to_text(encode_png(draw_mask(drawn_mask)))
+    if given.drawn_mask is not None:
+        body[DRAWN_MASK] = to_text(encode_png(draw_mask(given.drawn_mask)))
+    if given.depth_in is not None:
+        body[DEPTH_IN] = to_text(encode_png(given.depth_in))
     return body
 
 

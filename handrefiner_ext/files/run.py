@@ -13,6 +13,7 @@ import cv2
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError
+from handrefiner_ext.files.beside import read_given, read_pose
 from handrefiner_ext.files.log import Report, average_mpjpe_px, describe_run
 from handrefiner_ext.files.marks import digest
 from handrefiner_ext.files.naming import Job
@@ -29,7 +30,6 @@ from handrefiner_ext.files.outputs import (
     write_refined,
 )
 from handrefiner_ext.files.page import make_thumbnails
-from handrefiner_ext.files.sources import read_drawn_mask, read_pose
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import read_file, read_picture, save_picture
 from handrefiner_ext.protocols import Preparing
@@ -43,7 +43,7 @@ from handrefiner_ext.report import (
     list_quality_lines,
 )
 from handrefiner_ext.stages import Stages, build_stages
-from handrefiner_ext.types import Hints, Image, Mask, ModelHome
+from handrefiner_ext.types import Given, Hints, Image, ModelHome
 
 FINISHED = "finished by an earlier run"
 LONGEST_SAID = 200
@@ -55,7 +55,7 @@ class Recipe:
     """What is to be done to every picture of a run.
 
     given: names of the parameters that the user gave. A WebUI is told only these, since it has
-    defaults of its own. drawn_mask: a mask file, or a folder with one per picture.
+    defaults of its own. drawn_mask, depth_in: a file, or a folder with one per picture.
     evaluates: measure and report MPJPE and quality even where no decision depends on them.
     pose_file: a file with the hands of a picture, or a folder with one per picture.
     """
@@ -66,6 +66,12 @@ class Recipe:
     drawn_mask: Path | None = None
     evaluates: bool = False
     pose_file: Path | None = None
+    depth_in: Path | None = None
+
+    @property
+    def beside(self) -> tuple[Path | None, Path | None]:
+        """The files or folders of pictures that are read for every picture."""
+        return self.drawn_mask, self.depth_in
 
     @property
     def given_values(self) -> dict[str, object]:
@@ -128,9 +134,7 @@ class Repainter(Protocol):
         """Return everything by which outputs of one picture may differ."""
         ...
 
-    def find(
-        self, image: Image, recipe: Recipe, drawn_mask: Mask | None, wants_maps: bool
-    ) -> FoundHands: ...
+    def find(self, image: Image, recipe: Recipe, given: Given, wants_maps: bool) -> FoundHands: ...
 
 
 @dataclass(frozen=True)
@@ -168,10 +172,8 @@ class LocalRepainter:
     def settings(self, recipe: Recipe) -> Mapping[str, object]:
         return asdict(recipe.params)
 
-    def find(
-        self, image: Image, recipe: Recipe, drawn_mask: Mask | None, wants_maps: bool
-    ) -> FoundHere:
-        hints = pipeline.hints(image, recipe.params, self.stages, drawn_mask)
+    def find(self, image: Image, recipe: Recipe, given: Given, wants_maps: bool) -> FoundHere:
+        hints = pipeline.hints(image, recipe.params, self.stages, given.drawn_mask, given.depth_in)
         return FoundHere(image, hints, self.stages)
 
 
@@ -250,11 +252,11 @@ def start_hints(recipe: Recipe, folders: HintFolders) -> Work:
 
 def write_hints(job: Job, recipe: Recipe, stages: Stages, folders: HintFolders) -> Report:
     """Find the hands of one picture and write what was found."""
-    data, drawn = read_file(job.source), read_drawn_mask(job, recipe.drawn_mask)
+    data, given = read_file(job.source), read_given(job, *recipe.beside)
     recipe = recipe.for_picture(job)
     picture = read_picture(data, job.source)
-    drawn_mask = None if drawn is None else drawn.fit(picture)
-    hints = pipeline.hints(picture.image, recipe.params, stages, drawn_mask)
+    own = given.fit(picture)
+    hints = pipeline.hints(picture.image, recipe.params, stages, own.drawn_mask, own.depth_in)
     mark = job.mark(digest(data))
     write_hint_files(job, picture.image, hints, folders, mark)
     write_poses(job, picture.image, hints, folders.pose, mark)
@@ -268,16 +270,16 @@ def refine_picture(
     """Repaint the hands of one picture and write as many outputs as `folders` wants."""
     own = recipe.for_picture(job)
     variants = [own.for_output(job, number) for number in range(folders.count)]
-    data, drawn = read_file(job.source), read_drawn_mask(job, recipe.drawn_mask)
+    data, given = read_file(job.source), read_given(job, *recipe.beside)
     content = digest(data)
-    read = (content, "" if drawn is None else drawn.content)
-    codes = [settings_code(repainter.settings(variant), *read) for variant in variants]
+    codes = [
+        settings_code(repainter.settings(variant), content, *given.digests) for variant in variants
+    ]
     if is_done(job, folders, codes):
         return Report(job.source, lines=(FINISHED,))
     picture = read_picture(data, job.source)
-    drawn_mask = None if drawn is None else drawn.fit(picture)
     wants_maps = folders.depth is not None or folders.mask is not None or folders.shows
-    found = repainter.find(picture.image, variants[0], drawn_mask, wants_maps)
+    found = repainter.find(picture.image, variants[0], given.fit(picture), wants_maps)
     if wants_maps and found.maps is not None:
         write_maps(job, found.maps, folders, job.mark(content))
     if isinstance(found, FoundHere):

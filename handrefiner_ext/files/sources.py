@@ -1,4 +1,4 @@
-"""What a run works on: the pictures that paths, folders and prompt files name, and drawn masks."""
+"""What a run works on: the pictures that paths, folders and prompt files name."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePath
 
-from handrefiner_ext.errors import InvalidParameter, PictureError, UsageError, how_to_install
-from handrefiner_ext.files.marks import digest, read_head, read_mark
-from handrefiner_ext.files.naming import Job, fold
-from handrefiner_ext.hands.posed import parse_pose
-from handrefiner_ext.pictures import Picture, read_file, read_picture, to_mask
+from handrefiner_ext.errors import PictureError, UsageError, how_to_install
+from handrefiner_ext.files.marks import read_head, read_mark
 from handrefiner_ext.pictures.decode import EXTRAS, NEEDS, OTHERS, readable_suffixes
-from handrefiner_ext.types import Mask
 
 WILDCARDS = frozenset("*?[")
 EXAMPLE = '{"img": "1.jpg", "txt": "a woman waving"}'
@@ -106,7 +101,7 @@ def _list_fresh(
 ) -> tuple[list[Prompted], tuple[str, ...]]:
     """Return the folder's pictures, without earlier outputs if it is an output folder too."""
     written = {os.path.realpath(name) for name in outputs}
-    names, folders = _walk(folder, written, recursive)
+    names, folders = walk(folder, written, recursive)
     found = sort_out(names)
     check_readable(found, folder)
     notes = found.say(folders)
@@ -122,7 +117,7 @@ def _list_fresh(
     return fresh, tuple(notes)
 
 
-def _walk(folder: Path, written: set[str], recursive: bool) -> tuple[list[str], list[str]]:
+def walk(folder: Path, written: set[str], recursive: bool) -> tuple[list[str], list[str]]:
     """Return the files in a folder, and the folders in it that are not gone into.
 
     Neither hidden folders are, nor those that are written to or cannot be read. Names are relative
@@ -271,87 +266,3 @@ def _read_line(path: Path, folder: Path, number: int, line: str) -> Prompted:
     if not said["img"].strip():
         raise UsageError(f"{where} names no picture; write it like {EXAMPLE}.")
     return Prompted(folder / said["img"], said["txt"], where)
-
-
-# --- poses and drawn masks
-
-POSE_ENDINGS = ("", "_pose", "_openpose", "_keypoints")
-
-
-def read_pose(job: Job, place: Path) -> str:
-    """Return the text of the pose file `place`, or of the picture's own where that is a folder.
-
-    PictureError where it cannot be read, or is no pose.
-    """
-    path = place
-    if place.is_dir():
-        folder = place / job.under
-        names = [job.source.stem + ending for ending in POSE_ENDINGS]
-        found = [folder / f"{name}.json" for name in names if (folder / f"{name}.json").is_file()]
-        if not found:
-            raise PictureError(
-                f"{folder} holds no pose for {job.source.name}; name it {names[0]}.json or "
-                f"{names[1]}.json."
-            )
-        path = found[0]
-    try:
-        text = read_file(path).decode("utf-8-sig")
-        parse_pose(text)
-    except UnicodeDecodeError as error:
-        raise PictureError(f"{path} is not text in UTF-8.") from error
-    except InvalidParameter as error:
-        raise PictureError(f"{path}: {error}") from error
-    return text
-
-
-@dataclass(frozen=True)
-class DrawnMask:
-    """A mask file that was read. content: digest of its bytes."""
-
-    path: Path
-    data: bytes
-
-    @property
-    def content(self) -> str:
-        return digest(self.data)
-
-    def fit(self, picture: Picture) -> Mask:
-        """Return the mask of a picture; PictureError where it has another size."""
-        height, width = picture.image.shape[:2]
-        return to_mask(read_picture(self.data, self.path), height, width)
-
-
-def read_drawn_mask(job: Job, place: Path | None) -> DrawnMask | None:
-    """Read the mask file `place`, or the picture's own where that is a folder."""
-    if place is None:
-        return None
-    path = find_drawn_mask(place / job.under, job.source) if place.is_dir() else place
-    return DrawnMask(path, read_file(path))
-
-
-def list_mask_files(place: Path | None) -> list[Path]:
-    """Return the mask file, or those in the folder."""
-    if place is None:
-        return []
-    if not place.is_dir():
-        return [place]
-    return [place / name for name in sort_out(_walk(place, set(), True)[0]).pictures]
-
-
-@lru_cache(maxsize=1)
-def _index_pictures(folder: Path, changed_ns: int) -> Mapping[str, Path]:
-    """Return folded stem -> picture; the folder is listed again only once it has changed."""
-    return {fold(path.stem): path for path in list_pictures(folder)}
-
-
-def find_drawn_mask(folder: Path, source: Path) -> Path:
-    """Return the mask of `source`: a picture of the same name, with or without `_mask`."""
-    wanted = [fold(source.stem), fold(source.stem + "_mask")]
-    masks = _index_pictures(folder, folder.stat().st_mtime_ns)
-    for name in wanted:
-        if name in masks:
-            return masks[name]
-    raise PictureError(
-        f"{folder} holds no mask for {source.name}; name it {source.stem}.png or "
-        f"{source.stem}_mask.png."
-    )

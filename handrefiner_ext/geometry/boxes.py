@@ -14,7 +14,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.types import Box, FloatArray, Hand, HandMesh, Image, Mask, WeakPerspective
+from handrefiner_ext.types import (
+    Box,
+    FloatArray,
+    Hand,
+    HandMesh,
+    Image,
+    Mask,
+    Relief,
+    WeakPerspective,
+)
 
 
 def bounding_box(points: FloatArray) -> Box:
@@ -129,7 +138,18 @@ class RegionCrop:
             vertices=mesh.vertices * stretch,
             joints=mesh.joints * stretch,
             camera=moved,
+            relief=None if mesh.relief is None else self._move_relief(mesh.relief),
         )
+
+    def _move_relief(self, relief: Relief) -> Relief:
+        """Return what the region shows of a depth that was given."""
+        part = intersect(relief.box, self.box)
+        seen = np.zeros((self.box.height, self.box.width), dtype=np.uint8)
+        seen[slices_within(part, self.box)] = relief.grey[slices_within(part, relief.box)]
+        grey = resize_grey(seen, self.width, self.height)
+        x, y, width, height = cv2.boundingRect(grey)
+        box = Box(x, y, x + width, y + height)
+        return replace(relief, box=box, grey=grey[box.slices])
 
     def _move_hand(self, hand: Hand) -> Hand:
         landmarks = self.move_points(hand.landmarks)
@@ -197,6 +217,23 @@ def _resize(image: Image, width: int, height: int) -> Image:
     shrinks = width * height < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def resize_grey(grey: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale depth, (H, W) with 0 where empty; what is empty takes no part in the interpolation.
+
+    Depth is interpolated linearly (by area where it shrinks), and the edge stays as sharp as a
+    pixel allows: no grey between hand and background appears, which would be another depth.
+    """
+    if grey.shape == (height, width):
+        return grey
+    method = cv2.INTER_AREA if width * height < grey.size else cv2.INTER_LINEAR
+    share, total = (
+        cv2.resize(part.astype(np.float32), (width, height), interpolation=method)
+        for part in (grey > 0, grey)
+    )
+    mean = np.clip(np.rint(total / np.maximum(share, 1e-6)), 1, 255)
+    return np.where(share >= 0.5, mean, 0).astype(np.uint8)
 
 
 RING_PX = 12

@@ -6,6 +6,7 @@ belongs there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 
@@ -41,7 +42,7 @@ def add_painted_hands(
     """
     hands, refused = list(detection.hands), list(detection.refused)
     small: list[Box] = []
-    for part in _parts(drawn):
+    for part in list_parts(drawn):
         if any(_explains(hand, part, params) for hand in hands):
             continue
         if max(part.box.width, part.box.height) < params.min_hand_size:
@@ -52,7 +53,7 @@ def add_painted_hands(
             refused = [r for r in refused if not _lies_in(r.box, part.box)]
             hands.append(_find_or_assume(image, part, tuple(hands), detector, params))
     if small:
-        refused.append(_refuse_small(small, params))
+        refused.append(refuse_small(small, params, "painted part without a hand"))
     hands.sort(key=lambda hand: (hand.box.x0, hand.box.y0))
     return Detection(tuple(hands), tuple(refused))
 
@@ -70,7 +71,7 @@ def keep_touched(detection: Detection, drawn: Mask, params: RefineParams) -> Det
     """
     near = {hand.number: _near(hand, drawn.shape) for hand in detection.hands}
     touched: set[int] = set()
-    for part in _parts(drawn):
+    for part in list_parts(drawn):
         owners = [number for number, shape in near.items() if _meets(part, *shape)]
         touched.update(owners or (h.number for h in detection.hands if _explains(h, part, params)))
     kept = tuple(hand for hand in detection.hands if hand.number in touched)
@@ -104,16 +105,17 @@ _TOO_WIDE = (
 )
 
 
-def _refuse_small(boxes: list[Box], params: RefineParams) -> Refusal:
-    parts = "A painted part without a hand is"
+def refuse_small(boxes: Sequence[Box], params: RefineParams, what: str) -> Refusal:
+    """Return one refusal of all parts that are too small. what: they are, in words."""
+    parts = f"A {what} is"
     if len(boxes) > 1:
-        parts = f"{len(boxes)} painted parts without hands are"
+        parts = f"{len(boxes)} parts, each a {what}, are"
     return Refusal(
         boxes[0], f"{parts} smaller than a hand may be; min_hand_size is {params.min_hand_size}."
     )
 
 
-def _parts(drawn: Mask) -> list[PaintedPart]:
+def list_parts(drawn: Mask) -> list[PaintedPart]:
     """Return the connected parts of a mask, largest first."""
     _, number, stats, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8))
     order = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")

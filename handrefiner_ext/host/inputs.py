@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from modules import images, processing, sd_samplers, shared
 from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingImg2Img
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
+from handrefiner_ext.api.body import DEPTH_IN, DRAWN_MASK
 from handrefiner_ext.errors import InvalidParameter, PictureError
-from handrefiner_ext.pictures import read_mask, take_picture
+from handrefiner_ext.pictures import read_mask, take_picture, to_depth
 from handrefiner_ext.pictures.decode import check_size
 from handrefiner_ext.types import Image, Mask
 
@@ -23,10 +25,8 @@ REPLACED = ("init", "sample")
 GEOMETRY = ("width", "height", "resize_mode", "inpaint_full_res", "mask_for_overlay", "paste_to")
 KEPT = "_handrefiner_geometry"
 NOT_A_PICTURE = (binascii.Error, UnidentifiedImageError, OSError, TypeError, ValueError)
-UNREADABLE = (
-    "drawn_mask cannot be read; it must be a PNG or JPEG as base64 text, white where the hands may "
-    "change."
-)
+MASK_FORM = "white where the hands may change"
+DEPTH_FORM = "grey, near bright, 0 where there is no hand"
 
 
 def pass_through(p: StableDiffusionProcessingImg2Img) -> None:
@@ -145,7 +145,7 @@ def read_drawn_mask(drawn: object, picture_size: tuple[int, int]) -> Mask | None
         drawn = drawn.get("mask")
     if drawn is None or (isinstance(drawn, str) and not drawn):
         return None
-    opened = _open(drawn)
+    opened = _open(drawn, DRAWN_MASK, MASK_FORM)
     try:
         mask = read_mask(take_picture(opened).pixels)
     except PictureError as error:
@@ -157,23 +157,42 @@ def read_drawn_mask(drawn: object, picture_size: tuple[int, int]) -> Mask | None
     return None if is_sketch and not mask.any() else mask
 
 
-def _open(drawn: object) -> PillowImage.Image:
-    if isinstance(drawn, PillowImage.Image):
-        return drawn
+def read_depth_in(given: object, picture_size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Read a depth map of the user's own, (H, W); InvalidParameter for what is none.
+
+    given: None, base64 text, array or picture.
+    """
+    if given is None or (isinstance(given, str) and not given):
+        return None
+    opened = given if isinstance(given, np.ndarray) else _open(given, DEPTH_IN, DEPTH_FORM)
+    if isinstance(opened, PillowImage.Image) and opened.mode == "I":  # as the panel hands it over
+        levels = np.asarray(opened)
+        opened = np.clip(levels, 0, 65535).astype(np.uint16 if levels.max() > 255 else np.uint8)
     try:
-        if isinstance(drawn, np.ndarray):
-            return PillowImage.fromarray(_as_bytes(drawn))
-        if isinstance(drawn, str):
-            content = base64.b64decode(drawn.rpartition(",")[2], validate=True)
+        return to_depth(take_picture(opened, DEPTH_IN), *picture_size)
+    except PictureError as error:
+        raise InvalidParameter(str(error)) from error
+
+
+def _open(given: object, name: str, form: str) -> PillowImage.Image:
+    """Return a picture, whichever way it came. form: what it must look like, in words."""
+    unreadable = f"{name} cannot be read; it must be a PNG or JPEG as base64 text, {form}."
+    if isinstance(given, PillowImage.Image):
+        return given
+    try:
+        if isinstance(given, np.ndarray):
+            return PillowImage.fromarray(_as_bytes(given))
+        if isinstance(given, str):
+            content = base64.b64decode(given.rpartition(",")[2], validate=True)
             image = PillowImage.open(io.BytesIO(content))
             check_size(image)
             image.load()
             return image
     except PictureError as error:
-        raise InvalidParameter(f"drawn_mask {error}") from error
+        raise InvalidParameter(f"{name} {error}") from error
     except (PillowImage.DecompressionBombError, *NOT_A_PICTURE) as error:
-        raise InvalidParameter(UNREADABLE) from error
-    raise InvalidParameter(UNREADABLE)
+        raise InvalidParameter(unreadable) from error
+    raise InvalidParameter(unreadable)
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:

@@ -14,13 +14,20 @@ from modules.processing import (
     StableDiffusionProcessingImg2Img,
 )
 from modules.scripts import PostprocessImageArgs
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from handrefiner_ext.api.body import Arguments, read_arguments
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
-from handrefiner_ext.host.inputs import pass_through, read_drawn_mask, restore_sampling, user_mask
+from handrefiner_ext.host.inputs import (
+    pass_through,
+    read_depth_in,
+    read_drawn_mask,
+    restore_sampling,
+    user_mask,
+)
 from handrefiner_ext.host.nested import INNER
 from handrefiner_ext.host.reports import (
     PictureReport,
@@ -47,13 +54,14 @@ MODEL_KEY = f"{MARK} control model"
 class Run:
     """One `process_images` with the switch on.
 
-    reports: by (iteration, place in the batch). masks: the drawn one, by (height, width).
+    reports: by (iteration, place in the batch). masks, depths: those given, by (height, width).
     """
 
     arguments: Arguments | None
     problem: str | None = None
     reports: dict[tuple[int, int], PictureReport] = field(default_factory=dict)
     masks: dict[tuple[int, int], Mask | None] = field(default_factory=dict)
+    depths: dict[tuple[int, int], NDArray[np.uint8] | None] = field(default_factory=dict)
 
     def read_mask(self, arguments: Arguments, size: tuple[int, int]) -> Mask | None:
         """Return the drawn mask for pictures of this size, decoded once for all of a batch."""
@@ -62,6 +70,12 @@ class Run:
         if size not in self.masks:
             self.masks[size] = read_drawn_mask(arguments.drawn_mask, size)
         return self.masks[size]
+
+    def read_depth(self, arguments: Arguments, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+        """Return the depth map that was given, decoded once for all of a batch."""
+        if size not in self.depths:
+            self.depths[size] = read_depth_in(arguments.depth_in, size)
+        return self.depths[size]
 
 
 def words_for(p: StableDiffusionProcessing, index: int = 0, **_: object) -> str | None:
@@ -165,7 +179,8 @@ class HandRefinerScript:
         home = read_model_home()
         painter = WebuiInpainter(p, build_renderer(params, home), user_mask(p, size))
         stages = build_stages(params, home, painter)
-        result = refine(before, params, stages, run.read_mask(arguments, size))
+        given = run.read_mask(arguments, size), run.read_depth(arguments, size)
+        result = refine(before, params, stages, *given)
         if result.control_model is not None:
             p.extra_generation_params[MODEL_KEY] = result.control_model
         report = describe(result)

@@ -30,8 +30,8 @@ from handrefiner_ext.pipeline import refine
 from handrefiner_ext.protocols import CandidatePainter, PaintRequest
 from handrefiner_ext.stages import build_renderer, build_stages
 from handrefiner_ext.types import (
+    Given,
     Image,
-    Mask,
     Painting,
     RefineResult,
     RegionReport,
@@ -138,7 +138,7 @@ class CarefulPainter(CandidatePainter):
         )
 
 
-def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) -> RefineResult:
+def refine_picture(image: Image, params: RefineParams, given: Given) -> RefineResult:
     """Repaint the hands of a picture, (H, W, 3); hold the WebUI's lock while this runs.
 
     A hand that could not be painted stays as it was, and its decision says why.
@@ -151,7 +151,8 @@ def refine_picture(image: Image, params: RefineParams, drawn_mask: Mask | None) 
             try:
                 home = read_model_home()
                 painter = CarefulPainter(WebuiInpainter(p, build_renderer(params, home)))
-                result = refine(image, params, build_stages(params, home, painter), drawn_mask)
+                stages = build_stages(params, home, painter)
+                result = refine(image, params, stages, given.drawn_mask, given.depth_in)
             finally:
                 checkpoint.restore(p)
     finally:

@@ -18,7 +18,7 @@ from modules.ui_components import InputAccordion
 from handrefiner_ext.api.body import Arguments, read_arguments
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host import controlnet
-from handrefiner_ext.host.inputs import read_drawn_mask
+from handrefiner_ext.host.inputs import read_depth_in, read_drawn_mask
 from handrefiner_ext.host.layout import (
     FIELDS,
     FIRST,
@@ -96,10 +96,10 @@ def build_panel(script: Any, is_img2img: bool) -> list[Any]:
         with gr.Accordion("Advanced", open=False, elem_id=panel.elem_id("advanced")):
             _add_tabs(panel)
         with gr.Accordion("Preview", open=False, elem_id=panel.elem_id("preview")):
-            drawn_mask = build_preview(script, panel.tab, panel.in_order)
+            given = build_preview(script, panel.tab, panel.in_order)
     _connect_advice(panel, advice)
     _connect_infotext(script, panel)
-    return [*panel.in_order(), drawn_mask]
+    return [*panel.in_order(), *given]
 
 
 def _add_tabs(panel: Panel) -> None:
@@ -192,8 +192,8 @@ def _connect_infotext(script: Any, panel: Panel) -> None:
     script.paste_field_names = list(targets.values())
 
 
-def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> Any:
-    """Build the fold; return the sketch, whose value is the mask drawn by hand."""
+def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> list[Any]:
+    """Build the fold; return what holds the mask drawn by hand, and the depth map."""
     with gr.Row():
         take = gr.Button("Take the last picture", elem_id=f"handrefiner_{tab}_take")
         show = gr.Button(
@@ -210,6 +210,14 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         brush_color="#ffffff",
         height=400,
     )
+    depth_in = gr.Image(
+        label="Depth map of your own instead of a search (near is bright, black = no hand)",
+        source="upload",
+        type="pil",
+        image_mode="I",  # "RGB" would turn every 16-bit map white
+        elem_id=f"handrefiner_{tab}_depth_in",
+        height=200,
+    )
     said = gr.HTML("", elem_id=f"handrefiner_{tab}_said")
     pictures = gr.Gallery(
         label="Hands, depth and mask",
@@ -221,16 +229,19 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         visible=False,
     )
     show.click(
-        show_hands, inputs=[*components(), sketch], outputs=[pictures, said], show_progress=True
+        show_hands,
+        inputs=[*components(), sketch, depth_in],
+        outputs=[pictures, said],
+        show_progress=True,
     )
     another.click(
         show_another,
-        inputs=[*components(), sketch],
+        inputs=[*components(), sketch, depth_in],
         outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
         show_progress=True,
     )
     script.on_after_component(partial(_connect_gallery, take, sketch), elem_id=f"{tab}_gallery")
-    return sketch
+    return [sketch, depth_in]
 
 
 def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
@@ -279,7 +290,8 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
     params, size = arguments.params, (picture.shape[0], picture.shape[1])
     drawn = read_drawn_mask(arguments.drawn_mask, size)
     used = drawn if params.uses_drawing else None
-    seen = hints(picture, params, build_stages(params, read_model_home()), used)
+    depth_in = read_depth_in(arguments.depth_in, size)
+    seen = hints(picture, params, build_stages(params, read_model_home()), used, depth_in)
     pictures = [
         (draw_overlay(picture, seen), "hands"),
         (seen.maps.control, "depth"),

@@ -1,5 +1,6 @@
 """Picture files: loading, and writing back without losing what was not repainted."""
 
+from handrefiner_ext.pictures.depths import to_depth
 from handrefiner_ext.pictures.disk import read_file, write_atomically
 from handrefiner_ext.pictures.formats import FORMAT_OF, encode_as, encode_thumbnail
 from handrefiner_ext.pictures.masks import draw_mask, load_mask, read_mask, to_mask
@@ -30,6 +31,7 @@ __all__ = [
     "read_picture",
     "save_picture",
     "take_picture",
+    "to_depth",
     "to_mask",
     "write_atomically",
 ]

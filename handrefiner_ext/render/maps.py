@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import RegionCrop
+from handrefiner_ext.geometry.relief import find_layer
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Renderer
 from handrefiner_ext.render.masks import DrawnParts, MaskedBox, MaskMaker
@@ -91,16 +92,32 @@ def build_maps(
     """
     _check_drawn_mask(drawn_mask, image_size, params.mask)
     requested = order_meshes(params.occlusion_order, meshes)
-    layers = tuple(renderer.render(mesh, *image_size) for mesh in meshes)
+    layers = tuple(_render(mesh, renderer, image_size) for mesh in meshes)
     arrangement = arrange(layers, _distances(meshes, image_size), requested, image)
     owner = find_owners(layers, arrangement, image_size)
     control = shade_control(layers, owner, arrangement.distances, params.depth_range)
+    _lay_reliefs(control, meshes, owner)
     drawn = drawn_mask if params.uses_drawing else None
     parts = None if drawn is None else DrawnParts.of(drawn)
     maker = MaskMaker(params.mask, params.padding_bbox, image_size, parts)
     hand_masks = tuple(maker.make(mesh, layer) for mesh, layer in zip(meshes, layers, strict=True))
     mask = _join(hand_masks, image_size, drawn)
     return ControlMaps(layers, owner, control, mask, hand_masks, arrangement.overlaps)
+
+
+def _render(mesh: HandMesh, renderer: Renderer, image_size: tuple[int, int]) -> HandLayer:
+    """Return the depth of a mesh, or the one that was given instead."""
+    return renderer.render(mesh, *image_size) if mesh.relief is None else find_layer(mesh.relief)
+
+
+def _lay_reliefs(
+    control: NDArray[np.uint8], meshes: Sequence[HandMesh], owner: NDArray[np.int16]
+) -> None:
+    """Put depth that was given into the control image, grey by grey."""
+    for number, mesh in enumerate(meshes):
+        if mesh.relief is not None:
+            seen = owner[mesh.relief.box.slices] == number
+            control[mesh.relief.box.slices][seen] = mesh.relief.grey[seen]
 
 
 def order_meshes(text: str, meshes: Sequence[HandMesh]) -> tuple[int, ...]:

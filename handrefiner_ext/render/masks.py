@@ -6,6 +6,8 @@
   change, half a hand too.
 - union: all of them.
 
+Where depth is the user's own (`Relief`), its silhouette is taken in place of the box.
+
 Every mask but the drawn one covers the hand's pixels in the control image, so that no hand is
 repainted by half. A hand outside the picture has an empty mask.
 
@@ -100,7 +102,9 @@ class MaskMaker:
             "drawn": (self._drawn,),
             "union": (self._box, self._silhouette, self._drawn),
         }
-        regions = [region for maker in makers[self.kind] for region in maker(mesh, layer)]
+        boxed = mesh.relief is not None and self.kind == "box"
+        kind = "silhouette" if boxed else self.kind
+        regions = [region for maker in makers[kind] for region in maker(mesh, layer)]
         if self.kind != "drawn":
             regions.append((layer.box, silhouette))
         return unite(regions) if regions else NOTHING
@@ -120,7 +124,8 @@ class MaskMaker:
     def _silhouette(self, mesh: HandMesh, layer: HandLayer) -> list[MaskedBox]:
         side = max(layer.box.width, layer.box.height)
         radius = max(ceil(SILHOUETTE_MARGIN * side), self.padding)
-        hand = mesh.hand if is_usable(mesh.hand.landmarks).all() else None
+        was_seen = mesh.relief is None or not mesh.hand.assumed
+        hand = mesh.hand if was_seen and is_usable(mesh.hand.landmarks).all() else None
         outer = layer.box
         if hand is not None:
             room = ceil(FINGER_THICKNESS * hand.size_px)

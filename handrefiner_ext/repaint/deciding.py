@@ -96,10 +96,11 @@ def _assess_new(
 def _hold_back(task: Task, outcome: Outcome) -> Outcome:
     """Return the outcome with the original in place of every new hand that is not better.
 
-    Assumed hands are not judged: the user asked for them, and no hand was seen there before.
+    Assumed hands are not judged: the user asked for them, and no hand was seen there before. Nor is
+    a depth map of the user's own in which no hand can be read.
     """
     image, hints, margin = task.image, task.hints, task.params.keep_margin
-    judged = [d for d in outcome.decisions if not hints.meshes[d.number].hand.assumed]
+    judged = [d for d in outcome.decisions if hints.meshes[d.number].is_known]
     same = {
         number
         for number, place in enumerate(hints.maps.hand_masks)
@@ -129,7 +130,7 @@ def _give_back(task: Task, outcome: Outcome, reasons: Mapping[int, str]) -> Outc
 def _find_spoiled(task: Task, outcome: Outcome) -> dict[int, str]:
     """Return number -> reason for new hands that were good only with what was given back."""
     meshes, maps = task.hints.meshes, task.hints.maps
-    judged = [d for d in outcome.decisions if not meshes[d.number].hand.assumed]
+    judged = [d for d in outcome.decisions if meshes[d.number].is_known]
     mixed = keep_best.find_mixed(maps, judged)
     if not mixed:
         return {}

@@ -151,6 +151,7 @@ WRONG = [
     ({"args": [{"vae": "Magic"}]}, "Automatic"),
     ({"args": [{"drawn_mask": "/etc/passwd"}]}, "file paths are not opened"),
     ({"args": [{"drawn_mask": "http://127.0.0.1/a.png"}]}, "addresses are not opened"),
+    ({"args": [{"depth_in": "/etc/passwd"}]}, "file paths are not opened"),
 ]
 
 
