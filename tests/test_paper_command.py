@@ -112,7 +112,7 @@ def test_the_log_has_a_line_for_every_output(pictures, tmp_path):
     assert [len(s["hands"]) for s in said] == [2, 2, 0, 0, 1, 1]
     keys = ("number", "handedness", "assumed", "refined", "reason", "strength")
     more_keys = ("candidate", "quality_before", "quality_after")
-    assert tuple(said[0]["hands"][0]) == (*keys, "mpjpe_px", "mpjpe", "pck", *more_keys)
+    assert tuple(said[0]["hands"][0]) == (*keys, "mpjpe_px", "mpjpe", "pck", *more_keys, "mesh")
     assert all(said[0]["hands"][0][key] is None for key in more_keys), "nothing asked for them"
 
 

@@ -121,7 +121,6 @@ def _describe_hands(hands: Said, decisions: Said) -> list[Record]:
             "number": said["number"],
             "handedness": found[said["number"]]["handedness"],
             "assumed": found[said["number"]]["assumed"],
-            "mesh": found[said["number"]].get("mesh"),
             **{name: said[name] for name in ("refined", "reason", "strength")},
             "mpjpe_px": _round(_kept(said, "distance_px")),
             "mpjpe": _round(_kept(said, "distance")),
@@ -129,6 +128,7 @@ def _describe_hands(hands: Said, decisions: Said) -> list[Record]:
             "candidate": said["candidate"],
             "quality_before": _score(said["quality_before"]),
             "quality_after": _score(said["quality_after"]),
+            "mesh": found[said["number"]].get("mesh"),
         }
         for said in decisions
     ]
