@@ -12,7 +12,7 @@ from PIL import Image
 
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.files import sources
+from handrefiner_ext.files import beside
 from handrefiner_ext.files.marks import read_mark
 from handrefiner_ext.files.sources import list_pictures
 from handrefiner_ext.pictures import load_picture
@@ -143,16 +143,20 @@ def test_a_folder_of_masks_is_listed_again_only_where_it_has_changed(tmp_path, m
     for name in ("A.png", "b_mask.png"):
         Image.new("L", (4, 4)).save(tmp_path / name)
     listed = []
+
+    def find_mask(source):
+        return beside.find_beside(tmp_path, source, beside.MASK_ENDINGS, "mask")
+
     monkeypatch.setattr(
-        sources, "list_pictures", lambda folder: listed.append(folder) or list_pictures(folder)
+        beside, "list_pictures", lambda folder: listed.append(folder) or list_pictures(folder)
     )
     for _ in range(3):
-        assert sources.find_drawn_mask(tmp_path, Path("x/b.jpg")).name == "b_mask.png"
+        assert find_mask(Path("x/b.jpg")).name == "b_mask.png"
     assert listed == [tmp_path]
     with pytest.raises(PictureError, match=r"name it c\.png or c_mask\.png"):
-        sources.find_drawn_mask(tmp_path, Path("c.jpg"))
+        find_mask(Path("c.jpg"))
     Image.new("L", (4, 4)).save(tmp_path / "c.png")
-    assert sources.find_drawn_mask(tmp_path, Path("c.jpg")).name == "c.png"
+    assert find_mask(Path("c.jpg")).name == "c.png"
 
 
 def test_in_place_replaces_what_was_repainted_and_keeps_what_it_was(folder, tmp_path, capsys):

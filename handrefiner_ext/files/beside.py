@@ -93,7 +93,7 @@ def read_given(job: Job, drawn_mask: Path | None, depth_in: Path | None) -> Give
 def _read_beside(job: Job, place: Path | None, endings: Sequence[str], what: str) -> Beside | None:
     if place is None:
         return None
-    path = _find_beside(place / job.under, job.source, endings, what) if place.is_dir() else place
+    path = find_beside(place / job.under, job.source, endings, what) if place.is_dir() else place
     return Beside(path, read_file(path))
 
 
@@ -103,7 +103,7 @@ def _index_pictures(folder: Path, changed_ns: int) -> Mapping[str, Path]:
     return {fold(path.stem): path for path in list_pictures(folder)}
 
 
-def _find_beside(folder: Path, source: Path, endings: Sequence[str], what: str) -> Path:
+def find_beside(folder: Path, source: Path, endings: Sequence[str], what: str) -> Path:
     """Return the picture in a folder that has the name of `source` with one of the endings."""
     held = _index_pictures(folder, folder.stat().st_mtime_ns)
     for ending in endings:
