@@ -10,15 +10,16 @@ from dataclasses import fields, replace
 import cv2
 import numpy as np
 import pytest
+from api_client import ask, make_client
 from cli_runs import names, read, refine_folder, run
-from hand_scenes import make_stages, picture_with
+from hand_scenes import hold_tiny_backends, make_stages, picture_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import handrefiner_ext
 from handrefiner_ext import pipeline
-from handrefiner_ext.api.body import read_request, to_text
+from handrefiner_ext.api.body import decode_picture, read_request, to_text
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.hands.posed import describe_openpose, describe_poses, draw_openpose, parse_pose
@@ -279,6 +280,20 @@ def test_python_takes_a_pose_as_file_text_and_dict(tmp_path):
     np.testing.assert_allclose(other.meshes[1].joints, seen.meshes[1].joints, atol=1e-4)
     from_keypoints = handrefiner_ext.hints(image, pose=seen.openpose)
     assert len(from_keypoints.meshes) == 2
+
+
+def test_the_api_answers_with_poses(monkeypatch):
+    pytest.importorskip("httpx")
+    hold_tiny_backends(monkeypatch)
+    client, picture = make_client(), to_text(encode_png(picture_with((), *SIZE)))
+    said = ask(client, "/hints", image=picture, pose=pose_text(*HANDS)).json()
+    assert said["pose"] == json.loads(pose_text(*HANDS))
+    _, meshes = parse_pose(pose_text(*HANDS)).build(*SIZE)
+    assert said["openpose"] == describe_openpose(meshes, *SIZE)
+    drawn = decode_picture(said["openpose_image"], "drawn").image
+    np.testing.assert_array_equal(drawn, draw_openpose(meshes, *SIZE))
+    again = ask(client, "/hints", image=picture, pose=json.dumps(said["pose"])).json()
+    assert again["depth"] == said["depth"]
 
 
 def test_the_api_and_the_infotext_carry_a_pose():

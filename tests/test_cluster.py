@@ -183,14 +183,15 @@ def settle(workers, a_run, finders=False):
 def test_the_outputs_are_those_of_the_local_engine(pictures, tmp_path, workers, finders):
     (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
     out, alone = tmp_path / "out", tmp_path / "alone"
-    maps = {"depth": tmp_path / "depth", "mask": tmp_path / "mask"}
+    maps = {what: tmp_path / what for what in ("depth", "mask", "pose")}
     for folder in (out, *maps.values()):
         folder.mkdir()
     reports = settle(workers, make_run(pictures, out, **maps), finders)
-    more = ("--depth_dir", tmp_path / "depth1", "--mask_dir", tmp_path / "mask1")
+    more = [word for what in maps for word in (f"--{what}_dir", tmp_path / f"{what}1")]
     assert refine_folder(pictures, alone, *more) == FAILED
     for mine, theirs in ((out, alone), *((maps[m], tmp_path / f"{m}1") for m in maps)):
-        assert [path for path in names(mine) if path.endswith(".png")] == names(theirs)
+        wanted = (".png", ".json") if mine == maps["pose"] else (".png",)
+        assert [path for path in names(mine) if path.endswith(wanted)] == names(theirs)
         for name in names(theirs):
             assert (mine / name).read_bytes() == (theirs / name).read_bytes()
     assert [r.source.name for r in reports if r.error] == ["broken.png"]
@@ -388,14 +389,18 @@ def test_blocks_are_small_enough_to_keep_every_worker_busy(workers):
 @pytest.mark.parametrize("finders", [False, True])
 def test_pictures_come_from_and_go_to_addresses(pictures, tmp_path, workers, finders):
     (pictures / "broken.png").write_bytes(b"GIF89a")
-    out, depth = tmp_path / "out", tmp_path / "depth"
-    urls = {"source": f"file://{pictures}", "out": f"file://{out}", "depth": f"file://{depth}"}
+    places = {what: tmp_path / what for what in ("out", "depth", "pose")}
+    out, depth, pose = places.values()
+    urls = {"source": f"file://{pictures}"} | {w: f"file://{p}" for w, p in places.items()}
     nowhere = Path("nowhere")
-    a_run = make_run(None, nowhere / "out", urls, depth=nowhere / "depth", mask=tmp_path)
+    maps = {"depth": nowhere / "depth", "pose": nowhere / "pose", "mask": tmp_path}
+    a_run = make_run(None, nowhere / "out", urls, **maps)
     reports = settle(workers, a_run, finders)
     alone = tmp_path / "alone"
-    refine_folder(pictures, alone, "--depth_dir", tmp_path / "d", "--mask_dir", tmp_path / "m")
-    for mine, theirs in ((out, alone), (depth, tmp_path / "d"), (tmp_path, tmp_path / "m")):
+    maps_alone = ("--depth_dir", tmp_path / "d", "--mask_dir", tmp_path / "m")
+    refine_folder(pictures, alone, *maps_alone, "--pose_dir", tmp_path / "p")
+    written = ((out, "alone"), (depth, "d"), (tmp_path, "m"), (pose, "p"))
+    for mine, theirs in ((mine, tmp_path / theirs) for mine, theirs in written):
         assert names(theirs)
         for name in names(theirs):
             assert (mine / name).read_bytes() == (theirs / name).read_bytes()

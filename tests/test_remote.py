@@ -109,7 +109,8 @@ def test_depth_and_mask_come_when_asked_for_and_the_drawn_mask_counts(monkeypatc
     values = {"mask": "drawn"}
     with serving(build_app()) as url:
         server, given = Server(url), Given(drawn)
-        maps, result = server.find_maps(image, values, given), server.refine(image, values, given)
+        seen, result = server.find_hints(image, values, given), server.refine(image, values, given)
+    maps = seen.maps
     expected = refine(image, RefineParams(**values), given)
     assert np.array_equal(maps.mask, expected.hints.maps.mask)
     assert np.array_equal(maps.control, expected.hints.maps.control)
@@ -137,6 +138,32 @@ def test_a_folder_is_refined_by_the_webui_and_written_here(address, tmp_path, ca
     said = capsys.readouterr()
     assert "hand 1 (right) repainted" in said.out
     assert "broken.png" in said.err
+
+
+def test_poses_and_depth_maps_go_through_the_webui_as_they_do_here(tmp_path, monkeypatch, capsys):
+    hold_tiny_backends(monkeypatch)
+    (tmp_path / "in").mkdir()
+    image = picture_with(BOTH)
+    Image.fromarray(image).save(tmp_path / "in" / "a.png")
+    grey = np.zeros(image.shape[:2], np.uint8)
+    grey[15:45, 10:50] = 90
+    Image.fromarray(grey).save(tmp_path / "d.png")
+    here = ("--input_dir", str(tmp_path / "in"), "--depth_in", str(tmp_path / "d.png"))
+    with serving(build_app()) as url:
+        for name, more in (("there", ("--url", url)), ("here", ())):
+            maps = (f"--{what}_dir" for what in ("pose", "depth"))
+            where = [word for option in maps for word in (option, str(tmp_path / name))]
+            out = ("--out_dir", str(tmp_path / f"{name}_out"))
+            assert cli.main(["refine", *here, *out, *where, *more]) == cli.DONE
+            assert "note: Hand 1: the depth is that of depth_in" in capsys.readouterr().out
+        for path in (tmp_path / "here").iterdir():
+            assert (tmp_path / "there" / path.name).read_bytes() == path.read_bytes()
+        assert len(list((tmp_path / "there").iterdir())) == 4
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "there" / "a_depth.png")), grey)
+        monkeypatch.setattr(Server, "_read_poses", lambda self, said, image: None)  # as before 0.2
+        more = ("--url", url, "--pose_dir", str(tmp_path / "x"), "--out_dir", str(tmp_path / "y"))
+        assert cli.main(["refine", *here, *more]) == cli.FAILED
+    assert "update the extension there, or leave out --pose_dir" in capsys.readouterr().err
 
 
 def test_several_outputs_and_the_log_are_those_of_painting_here(tmp_path, capsys, monkeypatch):

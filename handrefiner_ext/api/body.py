@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
+from handrefiner_ext.hands.posed import Poses
 from handrefiner_ext.knobs import WEBUI, Knob, format_number
 from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import (
@@ -286,12 +287,16 @@ def _read_json(body: bytes) -> dict[str, Any]:
 
 def answer_hints(image: Image, hints: Hints) -> dict[str, Any]:
     """Return the answer to /hints. image: (H, W, 3), the picture asked about."""
+    poses = Poses.of(hints.meshes, *image.shape[:2])
     return {
         **describe_found(image, hints),
         "notes": list(hints.notes),
         "depth": to_text(encode_map(hints.maps.control)),
         "mask": to_text(encode_map(draw_mask(hints.maps.mask))),
         "overlay": to_text(encode_map(draw_overlay(image, hints))),
+        "pose": poses.pose,
+        "openpose": poses.openpose,
+        "openpose_image": to_text(encode_map(poses.drawn)),
     }
 
 

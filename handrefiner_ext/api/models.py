@@ -118,6 +118,9 @@ class HintsReport:
     depth: str = told("Control image, PNG as base64.")
     mask: str = told("White where pixels may change, PNG as base64.")
     overlay: str = told("The picture with what was found, PNG as base64.")
+    pose: dict[str, Any] = told("The hands as a pose, which `pose` takes again (as text).")
+    openpose: dict[str, Any] = told("The hands' keypoints in OpenPose's form.")
+    openpose_image: str = told("The keypoints as openpose models take them, PNG as base64.")
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,7 @@ def _refine_on_ray(command: RefineCommand) -> int:
     else:
         listing = find_sources(command.source, places.all)
     sources = _tell_notes(listing).pictures
-    local = {"out": places.out, "depth": places.depth, "mask": places.mask}
+    local = {what: getattr(places, what) for what in ("out", "depth", "mask", "pose")}
     opened = {what: open_folder(name) for what, name in local.items() if name and what not in urls}
     folders = locate_folders(opened, urls, command.count)
     folders = replace(folders, local=replace(folders.local, **_describe_names(command)))

@@ -83,9 +83,9 @@ class RefineCommand:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Return the folders that are addresses: "source", "out", "depth" or "mask" -> address."""
+        """Return the folders that are addresses: "source", "out" or another output -> address."""
         folders = {"source": self.source.place, "out": self.places.out}
-        folders |= {"depth": self.places.depth or "", "mask": self.places.mask or ""}
+        folders |= {what: getattr(self.places, what) or "" for what in ("depth", "mask", "pose")}
         return {what: place.rstrip("/") for what, place in folders.items() if is_url(place)}
 
 
@@ -254,9 +254,11 @@ def _check_extras(options: argparse.Namespace) -> None:
     """Refuse options that need another one, or exclude it."""
     if options.quality is not None and options.name != KEEP and not options.in_place:
         raise UsageError("--quality is for --name keep or --in_place; add one of them.")
-    for name in ("candidates_dir", "pose_dir"):
-        if getattr(options, name) and (options.engine == RAY or options.url):
-            raise UsageError(f"--{name} works neither with --engine ray nor with --url.")
+    if options.candidates_dir and (options.engine == RAY or options.url):
+        raise UsageError(
+            "--candidates_dir works neither with --engine ray nor with --url; leave it out, or let "
+            "this machine paint."
+        )
     if options.recursive and not options.input_dir:
         raise UsageError("--recursive is for a folder; give --input_dir.")
     if options.backup_dir and options.input_dir and _is_same(options.backup_dir, options.input_dir):
@@ -286,7 +288,7 @@ def _check_engine(options: argparse.Namespace) -> None:
         return
     if options.address is not None:
         raise UsageError("--address is for --engine ray; add that, or leave it out.")
-    for name in ("input_dir", "out_dir", "depth_dir", "mask_dir"):
+    for name in ("input_dir", "out_dir", "depth_dir", "mask_dir", "pose_dir"):
         if is_url(getattr(options, name)):
             raise UsageError(f"--{name} takes an address with :// only with --engine ray.")
 
@@ -311,7 +313,7 @@ def _check_places(command: RefineCommand) -> None:
     the next run would take the outputs for pictures.
     """
     source = command.urls.get("source")
-    for what in ("out", "depth", "mask"):
+    for what in ("out", "depth", "mask", "pose"):
         if source is not None and command.urls.get(what) == source:
             raise UsageError(
                 f"--{what}_dir must not be --input_dir where that is an address; give another "

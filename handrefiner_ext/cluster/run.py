@@ -182,7 +182,7 @@ def describe_settings(assignment: Assignment, place: str) -> dict[str, str]:
     urls, local, recipe = assignment.folders.urls, assignment.folders.local, assignment.recipe
     params = {name: str(value) for name, value in asdict(recipe.params).items()}
     folders = {f"{name}_dir": url for name, url in urls.items() if name != "source"}
-    for name in ("depth", "mask"):
+    for name in ("depth", "mask", "pose"):
         folders.setdefault(f"{name}_dir", str(getattr(local, name)))
     return {
         **params,

@@ -138,8 +138,9 @@ class WorkFolders:
     """The folders of a run, as a worker uses them.
 
     local: the output folders; anything stands in the place of those that are addresses.
-    urls: "source", "out", "depth" or "mask" -> address, for folders that are not local. Pictures
-    are copied from there into a temporary folder, and outputs from a temporary folder to there.
+    urls: "source", "out", "depth", "mask" or "pose" -> address, for folders that are not local.
+    Pictures are copied from there into a temporary folder, and outputs from a temporary folder to
+    there.
     """
 
     local: RefineFolders
@@ -169,7 +170,7 @@ class WorkFolders:
     @contextmanager
     def open_outputs(self) -> Iterator[RefineFolders]:
         """Yield folders to write to; their files are delivered unless the block raises."""
-        names = [name for name in ("depth", "mask", "out") if name in self.urls]
+        names = [name for name in ("depth", "mask", "pose", "out") if name in self.urls]
         if not names:
             yield self.local
             return
@@ -234,7 +235,7 @@ def locate_folders(
     """Return the folders of a run, by paths that are the same for every process of this machine.
 
     Arguments:
-        local: "out", "depth" or "mask" -> path.
+        local: "out", "depth", "mask" or "pose" -> path.
         urls: as in `WorkFolders`.
         count: outputs of each picture.
     """

@@ -26,7 +26,7 @@ from handrefiner_ext.files.marks import (
 )
 from handrefiner_ext.files.naming import LOCAL, SUFFIX, Job, OutputKind, Shelf, plain_name, plan
 from handrefiner_ext.files.sources import Prompted
-from handrefiner_ext.hands.posed import describe_openpose, describe_poses, draw_openpose
+from handrefiner_ext.hands.posed import Poses
 from handrefiner_ext.pictures import (
     Picture,
     draw_mask,
@@ -101,6 +101,11 @@ class RefineFolders:
     pose: Path | None = None
     shows: bool = False
 
+    @property
+    def wants_hints(self) -> bool:
+        """Whether anything is written, or shown, of what is known before painting."""
+        return self.shows or any((self.depth, self.mask, self.pose))
+
     def kinds(self, prompts: int = 1) -> list[OutputKind]:
         """Return everything that a picture with so many prompts gives."""
         numbers = range(self.count * prompts)
@@ -135,9 +140,9 @@ class RefineFolders:
         name = f"{Path(job.stem).name}_{job.first + number}_candidate{candidate + 1}.png"
         return self.candidates / job.under / name
 
-    def maps(self, job: Job) -> list[Path]:
-        """Return the files of depth and mask, as far as they are wanted."""
-        found = {DEPTH: self.depth, MASK: self.mask}
+    def hints(self, job: Job) -> list[Path]:
+        """Return the files of depth, mask and poses, as far as they are wanted."""
+        found = {DEPTH: self.depth, MASK: self.mask, **dict.fromkeys(POSES, self.pose)}
         return [folder / f"{job.stem}{ending}" for ending, folder in found.items() if folder]
 
 
@@ -203,7 +208,7 @@ def is_done(job: Job, folders: RefineFolders, codes: Sequence[str]) -> bool:
     """
     return (
         folders.resumes
-        and all(path.exists() for path in folders.maps(job))
+        and all(path.exists() for path in folders.hints(job))
         and all(_is_finished(folders.output(job, n), code) for n, code in enumerate(codes))
     )
 
@@ -239,17 +244,12 @@ def describe(source: Path, image: Image, hints: Hints) -> dict[str, Any]:
     return {"image": plain_name(source), **describe_hands(image, hints)}
 
 
-def write_poses(job: Job, image: Image, hints: Hints, folder: Path | None, mark: Mark) -> None:
-    """Write the hands as our pose, in OpenPose's JSON, and drawn as its models know them."""
-    if folder is None:
-        return
-    height, width = image.shape[:2]
-    for ending, describe_all in zip(POSES, (describe_poses, describe_openpose), strict=False):
-        said = describe_all(hints.meshes, height, width) | {KEY: mark.describe()}
-        text = json.dumps(said, allow_nan=False) + "\n"
+def write_poses(job: Job, poses: Poses, folder: Path, mark: Mark) -> None:
+    """Write the hands as our pose, in OpenPose's JSON, and drawn."""
+    for ending, said in zip(POSES, (poses.pose, poses.openpose), strict=False):
+        text = json.dumps({**said, KEY: mark.describe()}, allow_nan=False) + "\n"
         write_atomically(_end(folder / job.stem, ending), text.encode())
-    drawn = draw_openpose(hints.meshes, height, width)
-    write_atomically(_end(folder / job.stem, POSES[2]), encode_map(drawn, (mark.chunk,)))
+    write_atomically(_end(folder / job.stem, POSES[2]), encode_map(poses.drawn, (mark.chunk,)))
 
 
 def write_maps(job: Job, maps: Maps, folders: RefineFolders, mark: Mark) -> None:

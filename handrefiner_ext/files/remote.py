@@ -17,6 +17,7 @@ from handrefiner_ext.api.body import DEPTH_IN, DRAWN_MASK, IMAGE, Problem, decod
 from handrefiner_ext.errors import RemoteError, UsageError
 from handrefiner_ext.files.outputs import Maps
 from handrefiner_ext.files.run import Output, Recipe
+from handrefiner_ext.hands.posed import Poses
 from handrefiner_ext.pictures import draw_mask, encode_png
 from handrefiner_ext.report import list_decision_lines, list_note_lines, list_refusal_lines
 from handrefiner_ext.types import Given, Image
@@ -52,6 +53,14 @@ class RemoteResult:
 
 
 @dataclass(frozen=True)
+class RemoteHints:
+    """What the WebUI found in one picture. poses: None where its version gives none."""
+
+    maps: Maps
+    poses: Poses | None
+
+
+@dataclass(frozen=True)
 class Server:
     """The address of a running WebUI. login: "user:password", empty where it asks for none."""
 
@@ -84,13 +93,19 @@ class Server:
             )
         return str(said.get("version"))
 
-    def find_maps(
+    def find_hints(
         self, image: Image, values: Mapping[str, object], given: Given = NOTHING_GIVEN
-    ) -> Maps:
-        """Return depth and mask of the hands that the WebUI finds."""
+    ) -> RemoteHints:
+        """Return depth, mask and poses of the hands that the WebUI finds."""
         said = self._ask("POST", "/hints", _build_body(image, values, given))
         depth, mask = (self._picture(said, name, image.shape[:2]) for name in ("depth", "mask"))
-        return Maps(depth[..., 0], mask[..., 0] > 0)
+        return RemoteHints(Maps(depth[..., 0], mask[..., 0] > 0), self._read_poses(said, image))
+
+    def _read_poses(self, said: Mapping[str, Any], image: Image) -> Poses | None:
+        pose, openpose = said.get("pose"), said.get("openpose")
+        if not isinstance(pose, dict) or not isinstance(openpose, dict):
+            return None
+        return Poses(pose, openpose, self._picture(said, "openpose_image", image.shape[:2]))
 
     def refine(
         self, image: Image, values: Mapping[str, object], given: Given = NOTHING_GIVEN
@@ -201,8 +216,21 @@ class FoundThere:
 
     image: Image
     given: Given
-    maps: Maps | None
+    hints: RemoteHints | None
     server: Server
+
+    @property
+    def maps(self) -> Maps | None:
+        return None if self.hints is None else self.hints.maps
+
+    @property
+    def poses(self) -> Poses:
+        if self.hints is None or self.hints.poses is None:
+            raise RemoteError(
+                f"The WebUI at {self.server.url} has an older HandRefiner that gives no poses; "
+                "update the extension there, or leave out --pose_dir."
+            )
+        return self.hints.poses
 
     def repaint(self, recipe: Recipe) -> Output:
         result = self.server.refine(self.image, recipe.given_values, self.given)
@@ -223,10 +251,10 @@ class RemoteRepainter:
     def settings(self, recipe: Recipe) -> Mapping[str, object]:
         return recipe.given_values
 
-    def find(self, image: Image, recipe: Recipe, given: Given, wants_maps: bool) -> FoundThere:
+    def find(self, image: Image, recipe: Recipe, given: Given, wants_hints: bool) -> FoundThere:
         values = recipe.given_values
-        maps = self.server.find_maps(image, values, given) if wants_maps else None
-        return FoundThere(image, given, maps, self.server)
+        hints = self.server.find_hints(image, values, given) if wants_hints else None
+        return FoundThere(image, given, hints, self.server)
 
 
 def _build_body(image: Image, values: Mapping[str, object], given: Given) -> dict[str, object]:

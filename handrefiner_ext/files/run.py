@@ -30,6 +30,7 @@ from handrefiner_ext.files.outputs import (
     write_refined,
 )
 from handrefiner_ext.files.page import make_thumbnails
+from handrefiner_ext.hands.posed import Poses
 from handrefiner_ext.params import SEEDS, RefineParams
 from handrefiner_ext.pictures import read_file, read_picture, save_picture
 from handrefiner_ext.protocols import Preparing
@@ -116,11 +117,14 @@ class Output:
 class FoundHands(Protocol):
     """The hands of one picture, ready to be repainted any number of times.
 
-    maps: None where they were not asked for and cost something.
+    maps: None where they were not asked for and cost something. poses: asked for only with them.
     """
 
     @property
     def maps(self) -> Maps | None: ...
+
+    @property
+    def poses(self) -> Poses: ...
 
     def repaint(self, recipe: Recipe) -> Output:
         """Return the picture with its hands repainted."""
@@ -134,7 +138,9 @@ class Repainter(Protocol):
         """Return everything by which outputs of one picture may differ."""
         ...
 
-    def find(self, image: Image, recipe: Recipe, given: Given, wants_maps: bool) -> FoundHands: ...
+    def find(self, image: Image, recipe: Recipe, given: Given, wants_hints: bool) -> FoundHands:
+        """Find the hands of a picture. wants_hints: maps and poses will be asked for."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,10 @@ class FoundHere:
     @property
     def maps(self) -> Maps:
         return Maps(self.hints.maps.control, self.hints.maps.mask)
+
+    @property
+    def poses(self) -> Poses:
+        return Poses.of(self.hints.meshes, *self.image.shape[:2])
 
     def repaint(self, recipe: Recipe) -> Output:
         result = pipeline.repaint(
@@ -172,7 +182,7 @@ class LocalRepainter:
     def settings(self, recipe: Recipe) -> Mapping[str, object]:
         return asdict(recipe.params)
 
-    def find(self, image: Image, recipe: Recipe, given: Given, wants_maps: bool) -> FoundHere:
+    def find(self, image: Image, recipe: Recipe, given: Given, wants_hints: bool) -> FoundHere:
         hints = pipeline.hints(image, recipe.params, self.stages, given.drawn_mask, given.depth_in)
         return FoundHere(image, hints, self.stages)
 
@@ -259,7 +269,9 @@ def write_hints(job: Job, recipe: Recipe, stages: Stages, folders: HintFolders) 
     hints = pipeline.hints(picture.image, recipe.params, stages, own.drawn_mask, own.depth_in)
     mark = job.mark(digest(data))
     write_hint_files(job, picture.image, hints, folders, mark)
-    write_poses(job, picture.image, hints, folders.pose, mark)
+    if folders.pose is not None:
+        poses = Poses.of(hints.meshes, *picture.image.shape[:2])
+        write_poses(job, poses, folders.pose, mark)
     lines = (*_note(job), *picture.notes, *list_hint_lines(hints))
     return Report(job.source, f"{folders.out / job.stem}_*", hands=len(hints.meshes), lines=lines)
 
@@ -278,12 +290,11 @@ def refine_picture(
     if is_done(job, folders, codes):
         return Report(job.source, lines=(FINISHED,))
     picture = read_picture(data, job.source)
-    wants_maps = folders.depth is not None or folders.mask is not None or folders.shows
-    found = repainter.find(picture.image, variants[0], given.fit(picture), wants_maps)
-    if wants_maps and found.maps is not None:
+    found = repainter.find(picture.image, variants[0], given.fit(picture), folders.wants_hints)
+    if folders.wants_hints and found.maps is not None:
         write_maps(job, found.maps, folders, job.mark(content))
-    if isinstance(found, FoundHere):
-        write_poses(job, picture.image, found.hints, folders.pose, job.mark(content))
+    if folders.pose is not None:
+        write_poses(job, found.poses, folders.pose, job.mark(content))
     report = Report(job.source, lines=(*_note(job), *picture.notes))
     for number, variant in enumerate(variants):
         output = found.repaint(variant)

@@ -218,6 +218,28 @@ def _read_keypoints(said: Any, side: Handedness, where: str) -> Keypoints:
 # --- writing
 
 
+@dataclass(frozen=True)
+class Poses:
+    """The hands of a picture for other programs.
+
+    pose: our JSON. openpose: OpenPose's. drawn: (H, W, 3), as ControlNet's openpose models know it.
+    """
+
+    pose: Mapping[str, Any]
+    openpose: Mapping[str, Any]
+    drawn: Image
+
+    @classmethod
+    def of(cls, meshes: Sequence[HandMesh], height: int, width: int) -> Poses:
+        """Return the meshes of a picture of that size in all three forms."""
+        size = (height, width)
+        return cls(
+            describe_poses(meshes, *size),
+            describe_openpose(meshes, *size),
+            draw_openpose(meshes, *size),
+        )
+
+
 def describe_poses(meshes: Sequence[HandMesh], height: int, width: int) -> dict[str, Any]:
     """Return the meshes as our JSON; what was no open hand is fitted by one."""
     poses = [_find_pose(mesh) for mesh in meshes]
@@ -277,7 +299,8 @@ def describe_openpose(meshes: Sequence[HandMesh], height: int, width: int) -> di
 
 
 def _list_keypoints(mesh: HandMesh) -> list[float]:
-    return [value for x, y in mesh.joints_2d for value in (round(x, 3), round(y, 3), 1.0)]
+    places = mesh.joints_2d.tolist()
+    return [value for x, y in places for value in (round(x, 3), round(y, 3), 1.0)]
 
 
 def draw_openpose(meshes: Sequence[HandMesh], height: int, width: int) -> Image:
