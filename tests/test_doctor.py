@@ -11,7 +11,7 @@ from cli_runs import run
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from handrefiner_ext.files.diagnosis import read_log, without_names, without_paths
+from handrefiner_ext.files.diagnosis import pick_lines, section_of_log, without_names, without_paths
 
 PRIVATE = "SECRET"
 LOG = f"""Loading weights from /home/{PRIVATE}/sd/model.safetensors
@@ -54,10 +54,8 @@ def test_names_of_the_user_and_the_machine_are_replaced(monkeypatch):
     )
 
 
-def test_only_lines_and_tracebacks_about_handrefiner_are_taken_from_a_log(tmp_path):
-    place = tmp_path / "log.txt"
-    place.write_text(LOG)
-    lines = read_log(place)
+def test_only_lines_and_tracebacks_about_handrefiner_are_taken_from_a_log():
+    _, (_, *lines, _) = section_of_log(pick_lines(LOG))
     assert lines[0] == "HandRefiner: …/1.png: 2 hands"
     assert lines[1].startswith("Traceback")
     assert lines[-1] == "KeyError: 'ours'"

@@ -53,14 +53,20 @@ def add_doctor(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from handrefiner_ext.files.diagnosis import collect
+    from handrefiner_ext.files import diagnosis
     from handrefiner_ext.params import RefineParams
     from handrefiner_ext.types import ModelHome
 
     folder = Path(options.models_dir) if options.models_dir else None
     home = ModelHome(models_dir=folder, device=options.device)
-    picture, log = (Path(p) if p else None for p in (options.input_img, options.log))
-    print(collect(home, picture, log))
+    more = []
+    if options.input_img:
+        infotext = diagnosis.read_infotext(Path(options.input_img))
+        more.append(diagnosis.section_of_parameters(infotext))
+    if options.log:
+        log = diagnosis.read_log(Path(options.log))
+        more.append(diagnosis.section_of_log(diagnosis.pick_lines(log)))
+    print(diagnosis.collect(home, *more))
     if not options.tries:
         return DONE
     params = RefineParams(

@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -42,21 +42,36 @@ QUOTED_PATH = re.compile(r"(?<=[\"'])(?:/|~/)(?:[^\"'\r\n/]+/)*")
 ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s\"'<>]+")
 
 
-def collect(home: ModelHome, picture: Path | None = None, log: Path | None = None) -> str:
+Section = tuple[str, Sequence[str]]
+"""A title and the lines below it."""
+
+
+def collect(home: ModelHome, *more: Section) -> str:
     """Return the report as Markdown.
 
     Arguments:
         home: models folder and device to look at the backends with.
-        picture: a picture made with HandRefiner, whose parameters are added.
-        log: a log file, whose last lines about HandRefiner are added.
+        more: what is known besides versions, backends and weights.
     """
-    parts = ["### Versions", *describe_machine(), "", "### Backends", *describe_backends(home)]
-    parts += ["", "### Files of weights", *describe_weights(home)]
-    if picture is not None:
-        parts += ["", "### Parameters", *(read_settings(picture) or [f"- no {MARK} in it"])]
-    if log is not None:
-        parts += ["", "### Log", "```", *(read_log(log) or ["nothing about HandRefiner"]), "```"]
-    return without_names("\n".join(parts)) + "\n"
+    sections = (
+        ("Versions", describe_machine()),
+        ("Backends", describe_backends(home)),
+        ("Files of weights", describe_weights(home)),
+        *more,
+    )
+    texts = ["\n".join([f"### {title}", *lines]) for title, lines in sections]
+    return without_names("\n\n".join(texts)) + "\n"
+
+
+def section_of_parameters(infotext: str) -> Section:
+    """Return the HandRefiner parameters in the text of a picture, without prompts."""
+    return "Parameters", list_settings(infotext) or [f"- no {MARK} in it"]
+
+
+def section_of_log(lines: Iterable[str]) -> Section:
+    """Return the last of the lines, without paths."""
+    last = [without_paths(line) for line in lines][-LOG_LINES:]
+    return "Log", ["```", *(last or ["nothing about HandRefiner"]), "```"]
 
 
 def describe_machine() -> list[str]:
@@ -108,26 +123,34 @@ def describe_weights(home: ModelHome) -> list[str]:
     ]
 
 
-def read_settings(picture: Path) -> list[str]:
-    """Return list items with a picture's HandRefiner parameters, without prompts."""
+def read_infotext(picture: Path) -> str:
+    """Return the text that a picture's maker put into it; empty where there is none."""
     texts = {chunk.keyword: read_text(chunk) for chunk in load_picture(picture).metadata}
-    found = SETTING.findall(texts.get(PARAMETERS) or "")
+    return texts.get(PARAMETERS) or ""
+
+
+def list_settings(infotext: str) -> list[str]:
+    """Return list items with the HandRefiner parameters, which stand in the last line."""
     return [
         f"- {key.strip()}: {without_paths(value.strip())}"
-        for key, value in found
+        for key, value in SETTING.findall(infotext.strip().rpartition("\n")[2])
         if "prompt" not in key.lower()
     ]
 
 
-def read_log(path: Path) -> list[str]:
-    """Return the last lines of a log that name HandRefiner or belong to a traceback with it."""
+def read_log(path: Path) -> str:
+    """Return the end of a log file."""
     try:
         with path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - LOG_BYTES))
-            text = stream.read().decode("utf-8", "replace")
+            return stream.read().decode("utf-8", "replace")
     except OSError as error:
         raise UsageError(f"--log: {path} cannot be read: {error.strerror}.") from error
-    return [without_paths(line) for block in _blocks(text) for line in block][-LOG_LINES:]
+
+
+def pick_lines(text: str) -> list[str]:
+    """Return the lines of a log that name HandRefiner or belong to a traceback with it."""
+    return [line for block in _blocks(text) for line in block]
 
 
 def _blocks(text: str) -> Iterator[list[str]]:

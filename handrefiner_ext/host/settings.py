@@ -74,6 +74,12 @@ def add_options() -> None:
         shared.opts.add_option(PREFIX + name, info)
 
 
+def list_changed() -> list[str]:
+    """Return `name = value` for every setting of ours that is not the default."""
+    values = {name: (_read(name, info.default), info.default) for name, info in _options().items()}
+    return [f"{name} = {value}" for name, (value, default) in values.items() if value != default]
+
+
 def _read(name: str, default: object) -> Any:
     return shared.opts.data.get(PREFIX + name, default)
 

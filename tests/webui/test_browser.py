@@ -11,22 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import FLAGS, LONG_MS, WebuiPage, find_chromium, keep_screenshot, open_page
+from browser import LONG_MS, WebuiPage, keep_screenshot, open_page
 from PIL import Image, PngImagePlugin
 from running_host import Host
 
 from handrefiner_ext.host.layout import TABS as FOLDS
 
 TABS = ("txt2img", "img2img")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture

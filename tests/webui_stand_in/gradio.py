@@ -151,13 +151,27 @@ class CheckboxGroup(Component):
 class Textbox(Component):
     """Text of one or more lines."""
 
-    def __init__(self, value: str = "", *, lines: int = 1, **more: Any) -> None:
+    def __init__(
+        self,
+        value: str = "",
+        *,
+        lines: int = 1,
+        max_lines: int = 20,
+        interactive: bool | None = None,
+        show_copy_button: bool = False,
+        **more: Any,
+    ) -> None:
         super().__init__(value, **more)
         self.lines = lines
+        self.interactive = interactive
+        self.show_copy_button = show_copy_button
 
 
 class HTML(Component):
     """Text of ours."""
+
+    def __init__(self, value: str = "", *, elem_classes: str | None = None, **more: Any) -> None:
+        super().__init__(value, **more)
 
 
 class Slider(Component):

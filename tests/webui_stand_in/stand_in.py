@@ -12,6 +12,7 @@ import numpy as np
 from modules import (
     errors,
     images,
+    paths,
     processing,
     script_callbacks,
     scripts,
@@ -56,6 +57,7 @@ class WebUI:
         values = {**shared.FLAGS, **vars(parser.parse_args(flags))}
         vars(shared.cmd_opts).clear()
         vars(shared.cmd_opts).update(values)
+        paths.data_path = str(self.folder)
         shared.cmd_opts.ui_config_file = str(self.folder / "ui-config.json")
         shared.opts.data = dict(shared.DEFAULTS)
         shared.opts.data["outdir_samples"] = str(self.folder / "samples")

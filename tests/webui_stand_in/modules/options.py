@@ -15,12 +15,14 @@ class OptionInfo:
         label: str = "",
         component: Any = None,
         component_args: Mapping[str, object] | None = None,
+        *,
+        section: tuple[str, str] | None = None,
     ) -> None:
         self.default = default
         self.label = label
         self.component = component
         self.component_args = component_args
-        self.section: tuple[str, str] | None = None
+        self.section = section
         self.comment_after = ""
         self.do_not_save = False
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from modules import devices, images, scripts, sd_models, sd_samplers, shared
+from modules import devices, images, paths, scripts, sd_models, sd_samplers, shared
 from modules.sd_hijack import model_hijack
 
 Infotext = Callable[..., str | None]
@@ -340,6 +341,7 @@ def _make_batch(p: StableDiffusionProcessing, made: list[Image.Image], texts: li
     _call(p, "process_batch", batch_number=p.iteration, **named)
     if p.iteration == 0 and not shared.cmd_opts.no_prompt_history:
         prompt_history.append(create_infotext(p, 0))
+        (Path(paths.data_path) / "params.txt").write_text(prompt_history[-1], "utf-8")
     samples = p.sample(seeds=p.seeds, prompts=p.prompts)
     devices.torch_gc()
     shared.state.nextjob()
