@@ -16,6 +16,7 @@ HandRefinerError
 from __future__ import annotations
 
 import os
+import traceback
 
 CLONE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 """The folder of HandRefiner, where it runs from a clone or as an extension of the WebUI."""
@@ -26,6 +27,9 @@ SINGLE = {
 }
 """Extras of one package, which is installed by itself: in the WebUI that is safer, because pip then
 looks at nothing else that HandRefiner needs."""
+
+LONGEST_SAID = 200
+"""Characters that are repeated of an error of another package."""
 
 
 def how_to_install(extra: str) -> str:
@@ -38,6 +42,17 @@ def how_to_install(extra: str) -> str:
         else "the folder of HandRefiner"
     )
     return f'pip install -e ".[{extra}]" in {place}'
+
+
+def describe_fault(error: Exception) -> str:
+    """Return the end of a sentence about an error that nobody expected, and what to do."""
+    said = " ".join(str(error).split())[:LONGEST_SAID]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"because of a fault in the program: {type(error).__name__} {said!r} in "
+        f"{os.path.basename(last.filename)}, line {last.lineno}. Please report it with what "
+        "handrefiner doctor says."
+    )
 
 
 class HandRefinerError(Exception):

@@ -1,5 +1,6 @@
 """The routes under /handrefiner/v1. FastAPI reads their annotations at run time."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,14 +21,22 @@ from handrefiner_ext.api.body import (
     read_request,
 )
 from handrefiner_ext.api.worker import ModelsReport, Services, VersionReport, Worker
-from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
+from handrefiner_ext.errors import (
+    HandRefinerError,
+    PictureError,
+    UsageError,
+    describe_fault,
+)
 from handrefiner_ext.pictures.decode import MAX_PIXELS
 
+logger = logging.getLogger(__name__)
+NO_MEMORY = "The picture needs more memory than there is; scale it down first."
 PROBLEMS: dict[int, dict[str, Any]] = {
     401: {"model": models.Problem, "description": "Not logged in."},
     413: {"model": models.Problem, "description": "The body is too long."},
     415: {"model": models.Problem, "description": "The body is not JSON."},
     422: {"model": models.Problem, "description": "A value or the picture is not possible."},
+    500: {"model": models.Problem, "description": "A fault in the program."},
     501: {"model": models.Problem, "description": "Nothing here can do that."},
     503: {"model": models.Problem, "description": "A package or model is missing."},
 }
@@ -94,6 +103,12 @@ def problems_answered() -> Iterator[None]:
         raise HTTPException(422, str(error)) from error
     except HandRefinerError as error:
         raise HTTPException(503, str(error)) from error
+    except MemoryError as error:
+        raise HTTPException(503, NO_MEMORY) from error
+    except Exception as error:  # of a package or ours: the client is told, and the next is served
+        logger.exception("HandRefiner could not answer a request.")
+        said = f"The request could not be answered, {describe_fault(error)}"
+        raise HTTPException(500, said) from error
 
 
 class Routes:

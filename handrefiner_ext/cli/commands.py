@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from handrefiner_ext import __version__
 from handrefiner_ext.cli.options import add_hints_options, add_refine_options
 from handrefiner_ext.cli.reading import RefineCommand, read_hints, read_refine
-from handrefiner_ext.errors import HandRefinerError, UsageError
+from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
 
 # What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
@@ -316,12 +316,18 @@ def _report(
 
     log_json, page = (command.log_json, command.report) if command else (None, None)
     with keep_log(log_json, appends) as log, open_page(page) as show:
+        keepers: list[Callable[[Report], None]] = [lambda report: log(report.records), show]
+        failed = []
 
         def note(report: Report) -> None:
-            log(report.records)
-            show(report)
+            for keep in tuple(keepers):
+                try:
+                    keep(report)
+                except PictureError as error:  # a log that cannot be written costs no picture
+                    keepers.remove(keep)
+                    failed.append(_complain(error, FAILED))
 
-        done = show_progress(reports, count, note)
+        done = show_progress(reports, count, note) and not failed
     if page is not None:
         print(f"Every picture before and after: {page}")
     return DONE if done else FAILED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 import cv2
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.errors import BackendUnavailable, HandRefinerError
+from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, describe_fault
 from handrefiner_ext.files.beside import read_given, read_pose
 from handrefiner_ext.files.log import Report, average_mpjpe_px, describe_run
 from handrefiner_ext.files.marks import digest
@@ -47,8 +46,6 @@ from handrefiner_ext.stages import Stages, build_stages
 from handrefiner_ext.types import Given, Hints, Image, ModelHome
 
 FINISHED = "finished by an earlier run"
-LONGEST_SAID = 200
-"""Characters that are repeated of an error of another package."""
 
 
 @dataclass(frozen=True)
@@ -212,19 +209,10 @@ def work_on(job: Job, work: Work) -> Report:
     except OSError as error:
         reason = f"{name} could not be worked on: {error.strerror or error}."
     except Exception as error:  # of a package, a plugin or ours: the other pictures are to be done
-        reason = f"{name} could not be worked on, {_describe_fault(error)}"
+        reason = f"{name} could not be worked on, {describe_fault(error)}"
+    if name not in reason and job.stem not in reason:
+        reason = f"{name}: {reason}"
     return Report(job.source, error=f"{job.origin}: {reason}" if job.origin else reason)
-
-
-def _describe_fault(error: Exception) -> str:
-    """Return the end of a sentence about an error that nobody expected, and what to do."""
-    said = " ".join(str(error).split())[:LONGEST_SAID]
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(last.filename).name}, line {last.lineno}"
-    return (
-        f"because of a fault in the program: {type(error).__name__} {said!r} in {where}. Please "
-        "report it with what handrefiner doctor says."
-    )
 
 
 def prepare_work(start: Start) -> Work:
@@ -236,7 +224,7 @@ def prepare_work(start: Start) -> Work:
     except MemoryError as error:
         raise BackendUnavailable("The models need more memory than there is.") from error
     except Exception as error:
-        raise BackendUnavailable(f"No picture can be done, {_describe_fault(error)}") from error
+        raise BackendUnavailable(f"No picture can be done, {describe_fault(error)}") from error
 
 
 def prepare_repainter(recipe: Recipe) -> LocalRepainter:
