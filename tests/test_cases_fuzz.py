@@ -40,6 +40,7 @@ KINDS = {
 }
 FILES = st.tuples(PLACES, STEMS, ENDINGS, MODES, HANDS)
 MASKS = st.sampled_from([None, "white", "black", "left", "alpha", "picture", "small", "folder"])
+DEPTHS = st.sampled_from([None, None, None, "hand", "black", "deep", "small", "scene", "folder"])
 MAPS = st.sampled_from(["", "out", "in"])
 SWITCHES = st.sets(st.sampled_from(["--recursive", "--resume", "--eval"]))
 
@@ -87,6 +88,20 @@ def draw_mask(folder, kind):
     return folder / "mask.png"
 
 
+def draw_depth(folder, kind):
+    grey = np.zeros((60, 120), dtype=np.uint8)
+    grey[10:50, 10:50] = 0 if kind == "black" else 120
+    if kind == "scene":
+        grey[:] = 77
+    image = Image.fromarray(grey.astype(np.uint16) * 257 if kind == "deep" else grey)
+    if kind == "small":
+        image = image.resize((40, 20))
+    place = folder / "depths" / "a_depth.png" if kind == "folder" else folder / "depth.png"
+    place.parent.mkdir(exist_ok=True)
+    image.save(place)
+    return place.parent if kind == "folder" else place
+
+
 def snapshot(folder):
     found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {os.fsencode(path): path.read_bytes() for path in found}
@@ -94,7 +109,7 @@ def snapshot(folder):
 
 def play(folder, given):
     """Run a command twice over a folder of the user's; what was there must be there still."""
-    files, own, out_name, mask, maps, switches, name, command, count = given
+    files, own, out_name, mask, depth, maps, switches, name, command, count = given
     source, out = folder / "in", folder / out_name
     source.mkdir()
     out.mkdir(exist_ok=True)
@@ -108,6 +123,9 @@ def play(folder, given):
     more = [switch for switch in sorted(switches) if command == "refine" or switch == "--recursive"]
     if mask is not None:
         more += ["--mask", "drawn", "--drawn_mask", draw_mask(folder, mask)]
+    if depth is not None:
+        more += ["--depth_in", draw_depth(folder, depth)]
+    more += [] if not maps else ["--pose_dir", folder / maps]
     if command == "refine":
         more += ["--name", name, "--num_samples", count]
         more += [] if not maps else ["--mask_dir", folder / maps, "--depth_dir", folder / maps]
@@ -128,6 +146,7 @@ GIVEN = st.tuples(
     st.lists(FILES, max_size=4),
     st.sampled_from(["in", "out"]),
     MASKS,
+    DEPTHS,
     MAPS,
     SWITCHES,
     st.sampled_from(["number", "keep"]),
