@@ -25,6 +25,8 @@ from handrefiner_ext.types import (
 Said = Sequence[Mapping[str, Any]]
 """Hands, decisions or refusals as JSON of the API (docs/api.md)."""
 NONE_FOUND = "none found"
+DEPTH_IN = "depth_in"
+"""What stands for the mesh's backend where the user gave the depth: the argument's name."""
 ADVICE = "Lower the thresholds, turn tiles on, or give its box under Hand boxes."
 
 
@@ -75,6 +77,8 @@ class HandReport:
         fit = f"score {self.score:.2f}, fit {self.reprojection_error:.1%} of its size"
         if self.assumed:
             fit = "assumed at rest because you painted there and none was seen"
+            if self.mesh == DEPTH_IN:
+                fit = "from your depth map, none was seen there"
         box = ", ".join(map(str, self.box))
         return f"{self.number}: {self.handedness} hand, {fit}, box {box}"
 

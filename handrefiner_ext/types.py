@@ -183,8 +183,8 @@ class HandMesh:
 
     @property
     def is_known(self) -> bool:
-        """Whether a new hand can be judged by this mesh; an assumed one is only a guess."""
-        return not self.hand.assumed if self.relief is None else self.relief.fits
+        """Whether a new hand can be judged: an old one was seen, and the mesh is that hand's."""
+        return not self.hand.assumed and (self.relief is None or self.relief.fits)
 
     @property
     def handedness(self) -> Handedness:

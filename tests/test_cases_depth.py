@@ -79,7 +79,7 @@ def test_the_map_is_the_control_image_grey_by_grey():
     assert [mesh.backend for mesh in seen.meshes] == ["depth_in", "depth_in"]
     assert seen.notes == (
         "Hands 1, 2: the depth is that of depth_in, as it is.",
-        "Hands 1, 2: no mesh of a hand fits depth_in there, so the judge abstains.",
+        "Hands 1, 2: no hand is seen there in the picture, so the judge abstains.",
     )
 
 
@@ -142,7 +142,9 @@ def test_what_is_smaller_than_a_hand_is_said_once():
     seen = pipeline.hints(DARK, RefineParams(), make_stages(), None, grey)
     assert len(seen.meshes) == 1
     (refusal,) = seen.detection.refused
-    assert "min_hand_size is 24" in refusal.reason
+    assert refusal.reason == (
+        "2 parts of the depth map are smaller than a hand may be; min_hand_size is 24."
+    )
     np.testing.assert_array_equal(seen.maps.control, blobs((80, 100)))
 
 
@@ -248,6 +250,17 @@ def test_the_judge_works_where_a_hand_is_seen_in_the_map():
     assert decision.before.mpjpe is not None
     assert decision.quality_before is not None
     assert result.hints.notes == ("Hand 1: the depth is that of depth_in, as it is.",)
+
+
+def test_a_hand_of_the_map_where_none_is_seen_is_painted_without_a_judgement():
+    image, _, grey = example()
+    empty = np.full_like(image, 128)
+    result = handrefiner_ext.refine(empty, depth_in=grey)
+    (mesh,) = result.hints.meshes
+    assert mesh.relief.fits
+    assert not mesh.is_known
+    assert result.decisions[0].refined
+    assert "no hand is seen there in the picture, so the judge" in " ".join(result.hints.notes)
 
 
 def test_a_map_that_is_no_hand_is_painted_without_a_judgement():

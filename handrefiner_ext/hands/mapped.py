@@ -2,7 +2,7 @@
 
 The joints, by which a new hand is judged, are those of a mesh that fits the part: read in the map
 itself, which detectors see like a grey hand on black, or in the picture below it. Where neither
-fits, the part is painted all the same, and the judge abstains.
+fits, or no hand is seen in the picture, the part is painted all the same and the judge abstains.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from handrefiner_ext.hands.readings import Backends
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Renderer
 from handrefiner_ext.render.masks import draw_hand
-from handrefiner_ext.report import number_meshes
+from handrefiner_ext.report import DEPTH_IN, number_meshes
 from handrefiner_ext.types import (
     Box,
     Detection,
@@ -34,8 +34,6 @@ from handrefiner_ext.types import (
     Relief,
 )
 
-BACKEND = "depth_in"
-"""What stands for the mesh's backend: the argument's name."""
 EMPTY_DEPTH = "The depth map is empty, so nothing may change."
 MOST_PARTS = 16
 LEAST_OVERLAP = 0.6
@@ -97,7 +95,7 @@ def find_mapped_hands(image: Image, grey: NDArray[np.uint8], sight: Sight) -> Ma
     parts = list_parts(grey > 0)
     large = [part for part in parts if max(part.inside.shape) >= params.min_hand_size]
     small = [part.box for part in parts if max(part.inside.shape) < params.min_hand_size]
-    refused = [refuse_small(small, params, "part of the depth map")] if small else []
+    refused = [refuse_small(small, params, *_WORDS)] if small else []
     refused += [Refusal(part.box, _TOO_MANY) for part in large[MOST_PARTS:]]
     owners = _find_owners(seen.hands, large[:MOST_PARTS])
     meshes = []
@@ -114,6 +112,7 @@ def find_mapped_hands(image: Image, grey: NDArray[np.uint8], sight: Sight) -> Ma
     return MappedHands(Detection(hands, tuple(refused), seen.faces), tuple(meshes), others)
 
 
+_WORDS = "A part of the depth map", "parts of the depth map"
 _TOO_MANY = f"At most {MOST_PARTS} parts of a depth map are painted, the largest ones."
 
 
@@ -175,7 +174,7 @@ def _find_mesh(
         joints = reconstruct_assumed(image, guess, sight.params)
     if isinstance(joints, Refusal):
         return joints
-    hand = joints.hand
+    hand = replace(joints.hand, assumed=True)  # no detector saw it in the picture
     if old is not None:  # where the old hand is, so that all of it is repainted
         hand = replace(old, handedness=hand.handedness if fits else old.handedness)
     shown = alone[part.box.slices]
@@ -187,7 +186,7 @@ def _find_mesh(
         hand=replace(hand, box=clip(bounding_box(hand.landmarks), *size)),
         vertices=vertices,
         faces=faces,
-        backend=BACKEND,
+        backend=DEPTH_IN,
         outline_disagreement=None,
         strain=None,
         relief=relief,
@@ -216,12 +215,21 @@ def describe_origin(meshes: Sequence[HandMesh]) -> tuple[str, ...]:
         return ()
     numbers = number_meshes(meshes)
     notes = [f"{_name(numbers)}: the depth is that of depth_in, as it is."]
-    unknown = [n for n, mesh in zip(numbers, meshes, strict=True) if not mesh.is_known]
-    if unknown:
-        notes.append(
-            f"{_name(unknown)}: no mesh of a hand fits depth_in there, so the judge abstains."
-        )
+    unseen = [n for n, mesh in zip(numbers, meshes, strict=True) if mesh.hand.assumed]
+    unfit = [
+        number
+        for number, mesh in zip(numbers, meshes, strict=True)
+        if not mesh.is_known and number not in unseen
+    ]
+    if unseen:
+        notes.append(f"{_name(unseen)}: {_UNSEEN}, so the judge abstains.")
+    if unfit:
+        notes.append(f"{_name(unfit)}: {_UNFIT}, so the judge abstains.")
     return tuple(notes)
+
+
+_UNSEEN = "no hand is seen there in the picture"
+_UNFIT = "no mesh of a hand fits depth_in there"
 
 
 def _name(numbers: Sequence[int]) -> str:

@@ -53,7 +53,7 @@ def add_painted_hands(
             refused = [r for r in refused if not _lies_in(r.box, part.box)]
             hands.append(_find_or_assume(image, part, tuple(hands), detector, params))
     if small:
-        refused.append(refuse_small(small, params, "painted part without a hand"))
+        refused.append(refuse_small(small, params, *_WORDS))
     hands.sort(key=lambda hand: (hand.box.x0, hand.box.y0))
     return Detection(tuple(hands), tuple(refused))
 
@@ -99,17 +99,16 @@ def _meets(part: PaintedPart, box: Box, shape: Mask) -> bool:
     return bool((inside & shape[slices_within(common, box)]).any())
 
 
+_WORDS = "A painted part without a hand", "painted parts without hands"
 _TOO_WIDE = (
     "The painted part covers most of the picture and does not say where a hand is; paint over the "
     "hand alone."
 )
 
 
-def refuse_small(boxes: Sequence[Box], params: RefineParams, what: str) -> Refusal:
-    """Return one refusal of all parts that are too small. what: they are, in words."""
-    parts = f"A {what} is"
-    if len(boxes) > 1:
-        parts = f"{len(boxes)} parts, each a {what}, are"
+def refuse_small(boxes: Sequence[Box], params: RefineParams, one: str, several: str) -> Refusal:
+    """Return one refusal of all parts that are too small. one, several: what they are, in words."""
+    parts = f"{one} is" if len(boxes) == 1 else f"{len(boxes)} {several} are"
     return Refusal(
         boxes[0], f"{parts} smaller than a hand may be; min_hand_size is {params.min_hand_size}."
     )

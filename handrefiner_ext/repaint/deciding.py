@@ -97,7 +97,7 @@ def _hold_back(task: Task, outcome: Outcome) -> Outcome:
     """Return the outcome with the original in place of every new hand that is not better.
 
     Assumed hands are not judged: the user asked for them, and no hand was seen there before. Nor is
-    a depth map of the user's own in which no hand can be read.
+    a depth map of the user's own in which no hand can be read, or below which none is seen.
     """
     image, hints, margin = task.image, task.hints, task.params.keep_margin
     judged = [d for d in outcome.decisions if hints.meshes[d.number].is_known]
