@@ -64,7 +64,7 @@ def test_places_in_the_api_and_ids_on_the_page_stay_as_they_were(version, webui)
 
 CASES = data("infotexts.json")
 TODAY = {
-    "second_and_third": {
+    "two_of_four": {
         "occlusion_order": "3,2",
         "prompt": "a fist [SEP] a fist [SEP] an open hand",
     }
@@ -85,8 +85,11 @@ def test_a_picture_of_0_1_0_sets_what_it_was_made_with(case):
 def test_the_picture_file_of_0_1_0_says_the_same_to_todays_code():
     with Image.open(DATA / OLD / "picture.png") as picture:
         text = picture.info["parameters"]
-    assert text == CASES["words"]["infotext"]
-    assert restored(host_reads(text))["keep_best"] is False
+    read = restored(host_reads(text))
+    control_model = read["control_model"]  # what "auto" took
+    expected = RefineParams(enabled=True, keep_best=False, control_model=control_model)
+    assert RefineParams(**read) == expected
+    assert control_model.startswith("control_sd15_inpaint_depth_hand")
 
 
 def picture(**more):

@@ -71,10 +71,13 @@ def test_a_webui_that_ran_0_1_0_keeps_no_wrong_default_and_what_was_chosen(
 
 
 def test_what_is_chosen_afterwards_stays_though_it_is_the_old_default(
-    folder: Path, browser: Any
+    folder: Path, browser: Any, tmp_path: Path
 ) -> None:
-    edit(folder, {KEEP_BEST["txt2img"]: False})
-    host = start_host(folder)
+    assert VERSION_KEY in read(folder)
+    (tmp_path / "data").mkdir()
+    shutil.copy(folder / "data" / "ui-config.json", tmp_path / "data")
+    edit(tmp_path, {KEEP_BEST["txt2img"]: False})
+    host = start_host(tmp_path)
     try:
         assert "by default since version" not in host.read_log()
         with open_page(browser, host.url) as webui:
@@ -106,7 +109,7 @@ def test_the_settings_page_collects_a_report_to_copy(
         result.get_by_text(re.compile(r"settings changed")).wait_for()
     for expected in (
         *(f"handrefiner {handrefiner_ext.__version__}", "gradio 3.41.2", "### Backends"),
-        *("stable-diffusion-webui v1.10.1", "sd-webui-controlnet", "checkpoint: sd1"),
+        *("- stable-diffusion-webui", "sd-webui-controlnet", "checkpoint: sd1"),
         *("control_sd15_inpaint_depth_hand_fp16", "- HandRefiner strength: 0.65"),
     ):
         assert expected in said
