@@ -19,6 +19,8 @@ Value = bool | int | float | str
 VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 FIRST = "0.1.0"
 """The version that wrote a `ui-config.json` in which none is named."""
+LONGEST_NUMBER = 64
+"""Characters; a picture in base64 is longer."""
 QUALITY = "quality"
 """Stands in what is said of the hands only where two versions of a hand were compared."""
 
@@ -91,6 +93,17 @@ def parse_version(version: object) -> tuple[int, ...]:
     """Return a version as numbers that can be compared; an unknown one counts as this one."""
     found = VERSION.match(str(version)) or VERSION.match(__version__)
     return tuple(map(int, found.groups())) if found else ()
+
+
+MASK_PLACE = 36
+"""Where 0.1.0 took the mask drawn by hand among a request's arguments; a number is there now."""
+
+
+def is_mask(value: object) -> bool:
+    """Return whether a value at `MASK_PLACE` is a picture, as 0.1.0 took it: base64 or a sketch."""
+    if isinstance(value, str):
+        return len(value) > LONGEST_NUMBER
+    return isinstance(value, Mapping)
 
 
 # --- hands were numbered otherwise

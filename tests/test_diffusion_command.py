@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +36,7 @@ from handrefiner_ext.params import RefineParams  # noqa: E402
 from handrefiner_ext.protocols import PaintRequest  # noqa: E402
 from handrefiner_ext.repaint import regions as regionwise  # noqa: E402
 
+README = Path(__file__).parents[1] / "README.md"
 NO_MODELS = ("--models_dir", "{t}")
 NOISE = ("--keep_best", "False")
 """A random network paints noise."""
@@ -192,21 +196,28 @@ def test_names_of_weights_are_escaped_and_short_in_a_message(home, folder, tmp_p
     assert len(said) < 600
 
 
+@pytest.mark.skipif(not README.exists(), reason="the README is not installed here")
 @pytest.mark.parametrize("works", [True, False])
-def test_the_doctor_sees_whether_a_controlnet_has_an_effect(
-    works, home, tmp_path, capsys, monkeypatch
+def test_the_readmes_check_sees_whether_a_controlnet_has_an_effect(
+    works, tmp_path, capsys, monkeypatch
 ):
+    """The command is run as the README writes it."""
+    (line,) = re.findall(r"^handrefiner (doctor --try .+)$", README.read_text("utf-8"), re.M)
     monkeypatch.setattr(doctor, "STEPS", 3)
+    monkeypatch.chdir(tmp_path)
     models = TinyModels(9)
     for name, weight in models.control.named_parameters():
         if name.startswith(("controlnet_down", "controlnet_mid")):
             # So tiny a network hardly listens to its ControlNet; a real one does.
             torch.nn.init.constant_(weight, 10.0 if works else 0.0)
-    place = models.save_control_safetensors(tmp_path / "control.safetensors")
-    assert run("doctor", "--try", "--control_model", place, *on(home)) == FAILED  # it paints noise
+    models.save_safetensors("model.safetensors")
+    models.save_control_safetensors("hand_controlnet.safetensors")
+    assert run(*shlex.split(line), "--device", "cpu") == FAILED  # it paints noise
     said = capsys.readouterr().out
     assert "the ControlNet changes the mask by" in said
     assert ("FAILED: The ControlNet has no effect" in said) is not works, said[-600:]
+    shown = ["doctor_after.png", "doctor_before.png", "doctor_without_control.png"]
+    assert names(tmp_path / "check") == shown
 
 
 def write_legacy(place, body):

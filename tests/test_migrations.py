@@ -12,10 +12,17 @@ from PIL import Image
 from test_infotext import host_line, host_reads
 
 from handrefiner_ext import __version__, migrations
-from handrefiner_ext.api.body import NAMES
+from handrefiner_ext.api.body import NAMES, Arguments, read_arguments
 from handrefiner_ext.infotext import MARK, REPORT, restore, to_infotext
 from handrefiner_ext.knobs import WEBUI, coerce
-from handrefiner_ext.migrations import Change, as_of, parse_version, renumber_order, renumber_parts
+from handrefiner_ext.migrations import (
+    MASK_PLACE,
+    Change,
+    as_of,
+    parse_version,
+    renumber_order,
+    renumber_parts,
+)
 from handrefiner_ext.params import RefineParams, fields_of
 
 DATA = Path(__file__).parent / "data"
@@ -164,6 +171,29 @@ def test_each_chosen_hand_keeps_its_part_of_the_prompt(chosen, prompt):
     for rank, number in enumerate(chosen):
         meant = before[min(rank, len(before) - 1)]
         assert after[min(number, len(after)) - 1] == meant
+
+
+# --- requests that give values by position
+
+
+@pytest.mark.parametrize("mask", ["iVBORw0KGgo" * 20, {"image": None, "mask": None}])
+@pytest.mark.parametrize("filled", [True, False])
+def test_a_request_of_0_1_0_gives_its_mask_behind_its_own_parameters(mask, filled):
+    """The WebUI fills the places behind those that a request gives with the panel's defaults."""
+    was = data("parameters.json")
+    ours = sorted((row["position"], row["default"]) for row in was.values() if "position" in row)
+    values = [True, *(default for place, default in ours if place)]
+    now = [getattr(FIELDS.get(name), "default", None) for name in NAMES]
+    given = [*values, mask, *(now[len(values) + 1 :] if filled else ())]
+    expected = RefineParams(enabled=True, keep_best=False)
+    assert read_arguments(given) == Arguments(expected, mask)
+
+
+@pytest.mark.parametrize("value", [2, "2", 2.0])
+def test_a_number_in_that_place_is_what_stands_there_now(value):
+    now = [getattr(FIELDS.get(name), "default", None) for name in NAMES]
+    now[MASK_PLACE] = value
+    assert read_arguments(now) == Arguments(RefineParams(candidates=2))
 
 
 # --- rows that later versions may need

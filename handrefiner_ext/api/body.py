@@ -20,6 +20,7 @@ from typing import Any
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
 from handrefiner_ext.hands.posed import Poses
 from handrefiner_ext.knobs import WEBUI, Knob, format_number
+from handrefiner_ext.migrations import MASK_PLACE, is_mask
 from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import (
     Picture,
@@ -98,7 +99,10 @@ def _by_position(args: Sequence[object]) -> dict[str, object]:
             f"HandRefiner takes at most {len(NAMES)} arguments, not {len(args)}; their order is "
             f"{', '.join(NAMES)}."
         )
-    return dict(zip(NAMES, args, strict=False))
+    values = dict(zip(NAMES, args, strict=False))
+    if len(args) > MASK_PLACE and is_mask(args[MASK_PLACE]):
+        values[DRAWN_MASK] = values.pop(NAMES[MASK_PLACE])
+    return values
 
 
 # --- the parameters as data, with all that a client needs to build a form
