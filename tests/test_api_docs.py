@@ -54,8 +54,8 @@ def test_the_example_in_python_runs(text, monkeypatch, tmp_path):
     kinds = {"detector": tiny.detector, "mesh": tiny.reconstructor, "renderer": tiny.renderer}
     monkeypatch.setattr(Registry, "build", lambda registry, name, **options: kinds[registry.kind])
 
-    def refine(image, params, mask):
-        return pipeline.refine(image, params, tiny, mask)
+    def refine(image, params, given):
+        return pipeline.refine(image, params, tiny, given.drawn_mask, given.depth_in)
 
     client = make_client(Services(refine=refine))
 
