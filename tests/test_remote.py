@@ -215,7 +215,7 @@ def test_parameters_of_the_webuis_painting_reach_it_and_are_refused_without_it(
     Image.fromarray(picture_with(BOTH)).save(tmp_path / "in" / "a.png")
     seen = []
     app = FastAPI()
-    add_routes(app, Services(refine=lambda image, params, mask: seen.append(params)))
+    add_routes(app, Services(refine=lambda image, params, given: seen.append(params)))
     with serving(app) as url:
         run_refine(tmp_path, url, "--steps", "12", "--prompt", "a hand", "--strength", "0.7")
     assert seen == [RefineParams(steps=12, prompt="a hand", strength=0.7)]
