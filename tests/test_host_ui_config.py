@@ -10,11 +10,12 @@ import pytest
 import stand_in
 from modules import shared
 
-from handrefiner_ext import __version__, migrations
+from handrefiner_ext import __version__
 from handrefiner_ext.host import ui_config
 from handrefiner_ext.host.settings import Settings, read_settings
 from handrefiner_ext.host.ui_config import OURS, VERSION_KEY, upgrade_entries
-from handrefiner_ext.migrations import Change
+from handrefiner_ext.infotext import migrations
+from handrefiner_ext.infotext.migrations import Change
 
 OLD = Path(__file__).parent / "data" / "0.1.0"
 TABS = ("txt2img", "img2img")

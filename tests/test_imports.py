@@ -21,7 +21,7 @@ STAGES = ("detect", "mesh", "render", "inpaint", "judge")
 LEVELS = [
     ("", "errors", "topology"),
     ("registry", "knobs"),
-    ("params", "migrations"),
+    ("params",),
     ("infotext", "weights", "pickles"),
     ("types",),
     ("protocols", "geometry", "report"),
@@ -152,6 +152,26 @@ def find_cycle(imports: dict[str, list[str]]) -> list[str]:
             return sorted(arrows)
         for module in free:
             del arrows[module]
+
+
+MOST_LINES, MOST_FUNCTION, MOST_AT_THE_TOP, SMALL, MOST_SMALL = 400, 60, 14, 50, 20
+
+
+def test_files_and_functions_stay_of_a_size_that_can_be_read():
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+    assert max(lines.values()) <= MOST_LINES
+    assert len([name for name in lines if "." not in name and MODULES[name].parent == PACKAGE]) <= (
+        MOST_AT_THE_TOP
+    )
+    rooms = {path for path in MODULES.values() if path.name == "__init__.py"}
+    small = [n for n, count in lines.items() if count <= SMALL and MODULES[n] not in rooms]
+    assert len(small) <= MOST_SMALL
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                told = ast.get_docstring(node, clean=False) or ""
+                length = node.end_lineno - node.lineno + 1 - len(told.splitlines())
+                assert length <= MOST_FUNCTION, f"{name}.{node.name}"
 
 
 def test_every_room_has_its_place():

@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 from test_infotext import host_line, host_reads
 
-from handrefiner_ext import __version__, migrations
+from handrefiner_ext import __version__
 from handrefiner_ext.api.body import NAMES, Arguments, read_arguments
-from handrefiner_ext.infotext import MARK, REPORT, restore, to_infotext
-from handrefiner_ext.knobs import WEBUI, coerce
-from handrefiner_ext.migrations import (
+from handrefiner_ext.infotext import MARK, REPORT, migrations, restore, to_infotext
+from handrefiner_ext.infotext.migrations import (
     MASK_PLACE,
     Change,
     as_of,
@@ -23,6 +22,7 @@ from handrefiner_ext.migrations import (
     renumber_order,
     renumber_parts,
 )
+from handrefiner_ext.knobs import WEBUI, coerce
 from handrefiner_ext.params import RefineParams, fields_of
 
 DATA = Path(__file__).parent / "data"
@@ -47,7 +47,7 @@ SNAPSHOTS = sorted(path.parent.name for path in DATA.glob("*/parameters.json"))
 @pytest.mark.parametrize("version", SNAPSHOTS)
 def test_the_tables_know_every_parameter_as_each_version_had_it(version):
     for name, was in data("parameters.json", version).items():
-        f, advice = FIELDS[name], f"{name}: add a row to handrefiner_ext/migrations.py"
+        f, advice = FIELDS[name], f"{name}: add a row to handrefiner_ext/infotext/migrations.py"
         past, limits = as_of(f, version), f.metadata["knob"]
         assert (past.label, past.default) == (was["label"], was["default"]), advice
         for word in was.get("choices", ()):

@@ -10,9 +10,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "handrefiner_ext"
-FOUNDATION = (
-    "errors, topology, registry, knobs, params, migrations, infotext, types, protocols, report"
-)
+FOUNDATION = "errors, topology, registry, knobs, params, infotext, types, protocols, report"
 """Modules at the top that nearly every room imports; drawn as one box."""
 FOUND = "foundation"
 Arrows = dict[str, set[str]]

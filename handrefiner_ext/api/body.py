@@ -19,8 +19,8 @@ from typing import Any
 
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
 from handrefiner_ext.hands.posed import Poses
+from handrefiner_ext.infotext.migrations import MASK_PLACE, is_mask
 from handrefiner_ext.knobs import WEBUI, Knob, format_number
-from handrefiner_ext.migrations import MASK_PLACE, is_mask
 from handrefiner_ext.params import RefineParams, fields_of
 from handrefiner_ext.pictures import (
     Picture,

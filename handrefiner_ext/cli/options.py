@@ -42,6 +42,39 @@ def add_hints_options(hints: argparse.ArgumentParser) -> None:
 
 
 def add_refine_options(refine: argparse.ArgumentParser) -> None:
+    _add_file_options(refine)
+    refine.add_argument(
+        "--url",
+        metavar="U",
+        help="let a running WebUI with HandRefiner do the work, such as http://127.0.0.1:7860",
+    )
+    refine.add_argument(
+        "--login",
+        metavar="USER:PASSWORD",
+        default=os.environ.get("HANDREFINER_LOGIN", ""),
+        help="login of that WebUI; safer in the environment variable HANDREFINER_LOGIN",
+    )
+    _add_engine_options(refine)
+    _add_paper_options(refine)
+    _add_switch(
+        refine.add_argument_group("long runs"),
+        "resume",
+        "skip what an interrupted run with the same settings has already written (false)",
+    )
+    refine.add_argument(
+        "--report",
+        metavar="F",
+        help="write a page (HTML) with every picture before and after, depth, decision and reason",
+    )
+    _add_common_options(refine, _coerce_or_random)
+    group = refine.add_argument_group(
+        "parameters of Stable Diffusion, for --url and (all but a few) --backend diffusers"
+    )
+    for f in fields_of(URL):
+        _add_parameter(group, f, coerce)
+
+
+def _add_file_options(refine: argparse.ArgumentParser) -> None:
     refine.add_argument("--input_img", metavar="F", help="a picture")
     refine.add_argument("--input_dir", metavar="D", help="a folder of pictures")
     _add_switch(refine, "recursive", "go into the folders inside, and mirror them (false)")
@@ -74,35 +107,6 @@ def add_refine_options(refine: argparse.ArgumentParser) -> None:
         metavar="D",
         help="write every candidate to this folder: name_0_candidate1.png and so on",
     )
-    refine.add_argument(
-        "--url",
-        metavar="U",
-        help="let a running WebUI with HandRefiner do the work, such as http://127.0.0.1:7860",
-    )
-    refine.add_argument(
-        "--login",
-        metavar="USER:PASSWORD",
-        default=os.environ.get("HANDREFINER_LOGIN", ""),
-        help="login of that WebUI; safer in the environment variable HANDREFINER_LOGIN",
-    )
-    _add_engine_options(refine)
-    _add_paper_options(refine)
-    _add_switch(
-        refine.add_argument_group("long runs"),
-        "resume",
-        "skip what an interrupted run with the same settings has already written (false)",
-    )
-    refine.add_argument(
-        "--report",
-        metavar="F",
-        help="write a page (HTML) with every picture before and after, depth, decision and reason",
-    )
-    _add_common_options(refine, _coerce_or_random)
-    group = refine.add_argument_group(
-        "parameters of Stable Diffusion, for --url and (all but a few) --backend diffusers"
-    )
-    for f in fields_of(URL):
-        _add_parameter(group, f, coerce)
 
 
 def _add_engine_options(refine: argparse.ArgumentParser) -> None:

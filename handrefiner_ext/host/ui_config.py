@@ -20,7 +20,7 @@ from modules import shared
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host.layout import FIELDS
-from handrefiner_ext.migrations import FIRST, Past, as_of, parse_version
+from handrefiner_ext.infotext.migrations import FIRST, Past, as_of, parse_version
 from handrefiner_ext.pictures.disk import write_atomically
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from typing import Any
 
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.infotext.migrations import Value, as_of, renumber
 from handrefiner_ext.knobs import WEBUI, Knob, coerce
-from handrefiner_ext.migrations import Value, as_of, renumber
 from handrefiner_ext.params import MAIN, RefineParams, fields_of
 
 MARK = "HandRefiner"
