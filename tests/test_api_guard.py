@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
@@ -97,6 +98,18 @@ def test_wrong_arguments_are_answered_and_nothing_runs(entry, sentence, title):
 def test_a_drawn_mask_that_is_a_picture_is_let_through():
     mask = to_text(picture_with(()))
     assert post(host_like(), {"args": [{"mask": "drawn", "drawn_mask": mask}]}).status_code == 200
+
+
+def test_a_depth_map_that_is_a_picture_is_refused_before_anything_runs():
+    client = host_like()
+    photo = to_text(picture_with(()))
+    answer = post(client, {"args": [{"depth_in": photo}]})
+    assert answer.status_code == 422
+    assert "depth_in is a coloured picture, not a depth map" in answer.json()["detail"]
+    assert client.app.runs == []
+    grey = np.zeros((60, 120), np.uint8)
+    grey[10:50, 10:50] = 120
+    assert post(client, {"args": [{"depth_in": to_text(grey)}]}).status_code == 200
 
 
 def test_other_scripts_are_none_of_our_business():

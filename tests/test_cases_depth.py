@@ -466,3 +466,16 @@ def test_the_preview_shows_the_map(webui):
     assert "the depth is that of depth_in" in said
     _, said = show_hands({"drawn_mask": sketch, "depth_in": as_panel(SCENE)})
     assert "depth_in covers 100% of the picture" in said
+
+
+def test_what_another_worker_saw_of_the_picture_changes_nothing():
+    from handrefiner_ext.cluster.memory import find_hands, recall
+
+    image, params = picture_with(BOTH, *SIZE), RefineParams(keep_best=False)
+    grey = blobs((75, 130), (230, 60))
+    (seen,) = find_hands([image], params, make_stages())
+    alone = pipeline.refine(image, params, make_stages(), None, grey)
+    there = pipeline.refine(image, params, recall(seen, make_stages()), None, grey)
+    np.testing.assert_array_equal(there.image, alone.image)
+    assert there.hints.notes == alone.hints.notes
+    np.testing.assert_array_equal(there.hints.maps.mask, alone.hints.maps.mask)

@@ -11,9 +11,17 @@ from typing import Any, Optional
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from handrefiner_ext.api.body import GIVEN, Arguments, Problem, decode_picture, read_arguments
-from handrefiner_ext.errors import UsageError
+from handrefiner_ext.api.body import (
+    DEPTH_IN,
+    GIVEN,
+    Arguments,
+    Problem,
+    decode_picture,
+    read_arguments,
+)
+from handrefiner_ext.errors import PictureError, UsageError
 from handrefiner_ext.params import MAIN, RefineParams
+from handrefiner_ext.pictures import Picture, to_depth
 
 LOGIN_CHECK = "/login_check"
 REFUSAL = "This route needs the user and password of --api-auth, or a login at the WebUI."
@@ -110,6 +118,16 @@ def check_scripts(scripts: object, check: Check = lambda params: None) -> None:
             check(_read_entry(entry).params)
 
 
+def _check_picture(picture: Picture, name: str) -> None:
+    """Raise Problem for a depth map that is none, before anything is generated."""
+    if name != DEPTH_IN:
+        return
+    try:
+        to_depth(picture, *picture.image.shape[:2])
+    except PictureError as error:
+        raise Problem(422, str(error)) from error
+
+
 def _read_entry(entry: object) -> Arguments:
     if not isinstance(entry, Mapping) or set(entry) - {"args"}:
         raise UsageError(f"alwayson_scripts.{TITLE} must be an object such as {EXAMPLE}.")
@@ -120,7 +138,7 @@ def _read_entry(entry: object) -> Arguments:
         raise UsageError(f"args of {TITLE} may hold one dict or values by position, not both.")
     arguments = read_arguments(args)
     for name in GIVEN:
-        picture = getattr(arguments, name)
-        if picture is not None:
-            decode_picture(picture, name)
+        given = getattr(arguments, name)
+        if given is not None:
+            _check_picture(decode_picture(given, name), name)
     return arguments
