@@ -22,6 +22,7 @@ from handrefiner_ext.detect.people import (
     Wrist,
     belongs_to_face,
     belongs_to_wrist,
+    side_odds,
     with_ears,
 )
 from handrefiner_ext.detect.searching import HandSearch, cut_quarters
@@ -110,6 +111,41 @@ def test_one_hand_explains_one_of_two_wrists_that_touch(detector, close_up):
     assert len(search.list_unexplained(0.5)) == 2
     scene_found.append(Sighting(hand_at(close_up, (208.0, 300.0)), 0.9))
     assert [wrist.side for wrist in search.list_unexplained(0.5)] == ["left"]
+
+
+class PeopleSeen:
+    """Stands where the people networks do, with a body that is known."""
+
+    def __init__(self, person):
+        self.person = person
+
+    def look(self, image):
+        return Surroundings((self.person,))
+
+
+@pytest.mark.parametrize(
+    ("read", "certainty", "told"),
+    [("left", 0.6, "right"), ("left", 0.97, "right"), ("left", 0.99, "left"), ("right", 0.6, "right")],
+)
+def test_the_body_tells_the_side_where_the_hand_does_not(detector, close_up, read, certainty, told):
+    """All that is seen of the hand is given; only its side is weighed."""
+    truth = close_up.hands[0].mesh.hand
+    person = make_person(left=(-300.0, 300.0), right=tuple(truth.landmarks[0]), visibility=0.99)
+    hand = replace(truth, handedness=read, handedness_score=certainty, score=0.99)
+    search = HandSearch(detector._networks, close_up.image, replace(PARAMS, tiles="off"))
+    seen, *_ = search.run([Sighting(hand, 0.95)], PeopleSeen(person))
+    assert seen.hand.handedness == told
+    if read == told == "right":
+        assert seen.hand.handedness_score > certainty
+    np.testing.assert_array_equal(seen.hand.landmarks, truth.landmarks)
+
+
+def test_a_body_whose_wrists_touch_tells_no_side(close_up):
+    person = make_person(left=(190.0, 300.0), right=(212.0, 300.0), visibility=1.0)
+    assert side_odds(hand_at(close_up, (201.0, 300.0)), person.wrists) == 0.0
+    assert side_odds(hand_at(close_up, (211.0, 300.0)), person.wrists) > 3.0
+    assert side_odds(hand_at(close_up, (191.0, 300.0)), person.wrists) < -3.0
+    assert side_odds(hand_at(close_up, (20.0, 20.0)), person.wrists) == 0.0
 
 
 def test_a_fingers_size_is_no_hand_of_a_body(close_up):

@@ -58,6 +58,14 @@ LEAST_HAND = 0.45
 show their hand's landmarks almost in one place."""
 
 
+SIDE_ODDS = 3.7
+"""Log-odds for a hand's side from a wrist that is fully in sight. At 91 hands of real pictures the
+body and the landmark network name different sides 8 times; in at least 6 of these the body is
+right, and in one it is wrong, where the network is certain of its side by 0.98."""
+NO_OTHER_WRIST = 2.0
+"""How many times as far off the body's other wrist must be, so that the nearer one tells."""
+
+
 @dataclass(frozen=True)
 class Wrist:
     """Where a body's hand must be.
@@ -180,6 +188,21 @@ def wrist_distance(hand: Hand, wrist: Wrist) -> float:
     """Return how far a hand's wrist lies from a body's, in hand sizes."""
     apart = float(np.linalg.norm(hand.landmarks[0] - wrist.point))
     return apart / max(hand.size_px, wrist.size_px, 1e-6)
+
+
+def side_odds(hand: Hand, wrists: Sequence[Wrist]) -> float:
+    """Return the log-odds, from the bodies' wrists, that a hand is a right one; 0 if none tells."""
+    near = sorted(
+        ((wrist_distance(hand, wrist), wrist) for wrist in wrists if belongs_to_wrist(hand, wrist)),
+        key=lambda pair: pair[0],
+    )
+    if not near:
+        return 0.0
+    apart, nearest = near[0]
+    if any(w.side != nearest.side and other < NO_OTHER_WRIST * apart for other, w in near):
+        return 0.0
+    sign = 1.0 if nearest.side == "right" else -1.0
+    return sign * SIDE_ODDS * nearest.visibility
 
 
 class PeopleNetworks:

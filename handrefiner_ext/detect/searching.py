@@ -28,6 +28,7 @@ from handrefiner_ext.detect.people import (
     Wrist,
     belongs_to_face,
     belongs_to_wrist,
+    side_odds,
     with_ears,
     wrist_distance,
 )
@@ -52,8 +53,9 @@ from handrefiner_ext.detect.windows import (
     plan_tiles,
 )
 from handrefiner_ext.geometry.boxes import area, grow, intersect
+from handrefiner_ext.geometry.probability import log_odds, logistic
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.types import Box, Hand, Image
+from handrefiner_ext.types import Box, Hand, Handedness, Image
 
 CLEAR_PALM, CLEAR_PRESENCE = 0.85, 0.95
 """Scores of a palm in the whole picture and of its hand from which no other look is needed."""
@@ -70,6 +72,8 @@ SAME_WINDOW = 0.35
 """Distance, in hand sizes, within which a faint palm is one that was found before."""
 GLIMPSED, IN_SIGHT = 0.1, 0.35
 """Visibility from which a wrist is looked at, and from which a hand is missed there."""
+EDGE_OF_SIDE = 0.01
+"""A certainty of the side nearer to 0 or 1 than this counts as this."""
 NARROWEST = 0.2
 """Least ratio of the sides of a hand's box; a flat hand seen from its edge has 0.25."""
 IN_FACE = 0.5
@@ -117,7 +121,7 @@ class HandSearch:
             self.search_again()
         if tiles == "on" or (tiles == "auto" and self.may_hide_more(LONE_IN_TILE)):
             self.search_fine_tiles()
-        return [*self.found, *faults, *self.doubted]
+        return [*map(self._with_side, self.found), *faults, *self.doubted]
 
     def _drop_faces_on_hands(self, first: Sequence[Sighting]) -> None:
         """Forget faces in the middle of a larger, clear hand: palms are taken for faces."""
@@ -131,6 +135,18 @@ class HandSearch:
             faces=keep(self._faces),
             likely_faces=keep(self.surroundings.likely_faces),
         )
+
+    def _with_side(self, sighting: Sighting) -> Sighting:
+        """Weigh what the body says of a hand's side against what the landmark network says."""
+        hand = sighting.hand
+        body = side_odds(hand, self._list_wrists(GLIMPSED))
+        if not body:
+            return sighting
+        own = log_odds(hand.handedness_score, EDGE_OF_SIDE)
+        right = body + (own if hand.handedness == "right" else -own)
+        side: Handedness = "right" if right > 0.0 else "left"
+        weighed = replace(hand, handedness=side, handedness_score=logistic(abs(right)))
+        return replace(sighting, hand=weighed)
 
     # Steps ---------------------------------------------------------------------------------
 
