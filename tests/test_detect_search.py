@@ -40,9 +40,9 @@ from handrefiner_ext.geometry.transforms import mirror_hand
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box
 
-CASES = Path(
-    os.environ.get("HANDREFINER_CASES") or Path(__file__).parent.parent.parent / "shared" / "cases"
-)
+SHARED = Path(__file__).parent.parent.parent / "shared"
+CASES = Path(os.environ.get("HANDREFINER_CASES") or SHARED / "cases")
+REAL_HANDS = Path(os.environ.get("HANDREFINER_REAL_HANDS") or SHARED / "real_hands")
 PARAMS = RefineParams()
 
 
@@ -285,6 +285,27 @@ def test_a_sliver_of_a_hand_is_none(detector, close_up):
     assert search.found == []
     search.consider([Sighting(hand, 0.95)], IN_TILE)
     assert len(search.found) == 1
+
+
+def test_a_close_up_without_a_palm_is_read_in_its_middle(detector, close_up, monkeypatch):
+    """As malformed hands are: nothing in them looks like a palm."""
+    monkeypatch.setattr(detector._networks, "find_palms", lambda *_: [])
+    (hand,) = detector.detect(close_up.image, PARAMS).hands
+    assert intersection_over_union(hand.box, close_up.hands[0].mesh.hand.box) > 0.5
+    noise = np.random.default_rng(0).integers(0, 255, close_up.image.shape, dtype=np.uint8)
+    assert detector.detect(noise, PARAMS).hands == ()
+    small = np.full((1200, 1200, 3), 128, dtype=np.uint8)
+    small[400:800, 400:800] = close_up.image
+    assert detector.detect(small, PARAMS).hands == ()
+
+
+@pytest.mark.parametrize("name", ["00121_r", "00324_r", "00435_r"])
+def test_lumps_that_should_be_hands_are_found(detector, name):
+    path = REAL_HANDS / "pairs" / f"{name}_before.jpg"
+    if not path.exists():
+        pytest.skip(f"{path} is not here; HANDREFINER_REAL_HANDS may name the folder")
+    image = np.asarray(PillowImage.open(path).convert("RGB"))
+    assert len(detector.detect(image, PARAMS).hands) == 1
 
 
 def test_a_wrist_without_a_palm_is_read_itself(detector, close_up):
