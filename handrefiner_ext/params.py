@@ -296,11 +296,22 @@ class RefineParams:
         "JSON with hand keypoints.",
         cli_note="--pose_file reads it from a file.",
     )
+    guard: bool = knob(
+        True,
+        "Guard surroundings",
+        "Leave faces and hands that are not repainted out of the mask, and keep the original where "
+        "a draft would change what is beside the hand. A mask drawn by hand is obeyed as it is.",
+    )
 
     @property
     def uses_drawing(self) -> bool:
         """Whether a mask drawn by hand is used."""
         return self.mask in (DRAWN, UNION)
+
+    @property
+    def guards(self) -> bool:
+        """Whether what is beside the hands is guarded; a drawn mask is the user's decision."""
+        return self.guard and not self.uses_drawing
 
     def __post_init__(self) -> None:
         for f in fields(self):

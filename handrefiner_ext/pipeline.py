@@ -113,7 +113,7 @@ def hints(
         origin = describe_origin(meshes.found) if depth_in.any() else (EMPTY_DEPTH,)
         meshes = replace(meshes, notes=origin)
     notes = (*empty, *meshes.notes)
-    if not params.uses_drawing:  # a drawn mask is the user's decision
+    if params.guards:
         left = [hand.box for hand in others]
         maps, notes = _spare(maps, meshes, everything, detection, left)
     return Hints(detection, meshes.found, meshes.refused, maps, notes)

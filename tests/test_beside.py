@@ -75,3 +75,14 @@ def test_cases_whose_surroundings_were_erased_are_kept(name):
     result = refine(image, params, build_stages(params, ModelHome()))
     np.testing.assert_array_equal(result.image, image)
     assert any("beside the hand" in decision.reason for decision in result.decisions)
+
+
+def test_without_the_guard_the_draft_may_change_what_is_beside_the_hand():
+    path = CASES / "ball_erased.png"
+    if not path.exists():
+        pytest.skip(f"{path} is not here; HANDREFINER_CASES may name the folder")
+    image = np.asarray(PillowImage.open(path).convert("RGB"))
+    params = RefineParams(guard=False)
+    result = refine(image, params, build_stages(params, ModelHome()))
+    assert not any("beside the hand" in decision.reason for decision in result.decisions)
+    assert any(decision.refined for decision in result.decisions)

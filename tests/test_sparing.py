@@ -110,6 +110,16 @@ def test_a_hand_without_a_mesh_is_not_painted_over(image):
     assert not seen.maps.mask[refusal.box.slices].any()
 
 
+def test_who_wants_it_all_painted_gets_it(image):
+    params = replace(PARAMS, padding_bbox=200, hands="1", guard=False)
+    stages = make_stages(detector=FaceDetector(face=Box(0, 0, 60, 200)))
+    seen = hints(image, params, stages)
+    guarded = hints(image, replace(params, guard=True), stages)
+    assert (seen.maps.mask & ~guarded.maps.mask).sum() > 1000
+    assert not any("leaves out" in note for note in seen.notes)
+    assert any("leaves out" in note for note in guarded.notes)
+
+
 def test_a_drawn_mask_is_the_users_word(image):
     drawn = np.ones(image.shape[:2], dtype=bool)
     stages = make_stages(detector=FaceDetector(face=Box(0, 0, 60, 200)), inpainter=FloodPainter())

@@ -31,7 +31,7 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("padding_bbox", "mask_blur"),
         ("mesh", "renderer"),
         ("outline", "occlusion_order"),
-        ("another",),
+        ("another", "guard"),
         ("pose",),
     ),
     "ControlNet": (

@@ -108,7 +108,7 @@ def _hold_back(task: Task, outcome: Outcome) -> Outcome:
     }
     reasons = keep_best.find_worse(judged, hints.maps, margin, same)
     # Stable Diffusion paints a background that fits; the draft cannot know what lies behind a hand.
-    if task.inpainter.name in DETERMINISTIC and not task.params.uses_drawing:
+    if task.inpainter.name in DETERMINISTIC and task.params.guards:
         damage = find_damage(image, outcome.image, hints.maps, hints.meshes)
         reasons = {**damage, **reasons}
     held = _give_back(task, outcome, reasons)
