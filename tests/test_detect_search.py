@@ -125,7 +125,12 @@ class PeopleSeen:
 
 @pytest.mark.parametrize(
     ("read", "certainty", "told"),
-    [("left", 0.6, "right"), ("left", 0.97, "right"), ("left", 0.99, "left"), ("right", 0.6, "right")],
+    [
+        ("left", 0.6, "right"),
+        ("left", 0.97, "right"),
+        ("left", 0.99, "left"),
+        ("right", 0.6, "right"),
+    ],
 )
 def test_the_body_tells_the_side_where_the_hand_does_not(detector, close_up, read, certainty, told):
     """All that is seen of the hand is given; only its side is weighed."""

@@ -100,6 +100,19 @@ def test_a_report_that_fails_says_so_in_its_place(page, monkeypatch, tmp_path, c
     assert "could not collect a report" in caplog.text
 
 
+@pytest.mark.parametrize("configured", [True, False])
+def test_warnings_still_reach_the_console_of_a_webui_without_loglevel(
+    page, monkeypatch, capsys, configured
+):
+    """Python prints them only where no handler is there, and ours must not change that."""
+    monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()] if configured else [])
+    logger = logging.getLogger("handrefiner_ext.host.script")
+    logger.warning("HandRefiner: something is wrong")
+    logger.debug("a detail")
+    expected = "" if configured else "HandRefiner: something is wrong\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_a_reload_of_the_page_keeps_each_message_once(page):
     problem_report.register_button()
     MESSAGES.texts.clear()

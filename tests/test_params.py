@@ -141,6 +141,12 @@ def test_only_the_schema_knows_which_masks_use_the_drawing():
 
 def test_surfaces_derive_the_main_parameter_from_the_schema():
     package = Path(handrefiner_ext.__file__).parent
-    surfaces = ["infotext/__init__.py", "host/layout.py", "host/xyz.py", "api/access.py", "api/body.py"]
+    surfaces = [
+        "infotext/__init__.py",
+        "host/layout.py",
+        "host/xyz.py",
+        "api/access.py",
+        "api/body.py",
+    ]
     named = [p for p in surfaces if MAIN.name in (package / p).read_text("utf-8").split('"')]
     assert (MAIN.name, named) == ("strength", [])

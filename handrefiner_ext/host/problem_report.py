@@ -36,7 +36,11 @@ HINT = (
 
 
 class LastMessages(logging.Handler):
-    """Keeps the last messages of this package, which the WebUI writes to its console only."""
+    """Keeps the last messages of this package, which the WebUI writes to its console only.
+
+    Python itself prints warnings as long as no handler is there. The WebUI adds none without
+    --loglevel, so this one must not count as any: it hands them on.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +49,9 @@ class LastMessages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.texts.append(self.format(record))
+        printing = logging.lastResort
+        if not logging.root.handlers and printing and record.levelno >= printing.level:
+            printing.handle(record)
 
 
 MESSAGES = LastMessages()
