@@ -1,11 +1,13 @@
 """Speed and peak memory of every stage, by size of the picture and number of hands.
 
     python benchmarks/speed.py [--json F] [--detector NAME] [--sizes 512,1024,2048] [--hands 1,2,6]
+        [--least]
 
-Times are medians after a warm-up: on the clock and, in brackets, of all processor cores together,
-which says more where other programs are running. Peak memory is the most that a fresh process has
-ever held in RAM. The pictures are rendered with hands of 0.18 of the picture's side, from seeds of
-the validation split; of these the first is taken in which all hands are found.
+Times are medians after a warm-up, or with --least the least of all, for a machine that others use
+as well: on the clock and, in brackets, of all processor cores together, which says more where other
+programs are running. Peak memory is the most that a fresh process has ever held in RAM. The
+pictures are rendered with hands of 0.18 of the picture's side, from seeds of the validation split;
+of these the first is taken in which all hands are found.
 
 Keys of the JSON, S = side in pixels, N = number of hands:
   ROW_S_N_ms, ROW_S_N_cpu_ms   time of a row of the tables: detect and hints with tiles off, auto
@@ -108,7 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for side in options.sizes:
             cases = [make_case(stages, side, hands) for hands in options.hands]
-            figures |= report_times(cases, stages, params, Path(folder), options.count)
+            figures |= report_times(cases, stages, params, Path(folder), options)
             figures |= report_memory(cases, Path(folder), options.detector)
             if side == _nearest(options.sizes, 1024):
                 figures |= report_start(cases[0], Path(folder), options)
@@ -122,6 +124,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--detector", choices=DETECTORS.choices(), default="auto")
     parser.add_argument("--sizes", type=positive_list, default=(512, 1024, 2048), metavar="S,…")
     parser.add_argument("--hands", type=positive_list, default=(1, 2, 6), metavar="N,…")
+    parser.add_argument("--least", action="store_true", help="the least times instead of medians")
     return parser.parse_args()
 
 
@@ -197,10 +200,19 @@ def list_work(
 
 
 def report_times(
-    cases: Sequence[Case], stages: Stages, params: RefineParams, folder: Path, count: int
+    cases: Sequence[Case],
+    stages: Stages,
+    params: RefineParams,
+    folder: Path,
+    options: argparse.Namespace,
 ) -> Figures:
     work = {case.key: list_work(case, stages, params, folder) for case in cases}
-    times = {row: {case.key: measure(work[case.key][row], count) for case in cases} for row in ROWS}
+    times = {
+        row: {
+            case.key: measure(work[case.key][row], options.count, options.least) for case in cases
+        }
+        for row in ROWS
+    }
     rows = [(title, *(_show(t) for t in times[row].values())) for row, title in ROWS.items()]
     side = cases[0].image.shape[0]
     print_table(f"Time at {side}², ms (cores together)", ("", *map(_head, cases)), rows)
