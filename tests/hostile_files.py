@@ -11,7 +11,8 @@ from pickle_files import old_dict, quoted
 
 MERSENNE = 2**61 - 1
 """Python's hash of an integer is its remainder by this number."""
-MANY = 20_000
+MANY, COPIES = 20_000, 4_000
+"""How often what costs time is done, and how many megabytes what costs memory would take."""
 MEGABYTE = 2**20
 ESCAPES = b"\x1b[2J\x1b]0;owned\x07"
 """Clear the screen and rename the window of a terminal."""
@@ -82,7 +83,7 @@ def whole_numbers(*values: int) -> bytes:
 def one_megabyte_in_many_arrays() -> bytes:
     begin = text(b"x" * MEGABYTE) + keep(0) + BYTES + keep(1)
     one = array(number(MEGABYTE), again(1), again(0))
-    return begin + b"(d" + b"".join(b"S'%d'\n" % n + one + b"s" for n in range(MANY))
+    return begin + b"(d" + b"".join(b"S'%d'\n" % n + one + b"s" for n in range(COPIES))
 
 
 def one_list_in_many_arguments() -> bytes:
@@ -93,7 +94,7 @@ def one_list_in_many_arguments() -> bytes:
 def one_text_encoded_often() -> bytes:
     begin = text(b"x" * MEGABYTE) + keep(0)
     one = call(b"_codecs\nencode", again(0), b"S'latin1'\n")
-    return begin + b"(d" + b"".join(b"S'%d'\n" % n + one + b"s" for n in range(MANY))
+    return begin + b"(d" + b"".join(b"S'%d'\n" % n + one + b"s" for n in range(COPIES))
 
 
 def one_array_chosen_often() -> bytes:
@@ -184,7 +185,7 @@ def tensor(
 
 def one_storage_in_many_tensors(count: int = MEGABYTE // 4) -> bytes:
     one = tensor(count=number(count), size=b"(" + number(count) + b"t")
-    return b"(d" + b"".join(b"S'%d'\n" % n + one + b"s" for n in range(MANY))
+    return b"(d" + b"".join(b"S'%d'\n" % n + one + b"s" for n in range(COPIES))
 
 
 def one_list_as_many_storages() -> bytes:

@@ -22,8 +22,12 @@ SEED, RUNS = 7, 50
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
     """Faults are logged with their tracebacks, on purpose."""
-    monkeypatch.setattr(logging.getLogger("handrefiner_ext"), "level", logging.CRITICAL + 1)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    logger = logging.getLogger("handrefiner_ext")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    yield
+    logger.setLevel(before)  # in this way, because loggers remember which levels are off
 
 
 def test_fifty_runs_with_faults_keep_every_promise():

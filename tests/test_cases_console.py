@@ -35,7 +35,7 @@ def start(code, *arguments, **streams):
     "code",
     [
         "sys.stdout = sys.stderr = None",
-        "sys.stderr.close(); sys.stdout.close()",
+        pytest.param("sys.stderr.close(); sys.stdout.close()", marks=pytest.mark.slow),
     ],
 )
 def test_without_a_console_it_works_all_the_same(code, tmp_path):

@@ -26,6 +26,12 @@ def run(folder: Path, *more: str, count: int = 4) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """A set that one process made."""
+    return run(tmp_path_factory.mktemp("set") / "one", "--jobs", "1")
+
+
 def digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
@@ -34,14 +40,13 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_set_is_the_same_with_one_process_and_with_two(tmp_path):
-    one = digests(run(tmp_path / "one", "--jobs", "1"))
-    assert len(one) == 1 + 3 * 4
-    assert digests(run(tmp_path / "two", "--jobs", "2")) == one
+def test_the_set_is_the_same_with_one_process_and_with_two(one, tmp_path):
+    assert len(digests(one)) == 1 + 3 * 4
+    assert digests(run(tmp_path / "two", "--jobs", "2")) == digests(one)
 
 
-def test_the_folder_is_what_datasets_reads(tmp_path):
-    folder = run(tmp_path / "set", "--jobs", "1")
+def test_the_folder_is_what_datasets_reads(one):
+    folder = one
     lines = (folder / "metadata.jsonl").read_text("utf-8").splitlines()
     assert len(lines) == 4
     for number, line in enumerate(map(json.loads, lines)):
@@ -65,9 +70,9 @@ def test_no_place_and_no_date_is_written(tmp_path):
         assert {entry.mtime for entry in tar} == {0}
 
 
-def test_shards_hold_the_same_pictures_as_the_folder(tmp_path):
-    folder = run(tmp_path / "set", "--jobs", "1")
-    shards = sorted(run(tmp_path / "shards", "--jobs", "2", "--shards", "3").iterdir())
+def test_shards_hold_the_same_pictures_as_the_folder(one, tmp_path):
+    folder = one
+    shards = sorted(run(tmp_path / "shards", "--jobs", "1", "--shards", "3").iterdir())
     assert [path.name for path in shards] == [f"shard-0000{k}.tar" for k in range(3)]
     found = {}
     for path in shards:
@@ -140,7 +145,6 @@ def test_the_help_needs_no_numpy():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_ray_makes_the_same_set(tmp_path):
+def test_ray_makes_the_same_set(one, tmp_path):
     pytest.importorskip("ray")
-    one = digests(run(tmp_path / "one", "--jobs", "1"))
-    assert digests(run(tmp_path / "ray", "--engine", "ray", "--jobs", "1")) == one
+    assert digests(run(tmp_path / "ray", "--engine", "ray", "--jobs", "1")) == digests(one)

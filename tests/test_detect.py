@@ -205,8 +205,17 @@ def test_a_hand_cut_by_the_edge_keeps_its_box_inside_the_picture(detector, numbe
     assert 0 <= hand.box.y0 < hand.box.y1 <= image.shape[0]
 
 
-@pytest.mark.parametrize("mode", ["off", "on"])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 1500), (48, 1600), (1600, 48), (400, 400)])
+SHAPES = [(1, 1), (3, 1500), (48, 1600), (1600, 48), (400, 400)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "mode"),
+    [
+        *((shape, "off") for shape in SHAPES),
+        *((shape, "on") for shape in SHAPES[:3]),
+        *(pytest.param(shape, "on", marks=pytest.mark.slow) for shape in SHAPES[3:]),
+    ],
+)
 def test_a_picture_without_hands_is_a_clean_result(detector, shape, mode):
     image = np.zeros((*shape, 3), dtype=np.uint8)
     params = RefineParams(tiles=mode)

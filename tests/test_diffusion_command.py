@@ -30,7 +30,7 @@ from handrefiner_ext import pipeline, stages  # noqa: E402
 from handrefiner_ext.cli import doctor  # noqa: E402
 from handrefiner_ext.cli.commands import DONE, FAILED, WRONG_USAGE  # noqa: E402
 from handrefiner_ext.files import run as file_run  # noqa: E402
-from handrefiner_ext.inpaint.diffusion import loading  # noqa: E402
+from handrefiner_ext.inpaint.diffusion import loading, painter  # noqa: E402
 from handrefiner_ext.inpaint.draft import DraftInpainter  # noqa: E402
 from handrefiner_ext.params import RefineParams  # noqa: E402
 from handrefiner_ext.protocols import PaintRequest  # noqa: E402
@@ -205,6 +205,7 @@ def test_the_readmes_check_sees_whether_a_controlnet_has_an_effect(
     (line,) = re.findall(r"^handrefiner (doctor --try .+)$", README.read_text("utf-8"), re.M)
     monkeypatch.setattr(doctor, "STEPS", 3)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(painter.NATIVE_SIDE, "sd1", 128)  # 512 pixels take ten times as long
     models = TinyModels(9)
     for name, weight in models.control.named_parameters():
         if name.startswith(("controlnet_down", "controlnet_mid")):

@@ -157,8 +157,15 @@ def test_any_box_in_any_picture(real_stages, size, kind, corners, tiles, thresho
     refine_or_refuse(make_image(*size, kind), params, real_stages)
 
 
-@pytest.mark.parametrize("size", [(48, 4096), (4096, 48)])
-@pytest.mark.parametrize("tiles", ["off", "on"])
+@pytest.mark.parametrize(
+    ("size", "tiles"),
+    [
+        ((48, 4096), "off"),
+        ((48, 4096), "on"),
+        ((4096, 48), "off"),
+        pytest.param((4096, 48), "on", marks=pytest.mark.slow),
+    ],
+)
 def test_a_very_long_picture_is_handled_in_bounded_memory(real_stages, size, tiles):
     image = make_image(*size, "noise")
     tracemalloc.start()

@@ -50,28 +50,31 @@ def test_everything_loads(hidden):
     assert said == "loaded"
 
 
-def test_without_any_detector_one_sentence_names_both_and_what_to_run():
-    said = run_without(
+@pytest.fixture(scope="module")
+def without_detectors():
+    """What is said on building the stages, and the list of backends."""
+    return run_without(
         DETECTORS,
+        "from handrefiner_ext.api.worker import Services, Worker\n"
         "from handrefiner_ext.errors import BackendUnavailable\n"
         "from handrefiner_ext.params import RefineParams\n"
         "from handrefiner_ext.stages import build_stages\n"
         "from handrefiner_ext.types import ModelHome\n"
         "try: build_stages(RefineParams(), ModelHome())\n"
-        "except BackendUnavailable as error: print(json.dumps(str(error)))",
+        "except BackendUnavailable as error: said = str(error)\n"
+        "print(json.dumps([said, Worker(Services()).list_backends()]))",
     )
+
+
+def test_without_any_detector_one_sentence_names_both_and_what_to_run(without_detectors):
+    said, _ = without_detectors
     assert "litert" in said
     assert "mediapipe" in said
     assert "pip install" in said
 
 
-def test_the_list_of_backends_says_why_each_cannot_be_used():
-    said = run_without(
-        DETECTORS,
-        "from handrefiner_ext.api.worker import Services\n"
-        "from handrefiner_ext.api.worker import Worker\n"
-        "print(json.dumps(Worker(Services()).list_backends()))",
-    )
+def test_the_list_of_backends_says_why_each_cannot_be_used(without_detectors):
+    _, said = without_detectors
     assert all("pip install" in reason for reason in said["detector"].values())
     assert said["mesh"]["open_hand"] is None
     assert said["renderer"]["raster"] is None

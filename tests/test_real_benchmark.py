@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import real
 import real_figures
 import real_looks
 from hand_scenes import BOTH, BrightDetector, make_hand, make_stages, picture_with
@@ -231,10 +232,12 @@ def test_parameters_reach_the_search(rendered, tmp_path):
     "options",
     [("--only", "all"), ("--set", "tiles"), ("--set", "tile=on"), ("--set", "tiles=maybe")],
 )
-def test_wrong_use_is_answered_with_a_usage_error(rendered, options):
-    done = run(rendered, *options)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+def test_wrong_use_is_answered_with_a_usage_error(rendered, options, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(BENCHMARK), "--pictures", str(rendered), *options])
+    with pytest.raises(SystemExit) as stopped:
+        real.main()
+    assert stopped.value.code == 2
+    assert options[0] in capsys.readouterr().err
 
 
 HANDS_OF_CASES = {

@@ -27,6 +27,7 @@ from handrefiner_ext.params import RefineParams
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "badly_drawn_hand.png"
 POSIX = os.name == "posix"
+SKIP = pytest.mark.skip(reason="sends a signal")
 
 
 def crash():
@@ -65,8 +66,17 @@ def run_crew(folder, stems, count, **options):
         return list(crew.work_through(jobs))
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize(("die", "how"), WAYS if POSIX else WAYS[2:])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("die", "how", "count"),
+    [
+        *(pytest.param(*way, 1, marks=() if POSIX or way is WAYS[2] else SKIP) for way in WAYS),
+        pytest.param(*WAYS[2], 2),
+        *(pytest.param(*way, 2, marks=SLOW if POSIX else SKIP) for way in WAYS[:2]),
+    ],
+)
 def test_a_picture_that_kills_its_process_twice_fails_alone(tmp_path, count, die, how):
     reports = run_crew(tmp_path, ["a0", "b9", "c0", "d1", "e0"], count, die=die)
     failed = [report for report in reports if report.error]
@@ -80,6 +90,7 @@ def test_a_picture_that_kills_its_process_twice_fails_alone(tmp_path, count, die
     assert [seen.count(name) for name in ("a0", "b9", "c0", "d1", "e0")] == [1, 2, 1, 2, 1]
 
 
+@SLOW
 def test_a_process_is_replaced_and_the_others_go_on(tmp_path):
     reports = run_crew(tmp_path, ["a9", "b9", "c9", "d0", "e0"], 2)
     assert [report.source.stem for report in reports if not report.error] == ["d0", "e0"]
@@ -127,13 +138,16 @@ def start_broken():
     raise KeyError("unexpected")
 
 
-@pytest.mark.parametrize("count", [1, 3])
+DYING = (start_dying, BackendUnavailable, "loads the models ended with code 9, twice")
+
+
 @pytest.mark.parametrize(
-    ("begin", "error", "said"),
+    ("begin", "error", "said", "count"),
     [
-        (start_dying, BackendUnavailable, "loads the models ended with code 9, twice"),
-        (start_refusing, WeightsError, "x.ckpt is damaged"),
-        (start_broken, BackendUnavailable, "KeyError"),
+        (*DYING, 1),
+        (start_refusing, WeightsError, "x.ckpt is damaged", 3),
+        (start_broken, BackendUnavailable, "KeyError", 1),
+        pytest.param(*DYING, 3, marks=SLOW),
     ],
 )
 def test_models_that_cannot_be_loaded_end_the_run_with_a_sentence(count, begin, error, said):
@@ -172,7 +186,7 @@ def test_no_process_outlives_a_run_that_is_stopped(tmp_path):
 
 
 @pytest.mark.skipif(not POSIX, reason="sends a signal")
-@pytest.mark.parametrize("jobs", [(), ("--jobs", "2")])
+@pytest.mark.parametrize("jobs", [(), pytest.param(("--jobs", "2"), marks=SLOW)])
 def test_the_command_does_the_others_and_says_which_crashed(deadly, tmp_path, jobs):
     (tmp_path / "in").mkdir()
     for name, side in (("a", 256), ("b", 224), ("c", 256)):

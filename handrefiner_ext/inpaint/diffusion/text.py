@@ -11,6 +11,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,12 @@ def number_tokens(merges: list[str]) -> dict[str, int]:
     return {token: n for n, token in enumerate((*letters, *ended, *merged, *SPECIAL))}
 
 
+@lru_cache(maxsize=2)
 def build_tokenizer(padding: str = SPECIAL[1]) -> Any:
-    """Build transformers' CLIPTokenizer; SDXL's second one pads texts with "!"."""
+    """Build transformers' CLIPTokenizer; SDXL's second one pads texts with "!".
+
+    Every checkpoint of a process shares it: it takes a third of a second, and nothing changes it.
+    """
     from transformers import CLIPTokenizer
 
     merges = read_merges()
