@@ -175,11 +175,11 @@ def check_folder(
 
 
 def is_refused(case: Case, said: Said, out: Path) -> bool:
-    """Whether the run ended with one sentence before any picture: its page cannot be written."""
-    of_page = any(fault.boundary == "page" for fault in case.faults)
+    """Whether the run ended with one sentence before any picture: it cannot write what it must."""
+    of_disk = any(fault.boundary in ("page", "write") for fault in case.faults)
     failures = [line for line in said.err.splitlines() if SENTENCE.match(line)]
     nothing = not said.out and not any(out.glob("*.png"))
-    return of_page and nothing and said.code == 1 and len(failures) == 1
+    return of_disk and nothing and said.code == 1 and len(failures) == 1
 
 
 def check_said(said: Said, source: Path, out: Path) -> Problems:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from PIL import Image
 
@@ -32,3 +34,10 @@ def run(*arguments):
 
 def refine_folder(pictures, out, *more):
     return run("refine", "--input_dir", pictures, "--out_dir", out, *more)
+
+
+def wait_until(true, longest_s=60):
+    end = time.monotonic() + longest_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)

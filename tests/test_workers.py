@@ -12,9 +12,10 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from cli_runs import names
+from cli_runs import names, wait_until
 from PIL import Image
 from test_reconstructor_plugins import run
 
@@ -24,6 +25,7 @@ from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.tries import FOLDER, DeathRecord
 from handrefiner_ext.files.workers import Crew
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pictures import disk
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "badly_drawn_hand.png"
 POSIX = os.name == "posix"
@@ -124,6 +126,27 @@ def test_a_run_that_does_not_resume_tries_everything(tmp_path):
         (report,) = run_crew(tmp_path, ["b9"], 1, record=record)
         assert "was not done" in report.error
     assert (tmp_path / "seen").read_text().count("b9") == 4
+
+
+def die_writing(job):
+    (job.source.parent / "out" / "under").mkdir(parents=True, exist_ok=True)
+    with patch.object(disk, "_replace", lambda *paths: leave()):
+        disk.write_atomically(job.source.parent / "out" / "under" / "a.png", b"half")
+
+
+def start_writing():
+    return die_writing
+
+
+def test_what_a_dead_process_was_writing_is_removed(tmp_path):
+    others = tmp_path / "out" / ".handrefiner-1-99999999"
+    others.parent.mkdir()
+    others.write_bytes(b"of another command that still runs")
+    with Crew(start_writing, 1, folders=[tmp_path / "out"]) as crew:
+        crew.prepare(1)
+        (report,) = crew.work_through([Job(tmp_path / "a.png", "a")])
+    assert "code 9" in report.error
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [others]
 
 
 def start_dying():
@@ -231,10 +254,3 @@ def test_the_process_ends_when_the_command_is_killed(tmp_path):
         parent.kill()
         parent.wait()
     wait_until(lambda: not Path("/proc", child).exists())
-
-
-def wait_until(true):
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -20,6 +20,7 @@ from handrefiner_ext.api.body import (
     describe_parameters,
     read_request,
 )
+from handrefiner_ext.api.bounds import Gate
 from handrefiner_ext.api.worker import ModelsReport, Services, VersionReport, Worker
 from handrefiner_ext.errors import (
     HandRefinerError,
@@ -38,7 +39,10 @@ PROBLEMS: dict[int, dict[str, Any]] = {
     422: {"model": models.Problem, "description": "A value or the picture is not possible."},
     500: {"model": models.Problem, "description": "A fault in the program."},
     501: {"model": models.Problem, "description": "Nothing here can do that."},
-    503: {"model": models.Problem, "description": "A package or model is missing."},
+    503: {
+        "model": models.Problem,
+        "description": "A package or model is missing, or too much is asked at once.",
+    },
 }
 BODY = {
     "requestBody": {
@@ -55,14 +59,14 @@ def add_routes(app: Any, services: Services | None = None) -> None:
     routes = Routes(services or Services())
     guard = [Depends(build_check(app, routes.services.users))]
 
-    def add(method: str, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+    def add(method: str, path: str, endpoint: Callable[..., Any], *first: Any, **more: Any) -> None:
         app.add_api_route(
             PREFIX + path,
             endpoint,
             methods=[method],
             tags=["HandRefiner"],
             **more,
-            dependencies=guard,
+            dependencies=[*guard, *first],
         )
 
     only_login = {401: PROBLEMS[401]}
@@ -71,8 +75,9 @@ def add_routes(app: Any, services: Services | None = None) -> None:
     add("GET", "/models", routes.models, response_model=models.Models, responses=only_login)
     if routes.services.heavy:
         more = {"responses": PROBLEMS, "openapi_extra": BODY}
-        add("POST", "/hints", routes.hints, response_model=models.HintsAnswer, **more)
-        add("POST", "/refine", routes.refine, response_model=models.RefineAnswer, **more)
+        room = Depends(routes.check_room)
+        add("POST", "/hints", routes.hints, room, response_model=models.HintsAnswer, **more)
+        add("POST", "/refine", routes.refine, room, response_model=models.RefineAnswer, **more)
 
 
 async def read_body(request: Request) -> bytes:
@@ -117,6 +122,12 @@ class Routes:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.worker = Worker(services)
+        self.gate = Gate()
+
+    def check_room(self) -> None:
+        """Answer 503 before a body is read that would have to wait too long."""
+        with problems_answered():
+            self.gate.check_room()
 
     def version(self) -> dict[str, Any]:
         """Return the version of the extension and of its host."""
@@ -135,7 +146,7 @@ class Routes:
 
     def hints(self, body: bytes = Depends(read_body)) -> dict[str, Any]:
         """Find the hands of a picture; return depth, mask and overlay without painting."""
-        with problems_answered():
+        with problems_answered(), self.gate.enter():
             request = read_request(body)
             return answer_hints(request.picture.image, self.worker.hints(request))
 
@@ -144,6 +155,6 @@ class Routes:
 
         The WebUI's loaded model paints them, unless the body names a backend such as draft.
         """
-        with problems_answered():
+        with problems_answered(), self.gate.enter():
             request = read_request(body)
             return answer_refine(request.picture, self.worker.refine(request))

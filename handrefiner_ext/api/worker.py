@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import Problem, Request
+from handrefiner_ext.api.bounds import TimedDetector
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import INPAINTERS
 from handrefiner_ext.report import told
-from handrefiner_ext.stages import build_stages, list_obstacles
+from handrefiner_ext.stages import Stages, build_stages, list_obstacles
 from handrefiner_ext.types import Given, Hints, Image, ModelHome, RefineResult
 
 Refine = Callable[[Image, RefineParams, Given], RefineResult]
@@ -95,7 +96,7 @@ class Worker:
 
     def hints(self, request: Request) -> Hints:
         with self._lock:
-            stages = build_stages(request.params, self._services.home())
+            stages = self._build_stages(request.params)
             image, given = request.picture.image, request.given
             return pipeline.hints(image, request.params, stages, given.drawn_mask, given.depth_in)
 
@@ -105,12 +106,17 @@ class Worker:
         self._services.check(params)
         if "backend" in request.named:
             with self._lock:
-                stages = build_stages(params, self._services.home())
+                stages = self._build_stages(params)
                 return pipeline.refine(image, params, stages, given.drawn_mask, given.depth_in)
         if self._services.refine is None:
             raise Problem(501, NO_PAINTER)
         with self._services.lock:
             return self._services.refine(image, params, given)
+
+    def _build_stages(self, params: RefineParams) -> Stages:
+        """Return the backends, whose work on this picture ends after a time."""
+        stages = build_stages(params, self._services.home())
+        return replace(stages, detector=TimedDetector(stages.detector, stages.detector.name))
 
     def list_backends(self) -> dict[str, dict[str, str | None]]:
         """Return stage -> name -> why the backend cannot be used, or None where it can."""

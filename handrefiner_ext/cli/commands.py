@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from handrefiner_ext.files.outputs import RefineFolders
     from handrefiner_ext.files.run import Start
     from handrefiner_ext.files.sources import Listing
-    from handrefiner_ext.files.tries import DeathRecord
 
 DONE, FAILED, WRONG_USAGE, STOPPED = 0, 1, 2, 130
 SECONDS_BETWEEN_LOG_LINES = 10.0
@@ -158,7 +157,8 @@ def _run_hints(options: argparse.Namespace) -> int:
     given = list_given_files(recipe.beside)
     jobs = plan(list(pictures), folders.kinds(), inputs=given, under=pictures)
     start = partial(start_hints, recipe, folders)
-    with _working(jobs, start, 1 if options.apart and len(jobs) > 1 else 0) as reports:
+    processes = 1 if options.apart and len(jobs) > 1 else 0
+    with _working(jobs, start, processes, folders=places.paths) as reports:
         return _report(reports, len(jobs))
 
 
@@ -167,12 +167,11 @@ def _working(
     jobs: Sequence[Job],
     start: Start,
     processes: int,
-    record: DeathRecord | None = None,
-    resumes: bool = False,
+    **more: Any,
 ) -> Iterator[Iterable[Report]]:
     """Yield the reports of all pictures; models are loaded, or the WebUI is asked, at once.
 
-    processes: 0 = work in this one. record, resumes: as `Crew` has them.
+    processes: 0 = work in this one. more: what else `Crew` takes.
     """
     from handrefiner_ext.files.run import prepare_work, work_through
 
@@ -181,7 +180,7 @@ def _working(
         return
     from handrefiner_ext.files.workers import Crew
 
-    with Crew(start, processes, record, resumes) as crew:
+    with Crew(start, processes, **more) as crew:
         crew.prepare(len(jobs))
         yield crew.work_through(jobs)
 
@@ -217,9 +216,12 @@ def _run_refine(options: argparse.Namespace) -> int:
     start = _choose_start(command, folders)
     given = list_given_files(command.recipe.beside)
     jobs = plan_refine(listing.pictures, folders, inputs=given)
-    record = DeathRecord(folders.out, command.recipe.params)
-    processes = _count_processes(command, len(jobs))
-    with _working(jobs, start, processes, record, command.resumes) as reports:
+    crew: dict[str, Any] = {
+        "record": DeathRecord(folders.out, command.recipe.params),
+        "resumes": command.resumes,
+        "folders": places.paths,
+    }
+    with _working(jobs, start, _count_processes(command, len(jobs)), **crew) as reports:
         return _report(reports, len(jobs), command, command.resumes)
 
 

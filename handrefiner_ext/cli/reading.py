@@ -41,6 +41,11 @@ class Destinations:
         """Return those that were named."""
         return tuple(place for place in vars(self).values() if place)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return those that were named, as local folders."""
+        return tuple(map(Path, self.all))
+
 
 @dataclass(frozen=True)
 class HintsCommand:

@@ -26,6 +26,7 @@ from handrefiner_ext.files.sources import (
     sort_out,
 )
 from handrefiner_ext.files.tries import key_of
+from handrefiner_ext.pictures.disk import remove_partial_files
 
 AT_A_TIME = 4
 """Pictures to a block where a GPU paints: so many are searched, and travel, together."""
@@ -113,7 +114,15 @@ class FolderRun:
         for key, job in left.items():
             if key not in reported:
                 yield self._give_up(key, job)
+        self._tidy_up()
         self.assignment.journal.close([key_of(job) for job in self.jobs])
+
+    def _tidy_up(self) -> None:
+        """Remove what workers that died were writing; the others have ended, too, by now."""
+        local, urls = self.assignment.folders.local, self.assignment.folders.urls
+        for name, folder in (("out", local.out), ("depth", local.depth), ("mask", local.mask)):
+            if folder is not None and name not in urls:
+                remove_partial_files(folder)
 
     def _stream(self, ray: Any, jobs: list[Job], alone: bool) -> Iterator[tuple[str, Report]]:
         """Yield keys and reports of the jobs as Ray Data brings them, in any order.

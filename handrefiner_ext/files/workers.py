@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,6 +29,7 @@ from handrefiner_ext.files.log import Report
 from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.run import Start, prepare_work, work_on
 from handrefiner_ext.files.tries import DeathRecord, describe_left_alone
+from handrefiner_ext.pictures.disk import remove_partial_files
 
 READY, DONE, UNABLE = "ready", "done", "unable"
 """What a process says: its models are loaded; a picture's report; why no picture can be done."""
@@ -97,13 +99,14 @@ class Crew:
 
     start: returns what is done to each picture; a process calls it once. It can be pickled, so it
     is no lambda and no local function. count: how many processes. record: of deaths, None keeps
-    none. resumes: leave alone what `record` says has died often enough.
+    none. resumes: leave alone what `record` says has died often enough. folders: of the outputs.
     """
 
     start: Start
     count: int
     record: DeathRecord | None = None
     resumes: bool = False
+    folders: Sequence[Path] = ()
     workers: list[Worker] = field(default_factory=list)
     failed_alone: int = 0
 
@@ -195,6 +198,8 @@ class Crew:
         """Drop a process that has died; the next round starts another."""
         self.workers.remove(worker)
         if worker.job is not None:
+            for folder in self.folders:
+                remove_partial_files(folder, worker.process.pid)
             if self.record is not None:
                 self.record.add(worker.job)
             lose(worker)

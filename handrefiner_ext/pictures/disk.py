@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ntpath
 import os
+import re
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from handrefiner_ext.errors import PictureError
@@ -25,6 +26,7 @@ DEVICES = frozenset(
     {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
     | {f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"}
 )
+PARTIAL = re.compile(r"\.handrefiner-\d+-\d+")
 SECONDS_BETWEEN_TRIES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """A viewer or a virus scanner that looks at a file lets go of it within these."""
 
@@ -80,6 +82,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         ) from error
     except OSError as error:
         raise PictureError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def remove_partial_files(folder: Path, pid: int | None = None) -> None:
+    """Remove what a process that died was writing, in a folder and those inside; None = any's."""
+    with suppress(OSError):
+        for path in usable(folder).rglob(f".handrefiner-*-{'*' if pid is None else pid}"):
+            if PARTIAL.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _replace(partial: Path, place: Path) -> None:

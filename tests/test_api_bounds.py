@@ -1,0 +1,101 @@
+"""Too much at once, or for too long, is refused with a sentence, and the next request is served."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from cli_runs import wait_until
+from hand_scenes import BOTH, BrightDetector, hold_tiny_backends, picture_with
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+from api_client import ask, make_client, to_text
+
+from handrefiner_ext.api import bounds, routes
+from handrefiner_ext.api.body import Problem
+
+BODY = {"image": to_text(picture_with(BOTH)), "backend": "draft"}
+
+
+class HeldDetector(BrightDetector):
+    """Waits until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def detect(self, image, params):
+        self.begun.set()
+        assert self.go_on.wait(30)
+        return super().detect(image, params)
+
+
+@pytest.fixture
+def held(monkeypatch):
+    return hold_tiny_backends(monkeypatch)
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch):
+    monkeypatch.setattr(bounds, "AT_ONCE", 1)
+    monkeypatch.setattr(bounds, "MOST_WAITING", 1)
+
+
+def test_what_would_wait_behind_too_many_is_refused_before_its_body_is_read(
+    held, one_at_a_time, monkeypatch
+):
+    detector, gate = HeldDetector(), bounds.Gate()
+    held["detector"] = detector
+    monkeypatch.setattr(routes, "Gate", lambda: gate)
+    client, answers = make_client(), []
+
+    def send():
+        answers.append(ask(client, "/refine", **BODY).status_code)
+
+    others = [threading.Thread(target=send) for _ in range(2)]
+    others[0].start()
+    assert detector.begun.wait(30)
+    others[1].start()
+    try:
+        wait_until(lambda: gate._inside == 2)
+        refused = client.post("/handrefiner/v1/refine", content=b"no JSON at all")
+    finally:
+        detector.go_on.set()
+        for other in others:
+            other.join()
+    assert refused.status_code == 503
+    assert refused.json()["detail"].startswith("1 requests are being answered and 1 more wait")
+    assert answers == [200, 200]
+    assert ask(client, "/refine", **BODY).status_code == 200
+
+
+def test_a_wait_has_an_end(held, one_at_a_time, monkeypatch):
+    monkeypatch.setattr(bounds, "LONGEST_WAIT_S", 0.01)
+    gate = bounds.Gate()
+    with gate.enter():
+        with pytest.raises(Problem, match=r"took longer than 0.01 s") as raised, gate.enter():
+            pass
+        assert raised.value.status == 503
+    with gate.enter():
+        pass
+
+
+def test_work_that_takes_too_long_is_ended_with_a_sentence(held, monkeypatch):
+    client = make_client()
+    monkeypatch.setattr(bounds, "LONGEST_WORK_S", -1.0)
+    for path in ("/hints", "/refine"):
+        answer = ask(client, path, **BODY)
+        assert answer.status_code == 503
+        assert "scale the picture down" in answer.json()["detail"]
+    monkeypatch.setattr(bounds, "LONGEST_WORK_S", 600.0)
+    assert ask(client, "/refine", **BODY).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["redetect", "reread", "examine"])
+def test_the_time_is_looked_at_in_every_call(method, monkeypatch):
+    monkeypatch.setattr(bounds, "LONGEST_WORK_S", -1.0)
+    timed = bounds.TimedDetector(BrightDetector(), "bright")
+    with pytest.raises(Problem):
+        getattr(timed, method)(*[None] * {"redetect": 3, "reread": 3, "examine": 4}[method])
