@@ -30,7 +30,7 @@ from handrefiner_ext.api import PREFIX
 from handrefiner_ext.pictures import encode_png, load_picture
 
 HAND = Path(__file__).resolve().parents[1] / "examples" / "badly_drawn_hand.png"
-SIDES = (192, 256, 384, 512)
+SIDES = (96, 192, 256, 384)
 CLIENTS, BROKEN_ONE_IN, SETTLED = 4, 10, 100
 SECONDS = 300.0
 SERVER = """
@@ -64,7 +64,7 @@ class Soak:
         if number % BROKEN_ONE_IN == BROKEN_ONE_IN - 1:
             name, (path, expected, options) = chance.choice(list(BROKEN.items()))
         else:
-            name = path = chance.choice(("/hints", "/refine"))
+            name = path = chance.choice(("/hints", "/hints", "/hints", "/refine"))
             expected, options = 200, {"json": {"image": picture(chance), "backend": "draft"}}
             options["json"]["seed"] = number
         begun = time.monotonic()
@@ -140,7 +140,12 @@ def main() -> int:
         soak = Soak(address, server.pid)
         begun = time.monotonic()
         with ThreadPoolExecutor(CLIENTS) as clients:
-            list(clients.map(soak.send, range(options.count)))
+            waiting = [clients.submit(soak.send, number) for number in range(options.count)]
+            try:
+                for each in waiting:
+                    each.result()
+            except KeyboardInterrupt:  # what was seen so far is shown
+                clients.shutdown(cancel_futures=True)
         return show(soak, time.monotonic() - begun, options.json)
     finally:
         server.terminate()
