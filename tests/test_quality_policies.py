@@ -378,6 +378,9 @@ def test_a_hand_that_looks_well_formed_stays_unless_the_new_one_is_much_better()
     meter = PlaceMeter(old={"left": 0.61, "right": 0.59}, new={"left": 0.82, "right": 0.8})
     _, result = run(KEEP_BEST, meter=meter)
     assert [decision.refined for decision in result.decisions] == [True, True]
+    meter = PlaceMeter(old={"left": 0.91, "right": 0.89}, new={"left": 0.995, "right": 0.995})
+    _, result = run(KEEP_BEST, meter=meter)
+    assert [decision.refined for decision in result.decisions] == [False, True]
 
 
 def test_a_new_hand_that_looks_malformed_is_not_taken_however_bad_the_old_one_is():

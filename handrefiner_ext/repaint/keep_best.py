@@ -41,6 +41,8 @@ and one was not."""
 MUCH_BETTER = 0.25
 """Gain that replaces even such a hand. Drafts of well-formed hands of real photographs gain at most
 0.24; a sixth finger that the judge overlooks, and that is gone, gains 0.4."""
+SURELY_WELL_FORMED = 0.9
+"""A hand of at least this quality stays in any case: near 1, a small step is a large gain."""
 EDGE = 1e-3
 """Qualities nearer to 0 or 1 than this count as this, so that log-odds stay finite."""
 SAME = "The original was kept: the new hand looks the same, apart from noise."
@@ -96,7 +98,9 @@ def _find_problem(decision: Decision, margin: float, is_same: bool) -> str | Non
         return (
             f"The original was kept: the judge cannot tell how well formed it is; {before.doubt}."
         )
-    if _score(before) >= WELL_FORMED and gain(decision) < max(MUCH_BETTER, margin):
+    if _score(before) >= SURELY_WELL_FORMED or (
+        _score(before) >= WELL_FORMED and gain(decision) < max(MUCH_BETTER, margin)
+    ):
         return f"The original was kept: it looks well formed (quality {_score(before):.2f})."
     if _score(after) < MALFORMED_BELOW:
         return (
