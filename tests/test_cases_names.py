@@ -155,6 +155,8 @@ def test_a_folder_of_masks_is_listed_again_only_where_it_has_changed(tmp_path, m
     assert listed == [tmp_path]
     with pytest.raises(PictureError, match=r"name it c\.png or c_mask\.png"):
         find_mask(Path("c.jpg"))
+    with pytest.raises(PictureError, match=r"deep holds no mask for c\.jpg; name it c\.png"):
+        beside.find_beside(tmp_path / "deep", Path("c.jpg"), beside.MASK_ENDINGS, "mask")
     Image.new("L", (4, 4)).save(tmp_path / "c.png")
     assert find_mask(Path("c.jpg")).name == "c.png"
 

@@ -105,7 +105,7 @@ def _index_pictures(folder: Path, changed_ns: int) -> Mapping[str, Path]:
 
 def find_beside(folder: Path, source: Path, endings: Sequence[str], what: str) -> Path:
     """Return the picture in a folder that has the name of `source` with one of the endings."""
-    held = _index_pictures(folder, folder.stat().st_mtime_ns)
+    held = _index_pictures(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
     for ending in endings:
         path = held.get(fold(source.stem + ending))
         if path is not None:
