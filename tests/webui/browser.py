@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server"),
@@ -99,6 +102,68 @@ class WebuiPage:
             timeout=LONG_MS,
         )
         return str(info.inner_text())
+
+    def load_gently(self, photograph: Path) -> None:
+        """Set img2img so little denoising, with a fixed seed, that its hand is still found."""
+        self.go_to("img2img")
+        self.page.set_input_files("#img2img_image input[type=file]", str(photograph))
+        self.make_small("img2img", side=512, steps=2)
+        self.set_number("img2img_denoising_strength", 0.01)
+        self.page.locator("#img2img_seed input").first.fill("7")
+
+    def read_text(self, tab: str, name: str) -> str:
+        """What stands in a text of the panel."""
+        return str(self.panel(tab, name).locator("textarea, input").first.input_value())
+
+    def paste(self, tab: str, text: str) -> None:
+        """Put an infotext into the prompt and press the arrow beside it."""
+        prompt = self.page.locator(f"#{tab}_prompt textarea")
+        prompt.fill(text)
+        self.page.wait_for_timeout(300)
+        self.page.locator(f"#{tab}_tools #paste").click()
+
+    def wait_for_prompt(self, tab: str, said: str) -> None:
+        self.page.wait_for_function(
+            "([id, said]) => document.querySelector(id).value === said",
+            arg=[f"#{tab}_prompt textarea", said],
+        )
+
+    def show_hands(self, tab: str, picture: Path) -> None:
+        """Put a picture into the preview and press its button."""
+        self.unfold(tab, "preview")
+        sketch = self.panel(tab, "sketch")
+        sketch.locator("input[type=file]").set_input_files(str(picture))
+        sketch.locator("canvas").first.wait_for()
+        self.panel(tab, "show").click()
+
+    def generate_with_hints(self, tab: str) -> tuple[Any, Any]:
+        """Generate; returns depth and mask of the run, which repainted a hand."""
+        self.unfold(tab, "advanced")
+        self.press_tab(f"#handrefiner_{tab}_tabs", "Painting")
+        self.panel(tab, "extra_images").locator("input").check()
+        said = self.generate(tab)
+        assert " refined" in said.partition("HandRefiner hands:")[2], said
+        _, depth, mask, _ = (np.asarray(p.convert("L")) for p in self.read_gallery(tab))
+        return depth, mask
+
+    def read_gallery(self, tab: str) -> list[Image.Image]:
+        found = self.page.locator(f"#{tab}_gallery .thumbnails img")
+        return [picture.convert("RGB") for picture in self._load(found)]
+
+    def read_preview(self, tab: str, unlike: Any = None) -> list[Any]:
+        """Overlay, depth and mask in grey; waits for a mask unlike an older one."""
+        pictures: list[Any] = []
+        for _ in range(40):
+            found = self._load(self.panel(tab, "hints").locator("img"))
+            pictures = [np.asarray(picture.convert("L")) for picture in found]
+            if len(pictures) == 3 and (unlike is None or (pictures[2] != unlike).any()):
+                return pictures
+            self.page.wait_for_timeout(250)
+        raise AssertionError(f"{len(pictures)} pictures are shown")
+
+    def _load(self, shown: Any) -> list[Image.Image]:
+        urls = shown.evaluate_all("found => found.map(x => x.src)")
+        return [Image.open(io.BytesIO(self.page.request.get(url).body())) for url in urls]
 
     def check_errors(self) -> None:
         foreign = [error for error in self.errors if error != HOSTS_OWN_ERROR]

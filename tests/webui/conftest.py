@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import FLAGS, find_chromium
+from browser import FLAGS, WebuiPage, find_chromium, open_page
 from generation import Outcome, img2img, load
 from running_host import Host, missing_for_a_host, start_host
 
@@ -70,3 +70,10 @@ def woman(photographs: Path, host: Host) -> np.ndarray:
 def plain(host: Host, woman: np.ndarray) -> Outcome:
     """The request without us."""
     return img2img(host, woman)
+
+
+@pytest.fixture
+def webui(host: Host, browser: Any) -> Iterator[WebuiPage]:
+    """The WebUI's page, just opened."""
+    with open_page(browser, host.url) as page:
+        yield page

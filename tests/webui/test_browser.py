@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from browser import LONG_MS, WebuiPage, keep_screenshot, open_page
+from browser import LONG_MS, WebuiPage, keep_screenshot
 from PIL import Image, PngImagePlugin
 from running_host import Host
 
 from handrefiner_ext.host.layout import TABS as FOLDS
 
 TABS = ("txt2img", "img2img")
-
-
-@pytest.fixture
-def webui(host: Host, browser: Any) -> Iterator[WebuiPage]:
-    with open_page(browser, host.url) as page:
-        yield page
 
 
 @pytest.mark.parametrize("tab", TABS)
@@ -104,17 +95,8 @@ def test_checkbox_and_slider_reach_the_generation(webui):
     assert "HandRefiner strength: 0.7" in webui.generate("txt2img")
 
 
-def prepare_gentle_img2img(webui: WebuiPage, photographs: Path) -> None:
-    """So little denoising of a photograph, with a fixed seed, that its hand is still found."""
-    webui.go_to("img2img")
-    webui.page.set_input_files("#img2img_image input[type=file]", str(photographs / "1.jpg"))
-    webui.make_small("img2img", side=512, steps=2)
-    webui.set_number("img2img_denoising_strength", 0.01)
-    webui.page.locator("#img2img_seed input").first.fill("7")
-
-
 def test_a_hand_photograph_is_repainted_at_each_strength_of_a_sweep(webui, photographs):
-    prepare_gentle_img2img(webui, photographs)
+    webui.load_gently(photographs / "1.jpg")
     webui.unfold("img2img")
     webui.accept_everything("img2img")
     webui.choose("#img2img_script_container #script_list", "X/Y/Z plot")
@@ -127,7 +109,7 @@ def test_a_hand_photograph_is_repainted_at_each_strength_of_a_sweep(webui, photo
     texts = made["infotexts"][-3:]
     for text, strength in zip(texts, ("0.2", "0.55", "0.9"), strict=True):
         assert f"HandRefiner strength: {strength}," in text
-    pictures = _gallery_pictures(webui, "img2img")[-3:]
+    pictures = webui.read_gallery("img2img")[-3:]
     assert len({picture.tobytes() for picture in pictures}) == 3
 
 
@@ -137,7 +119,7 @@ def test_the_batch_tab_repaints_every_picture_of_a_folder(webui, photographs, tm
     names = ("1", "2")
     for name in names:
         shutil.copy(photographs / f"{name}.jpg", given)
-    prepare_gentle_img2img(webui, photographs)
+    webui.load_gently(photographs / "1.jpg")
     webui.unfold("img2img")
     webui.accept_everything("img2img")
     webui.press_tab("#mode_img2img", "Batch")
@@ -154,14 +136,6 @@ def test_the_batch_tab_repaints_every_picture_of_a_folder(webui, photographs, tm
         (file,) = made.glob(f"*-{name}.png")
         with Image.open(file) as picture:
             assert "HandRefiner hands: 1 right refined" in picture.text["parameters"]
-
-
-def _gallery_pictures(webui: WebuiPage, tab: str) -> list[Image.Image]:
-    urls = webui.page.eval_on_selector_all(
-        f"#{tab}_gallery .thumbnails img", "found => found.map(x => x.src)"
-    )
-    answers = [webui.page.request.get(url) for url in urls]
-    return [Image.open(io.BytesIO(answer.body())).convert("RGB") for answer in answers]
 
 
 PASTED = (
@@ -188,34 +162,19 @@ def send_png(webui: WebuiPage, path: Path, tab: str) -> None:
     webui.page.locator(f"#tab_pnginfo #{tab}_tab").click()
 
 
-def press_paste(webui: WebuiPage, tab: str, text: str) -> None:
-    """Put an infotext into the prompt and press the arrow beside it."""
-    prompt = webui.page.locator(f"#{tab}_prompt textarea")
-    prompt.fill(text)
-    webui.page.wait_for_timeout(300)
-    webui.page.locator(f"#{tab}_tools #paste").click()
-
-
-def wait_for_prompt(webui: WebuiPage, tab: str, said: str) -> None:
-    webui.page.wait_for_function(
-        "([id, said]) => document.querySelector(id).value === said",
-        arg=[f"#{tab}_prompt textarea", said],
-    )
-
-
 @pytest.mark.parametrize("tab", TABS)
 def test_a_picture_restores_its_values_and_a_foreign_text_changes_nothing(webui, tab, tmp_path):
     send_png(webui, write_png(tmp_path / "ours.png", PASTED), tab)
-    wait_for_prompt(webui, tab, "a hand")
+    webui.wait_for_prompt(tab, "a hand")
     webui.page.wait_for_function(
         "id => document.querySelector(id).checked", arg=f"#handrefiner_{tab}-visible-checkbox"
     )
     check_pasted(webui, tab)
-    press_paste(webui, tab, FOREIGN)
-    wait_for_prompt(webui, tab, "a dog")
+    webui.paste(tab, FOREIGN)
+    webui.wait_for_prompt(tab, "a dog")
     check_pasted(webui, tab)
-    press_paste(webui, tab, PASTED.replace("strength: 0.7", "strength: 0.4"))
-    wait_for_prompt(webui, tab, "a hand")
+    webui.paste(tab, PASTED.replace("strength: 0.7", "strength: 0.4"))
+    webui.wait_for_prompt(tab, "a hand")
     assert webui.get_number(f"handrefiner_{tab}_strength") == 0.4
 
 
@@ -224,12 +183,8 @@ def check_pasted(webui: WebuiPage, tab: str) -> None:
     assert webui.is_on(tab)
     assert webui.get_number(f"handrefiner_{tab}_strength") == 0.7
     assert webui.get_number(f"handrefiner_{tab}_padding_bbox") == 44
-    assert _text(webui, tab, "hands") == "left"
-    assert _text(webui, tab, "prompt") == "five fingers, [PROMPT]"
-
-
-def _text(webui: WebuiPage, tab: str, name: str) -> str:
-    return str(webui.panel(tab, name).locator("textarea, input").first.input_value())
+    assert webui.read_text(tab, "hands") == "left"
+    assert webui.read_text(tab, "prompt") == "five fingers, [PROMPT]"
 
 
 @pytest.mark.parametrize("tab", TABS)
@@ -246,7 +201,7 @@ def test_the_preview_shows_hand_depth_and_mask_and_what_was_painted(webui, photo
     webui.panel(tab, "sketch").locator("canvas").first.wait_for()
     webui.panel(tab, "show").click()
     said.get_by_text("1: right hand").wait_for()
-    _, depth, box = _shown(webui, tab)
+    _, depth, box = webui.read_preview(tab)
     assert 0.005 < np.mean(depth > 0) < 0.2
     assert (box[depth > 0] == 255).all(), "the mask covers the hand"
     webui.unfold(tab, "advanced")
@@ -258,14 +213,14 @@ def test_the_preview_shows_hand_depth_and_mask_and_what_was_painted(webui, photo
     webui.page.wait_for_function(
         "id => !document.querySelector(id + ' .generating')", arg=f"#handrefiner_{tab}_hints"
     )
-    _, _, union = _shown(webui, tab, unlike=box)
+    _, _, union = webui.read_preview(tab, unlike=box)
     assert union.shape == box.shape
     assert (union >= box).all()
     assert (union > box).sum() > 500
 
 
 def test_another_mesh_is_shown_and_used_by_the_next_run(webui, photographs):
-    prepare_gentle_img2img(webui, photographs)
+    webui.load_gently(photographs / "1.jpg")
     webui.unfold("img2img")
     webui.accept_everything("img2img")
     webui.unfold("img2img", "preview")
@@ -275,29 +230,16 @@ def test_another_mesh_is_shown_and_used_by_the_next_run(webui, photographs):
     webui.panel("img2img", "sketch").locator("canvas").first.wait_for()
     webui.panel("img2img", "show").click()
     webui.panel("img2img", "said").get_by_text("1: right hand").wait_for()
-    _, first, _ = _shown(webui, "img2img")
+    _, first, _ = webui.read_preview("img2img")
     webui.panel("img2img", "show_another").click()
     webui.page.wait_for_function(
         "id => document.querySelector(id).value === '1'",
         arg="#handrefiner_img2img_another input[type=number]",
     )
     webui.page.wait_for_timeout(1000)
-    _, second, _ = _shown(webui, "img2img")
+    _, second, _ = webui.read_preview("img2img")
     assert (first != second).any()
     assert "HandRefiner another mesh: 1" in webui.generate("img2img")
-
-
-def _shown(webui: WebuiPage, tab: str, unlike: Any = None) -> list[Any]:
-    """Overlay in colour, depth and mask in grey; waits for a mask unlike an older one."""
-    pictures: list[Any] = []
-    for _ in range(40):
-        urls = webui.panel(tab, "hints").locator("img").evaluate_all("e => e.map(x => x.src)")
-        bodies = [webui.page.request.get(url).body() for url in urls]
-        pictures = [np.asarray(Image.open(io.BytesIO(body)).convert("L")) for body in bodies]
-        if len(pictures) == 3 and (unlike is None or (pictures[2] != unlike).any()):
-            return pictures
-        webui.page.wait_for_timeout(250)
-    raise AssertionError(f"{len(pictures)} pictures are shown")
 
 
 def _paint_stroke(webui: WebuiPage, tab: str, start: float = 0.2, end: float = 0.4) -> None:
@@ -315,7 +257,7 @@ def _paint_stroke(webui: WebuiPage, tab: str, start: float = 0.2, end: float = 0
 
 
 def test_a_mask_painted_in_the_preview_is_used_by_the_next_run(webui, photographs):
-    prepare_gentle_img2img(webui, photographs)
+    webui.load_gently(photographs / "1.jpg")
     webui.unfold("img2img")
     webui.accept_everything("img2img")
     webui.unfold("img2img", "advanced")
@@ -331,11 +273,11 @@ def test_a_mask_painted_in_the_preview_is_used_by_the_next_run(webui, photograph
     said = webui.generate("img2img")
     assert "HandRefiner mask: union" in said
     assert "refined" in said
-    without = _gallery_pictures(webui, "img2img")
+    without = webui.read_gallery("img2img")
     _paint_stroke(webui, "img2img", start=0.35, end=0.7)
     webui.page.locator("#img2img_seed input").first.fill("8")
     assert "refined" in webui.generate("img2img")
-    painted = _gallery_pictures(webui, "img2img")
+    painted = webui.read_gallery("img2img")
     assert len(without) == len(painted) == 4
     before, after = (np.asarray(pictures[2].convert("L")) > 127 for pictures in (without, painted))
     # Another seed moves the mesh a little, but not as far as the stroke reaches.
@@ -381,6 +323,7 @@ def test_the_settings_page_has_our_section_and_says_where_the_order_is_set(webui
 
 
 def test_the_script_info_names_every_argument(host: Host):
+    from handrefiner_ext.api.body import GIVEN
     from handrefiner_ext.knobs import WEBUI
     from handrefiner_ext.params import fields_of
 
@@ -393,8 +336,8 @@ def test_the_script_info_names_every_argument(host: Host):
         labels = [argument["label"] for argument in info["args"]]
         wanted = [f.metadata["knob"].label for f in fields_of(WEBUI)]
         assert labels[0] == "HandRefiner"
-        assert labels[1:-1] == wanted[1:]
-        assert [argument.get("value") for argument in info["args"][:-1]] == [
+        assert labels[1 : -len(GIVEN)] == wanted[1:]
+        assert [argument.get("value") for argument in info["args"][: -len(GIVEN)]] == [
             f.default for f in fields_of(WEBUI)
         ]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from browser import open_page
+import pytest
+from browser import LONG_MS
 from generation import GENTLE, SIZE, as_mask, changed, encode, img2img
 from PIL import Image
 
@@ -41,20 +40,23 @@ def test_the_routes_take_it_too(host, woman):
     assert set(said) >= {"pose", "openpose", "openpose_image"}
 
 
-def test_the_page_takes_a_file_of_16_bits(host, browser, photographs, tmp_path):
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_page_shows_it_in_the_preview_and_uses_it_in_the_run(
+    webui, photographs, tmp_path, bits
+):
     depth = make_depth()
-    Image.fromarray(depth.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    with open_page(browser, host.url) as page:
-        page.go_to("img2img")
-        page.unfold("img2img")
-        page.unfold("img2img", "preview")
-        for part, file in (("sketch", photographs / "1.jpg"), ("depth_in", tmp_path / "deep.png")):
-            page.panel("img2img", part).locator("input[type=file]").set_input_files(str(file))
-        page.panel("img2img", "sketch").locator("canvas").first.wait_for()
-        page.panel("img2img", "depth_in").locator("img").first.wait_for()
-        page.panel("img2img", "show").click()
-        page.panel("img2img", "said").get_by_text(SAID).wait_for()
-        shown = page.panel("img2img", "hints").locator("img")
-        urls = shown.evaluate_all("e => e.map(x => x.src)")
-        body = page.page.request.get(urls[1]).body()
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(body)).convert("L")), depth)
+    levels = depth if bits == 8 else depth.astype(np.uint16) * 257
+    Image.fromarray(levels).save(tmp_path / "depth.png")
+    webui.load_gently(photographs / "1.jpg")
+    webui.unfold("img2img")
+    webui.accept_everything("img2img")
+    webui.unfold("img2img", "preview")
+    given = webui.panel("img2img", "depth_in")
+    given.locator("input[type=file]").set_input_files(str(tmp_path / "depth.png"))
+    given.locator("img").first.wait_for()
+    webui.show_hands("img2img", photographs / "1.jpg")
+    webui.panel("img2img", "said").get_by_text(SAID).wait_for(timeout=LONG_MS)
+    _, shown, _ = webui.read_preview("img2img")
+    np.testing.assert_array_equal(shown, depth)
+    used, _ = webui.generate_with_hints("img2img")
+    np.testing.assert_array_equal(used, depth)
