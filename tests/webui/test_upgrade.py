@@ -18,7 +18,8 @@ from handrefiner_ext.host.ui_config import OURS, VERSION_KEY
 OLD = Path(__file__).parents[1] / "data" / "0.1.0"
 TABS = ("txt2img", "img2img")
 KEEP_BEST = {tab: f"{OURS}{tab}/Keep best/value" for tab in TABS}
-STRENGTH, STEPS = f"{OURS}txt2img/Strength/value", "txt2img/Sampling steps/value"
+STRENGTH = f"{OURS}txt2img/Strength/value"
+STEPS = "customscript/sampler.py/txt2img/Sampling steps/value"
 
 
 @pytest.fixture(scope="module")
