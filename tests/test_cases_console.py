@@ -39,10 +39,12 @@ def start(code, *arguments, **streams):
     ],
 )
 def test_without_a_console_it_works_all_the_same(code, tmp_path):
-    command = ("refine", "--input_img", EXAMPLE, "--out_dir", tmp_path)
+    picture = tmp_path / "a.png"
+    Image.open(EXAMPLE).resize((256, 256)).save(picture)
+    command = ("refine", "--input_img", picture, "--out_dir", tmp_path / "out")
     done = start(f"{code}\nimport os\nos._exit(main(arguments))", *command)
     assert done.returncode == DONE
-    assert names(tmp_path) == [f"{EXAMPLE.stem}_0.png"]
+    assert names(tmp_path / "out") == ["a_0.png"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="streams are closed by a POSIX shell")

@@ -62,17 +62,22 @@ def test_the_folder_is_what_datasets_reads(one):
         assert len(line["hands"]) == len(sample.hands)
 
 
-def test_no_place_and_no_date_is_written(tmp_path):
-    folder = run(tmp_path / "set", "--jobs", "1", "--shards", "1")
-    (archive,) = folder.iterdir()
-    assert str(tmp_path).encode() not in archive.read_bytes()
-    with tarfile.open(archive) as tar:
-        assert {entry.mtime for entry in tar} == {0}
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """The same set in shards."""
+    folder = run(tmp_path_factory.mktemp("shards") / "some", "--jobs", "1", "--shards", "3")
+    return sorted(folder.iterdir())
 
 
-def test_shards_hold_the_same_pictures_as_the_folder(one, tmp_path):
+def test_no_place_and_no_date_is_written(shards):
+    for archive in shards:
+        assert str(archive.parent.parent).encode() not in archive.read_bytes()
+        with tarfile.open(archive) as tar:
+            assert {entry.mtime for entry in tar} == {0}
+
+
+def test_shards_hold_the_same_pictures_as_the_folder(one, shards):
     folder = one
-    shards = sorted(run(tmp_path / "shards", "--jobs", "1", "--shards", "3").iterdir())
     assert [path.name for path in shards] == [f"shard-0000{k}.tar" for k in range(3)]
     found = {}
     for path in shards:

@@ -89,7 +89,7 @@ def test_all_meshes_of_a_hand_differ_and_the_best_comes_first(others, stages, im
     assert notes == ()
 
 
-@pytest.mark.parametrize("number", [1, 2, 5, 9])
+@pytest.mark.parametrize("number", [1, 2, pytest.param(5, marks=pytest.mark.slow), 9])
 def test_a_number_means_the_same_mesh_each_time_and_wraps_around(others, stages, image, number):
     mesh, (note,) = mesh_of(stages, image, number)
     place = number % len(others)
