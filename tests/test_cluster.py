@@ -220,7 +220,10 @@ def test_every_picture_has_a_row_and_the_journal_gives_way_to_the_manifest(
     (tmp_path / "out").mkdir()
     a_run = make_run(pictures, tmp_path / "out")
     settle(workers, a_run)
+    half = tmp_path / "out" / ".handrefiner-123-456"
+    half.write_bytes(b"of a worker that died while it was writing")
     assert list(a_run.work_through({})) == []
+    assert not half.exists()
     assert not (tmp_path / "out" / FOLDER).exists()
     rows = parquet.read_table(tmp_path / "out" / MANIFEST).to_pylist()
     assert [row["picture"] for row in rows] == ["both.png", "broken.png", "none.png", "one.jpg"]
