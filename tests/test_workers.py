@@ -195,7 +195,16 @@ def stop_after(crew, jobs, seconds):
     list(crew.work_through(jobs))
 
 
+@pytest.fixture
+def heeded_interrupt():
+    """Ctrl-C raises, also where pytest was started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not POSIX, reason="sends a signal")
+@pytest.mark.usefixtures("heeded_interrupt")
 def test_no_process_outlives_a_run_that_is_stopped(tmp_path):
     jobs = [Job(tmp_path / name, name) for name in ("a", "b")]
     begun = time.monotonic()
