@@ -171,6 +171,18 @@ def test_every_form_of_a_mask_is_read(pixels, tmp_path):
     assert differs < 0.005  # soft edges are cut at half
 
 
+def test_a_picture_erased_where_it_may_change_is_a_mask():
+    """ComfyUI saves the picture itself, with the mask in its alpha."""
+    hole = blob(60, 60, 30, (200, 240))
+    erased = np.dstack([photo(), np.where(hole, 0, 255).astype(np.uint8)])
+    np.testing.assert_array_equal(read_mask(erased), hole)
+
+
+def test_faint_strokes_are_strokes():
+    faint = rgba((220, 30, 30), (OPAQUE * 0.4).astype(np.uint8))
+    np.testing.assert_array_equal(read_mask(faint), STROKE)
+
+
 def test_empty_and_full_masks_are_masks():
     shape = (40, 50)
     black = np.zeros((*shape, 1), dtype=np.uint8)
@@ -203,8 +215,8 @@ def ink(size=(200, 240)):
         pytest.param(ink(), id="a drawing in ink"),
         pytest.param(np.full((50, 60), 128, dtype=np.uint8), id="grey"),
         pytest.param(
-            np.dstack([photo(), 255 - 255 * blob(60, 60, 30, (200, 240)).astype(np.uint8)]),
-            id="a photograph with a hole",
+            np.dstack([photo(), 255 * blob(60, 60, 30, (200, 240)).astype(np.uint8)]),
+            id="what was cut out of a photograph",
         ),
     ],
 )

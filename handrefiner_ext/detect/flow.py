@@ -18,13 +18,21 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Detector
 from handrefiner_ext.types import Box, Detection, FloatArray, Hand, Image, Refusal, View
 
+MOST_BOXES = 64
+"""As many as a pose may have hands."""
+
 
 def parse_boxes(text: str) -> tuple[Box, ...]:
     """Parse "x0,y0,x1,y1;x0,y0,x1,y1" in pixels; the corners may come in any order.
 
     Raises InvalidParameter, which shows the right form.
     """
-    return tuple(_parse_box(part, text) for part in text.split(";") if part.strip())
+    parts = [part for part in text.split(";") if part.strip()]
+    if len(parts) > MOST_BOXES:
+        raise InvalidParameter(
+            f"boxes holds {len(parts)} boxes; no more than {MOST_BOXES} are searched."
+        )
+    return tuple(_parse_box(part, text) for part in parts)
 
 
 def _parse_box(part: str, text: str) -> Box:

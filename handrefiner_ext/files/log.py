@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from handrefiner_ext.errors import PictureError
+from handrefiner_ext.files.marks import check_own
 from handrefiner_ext.files.naming import plain
 from handrefiner_ext.pictures.disk import writing_to
 from handrefiner_ext.report import Said
@@ -56,6 +57,7 @@ def keep_log(
     if path is None:
         yield lambda records: None
         return
+    check_own(path, _is_line)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a" if appends else "w", encoding="utf-8")
@@ -73,6 +75,15 @@ def keep_log(
     finally:
         with suppress(OSError):  # what could not be written has been told already
             file.close()
+
+
+def _is_line(text: str) -> bool:
+    """Whether it is a line of a log; a prompt file's has an "img", too."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and {"img", "output"} <= said.keys()
 
 
 def describe_run(

@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from handrefiner_ext import __version__
-from handrefiner_ext.pictures.disk import usable
+from handrefiner_ext.errors import PictureError
+from handrefiner_ext.pictures.disk import usable, writing_to
 from handrefiner_ext.pictures.metadata import (
     SIGNATURE,
     Chunk,
@@ -32,6 +34,7 @@ KEY = "handrefiner"
 WEBP_KIND = b"HREF"
 PNG_HEAD = 4096
 """The mark is the first chunk after a PNG's header; this many bytes hold it."""
+LONGEST_LINE = 1 << 20
 DIGITS = 32
 GLB_HEAD = struct.Struct("<4sIIII")
 """Magic, version, length of the file; length and kind of the first chunk, which is JSON."""
@@ -122,6 +125,38 @@ def read_head(path: Path) -> bytes | None:
         # A folder, or a file that cannot be read, is not ours. In a folder that cannot be searched
         # nothing is seen: otherwise every name would count as taken, without an end.
         return b"" if os.path.lexists(usable(path)) else None
+
+
+def check_replaceable(path: Path, mark: Mark) -> None:
+    """Raise PictureError if there is a file that was not made from the mark's picture.
+
+    Names are chosen before the work; this finds what has appeared since.
+    """
+    head = read_head(path)
+    if head is None:
+        return
+    found = read_mark(head)
+    if found is None or not mark.names(found):
+        raise PictureError(
+            f"{path} has appeared during the run and was not made from this picture, so it is "
+            "kept; run the same command again, and the result gets another name."
+        )
+
+
+def check_own(path: Path, is_ours: Callable[[str], bool]) -> None:
+    """Raise PictureError if there is a file that is not ours.
+
+    is_ours: decides by the file's first line. An empty file may be replaced, and a device be
+    written to.
+    """
+    if not path.is_file():
+        return
+    with writing_to(path), usable(path).open("rb") as file:
+        line = file.readline(LONGEST_LINE)
+    if line and not is_ours(line.decode("utf-8", "replace")):
+        raise PictureError(
+            f"{path} exists and was not written by HandRefiner, so it is kept; give another name."
+        )
 
 
 def _find_said(data: bytes) -> Any:

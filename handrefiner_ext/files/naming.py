@@ -20,7 +20,7 @@ from typing import Protocol
 
 from handrefiner_ext.files.marks import Mark, digest, digest_place, read_head, read_mark
 from handrefiner_ext.pictures import FORMAT_OF
-from handrefiner_ext.pictures.disk import is_reserved, usable
+from handrefiner_ext.pictures.disk import IS_WINDOWS, is_reserved, usable
 
 LONGEST_STEM = 255 - len("_overlay.png") - len("_jpeg_99")
 """Bytes; most file systems allow 255 in a name."""
@@ -115,7 +115,9 @@ def plain_name(path: Path) -> str:
 
 def plain(text: str | Path) -> str:
     """Return a path, or a sentence that names one, as Unicode: bytes that are not are replaced."""
-    return os.fsencode(text).decode("utf-8", "replace")
+    # Not os.fsencode, which in a locale without UTF-8 fails at the arrows of our own sentences.
+    surrogates = "surrogatepass" if IS_WINDOWS else "surrogateescape"
+    return str(text).encode("utf-8", surrogates).decode("utf-8", "replace")
 
 
 def plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.marks import (
     KEY,
     Mark,
+    check_replaceable,
     mark_glb,
     mark_jpeg,
     mark_webp,
@@ -227,10 +229,10 @@ def write_hint_files(
     start = folders.out / job.stem
     _write_depth(_end(start, DEPTH), hints.maps.control, mark)
     _write_mask(_end(start, MASK), hints.maps.mask, mark)
-    write_atomically(_end(start, OVERLAY), encode_map(draw_overlay(image, hints), (mark.chunk,)))
+    _write(_end(start, OVERLAY), encode_map(draw_overlay(image, hints), (mark.chunk,)), mark)
     said = describe(job.source, image, hints) | {KEY: mark.describe()}
     text = json.dumps(said, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(_end(start, HANDS), text.encode("utf-8"))
+    _write(_end(start, HANDS), text.encode("utf-8"), mark)
     if folders.mesh:
         for number, mesh in zip(number_meshes(hints.meshes), hints.meshes, strict=True):
             _write_mesh(folders.mesh / f"{job.stem}_hand{number}.glb", mesh, mark)
@@ -248,8 +250,8 @@ def write_poses(job: Job, poses: Poses, folder: Path, mark: Mark) -> None:
     """Write the hands as our pose, in OpenPose's JSON, and drawn."""
     for ending, said in zip(POSES, (poses.pose, poses.openpose), strict=False):
         text = json.dumps({**said, KEY: mark.describe()}, allow_nan=False) + "\n"
-        write_atomically(_end(folder / job.stem, ending), text.encode())
-    write_atomically(_end(folder / job.stem, POSES[2]), encode_map(poses.drawn, (mark.chunk,)))
+        _write(_end(folder / job.stem, ending), text.encode(), mark)
+    _write(_end(folder / job.stem, POSES[2]), encode_map(poses.drawn, (mark.chunk,)), mark)
 
 
 def write_maps(job: Job, maps: Maps, folders: RefineFolders, mark: Mark) -> None:
@@ -277,15 +279,18 @@ def write_refined(
 
 def back_up(job: Job, data: bytes, folder: Path) -> Path:
     """Keep what a picture was before it is replaced; return where. data: the picture's file."""
-    name = job.source.name
+    name, source = job.source.name, usable(job.source)
     for number in count(1):
         numbered = name if number == 1 else f"{job.source.stem}_{number}{job.source.suffix}"
         place = folder / job.under / numbered
+        if usable(place).exists() and usable(place).samefile(source):
+            continue  # the picture itself, by this path or a link, is no copy of it
         before = _read_whole(place)
         if before == data:
             return place
         if before is None:
             write_atomically(place, data)
+            shutil.copymode(source, usable(place))
             return place
     raise AssertionError("the numbers never end")
 
@@ -295,12 +300,12 @@ def _read_whole(path: Path) -> bytes | None:
 
 
 def _write_depth(path: Path, control: NDArray[np.uint8], mark: Mark) -> None:
-    write_atomically(path, encode_map(control, (mark.chunk,)))
+    _write(path, encode_map(control, (mark.chunk,)), mark)
 
 
 def _write_mask(path: Path, mask: Mask, mark: Mark) -> None:
     """Write 255 wherever a pixel may change."""
-    write_atomically(path, encode_map(draw_mask(mask), (mark.chunk,)))
+    _write(path, encode_map(draw_mask(mask), (mark.chunk,)), mark)
 
 
 def _write_mesh(path: Path, mesh: HandMesh, mark: Mark) -> None:
@@ -309,7 +314,13 @@ def _write_mesh(path: Path, mesh: HandMesh, mark: Mark) -> None:
 
     hand: Any = trimesh.Trimesh(mesh.vertices * TO_GLTF, mesh.faces, process=False)
     data: bytes = hand.export(file_type="glb")
-    write_atomically(path, mark_glb(data, mark))
+    _write(path, mark_glb(data, mark), mark)
+
+
+def _write(path: Path, data: bytes, mark: Mark) -> None:
+    """Write a file with its mark; PictureError where another's has appeared meanwhile."""
+    check_replaceable(path, mark)
+    write_atomically(path, data)
 
 
 def _end(start: Path, ending: str) -> Path:

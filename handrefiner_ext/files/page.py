@@ -18,7 +18,9 @@ import cv2
 import numpy as np
 
 from handrefiner_ext import __version__
+from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.log import Report, Thumbnails
+from handrefiner_ext.files.marks import check_own
 from handrefiner_ext.files.naming import plain
 from handrefiner_ext.pictures import encode_thumbnail
 from handrefiner_ext.pictures.disk import writing_to
@@ -72,6 +74,9 @@ def open_page(path: Path | None) -> Iterator[Callable[[Report], None]]:
     if path is None:
         yield lambda report: None
         return
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise PictureError(f"{path} is no ordinary file; give the page another name.")
+    check_own(path, lambda line: line == FIRST_LINE)
     partial = path.with_name(f".handrefiner-{os.getpid()}-{path.name}")
     counts = dict.fromkeys(DECISIONS, 0)
     with writing_to(path):
@@ -153,8 +158,8 @@ def _end(counts: dict[str, int]) -> str:
     return f"</main><nav>{''.join(buttons)}</nav>{SCRIPT}</body></html>\n"
 
 
-HEAD = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
+FIRST_LINE = "<!DOCTYPE html><!-- HandRefiner -->\n"
+HEAD = f"""{FIRST_LINE}<html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
 style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width"><title>HandRefiner</title>

@@ -11,10 +11,15 @@ from typing import Any, Protocol
 import cv2
 
 from handrefiner_ext import pipeline
-from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, describe_fault
+from handrefiner_ext.errors import (
+    BackendUnavailable,
+    HandRefinerError,
+    PictureError,
+    describe_fault,
+)
 from handrefiner_ext.files.beside import read_given, read_pose
 from handrefiner_ext.files.log import Report, average_mpjpe_px, describe_run
-from handrefiner_ext.files.marks import digest
+from handrefiner_ext.files.marks import check_replaceable, digest
 from handrefiner_ext.files.naming import Job
 from handrefiner_ext.files.outputs import (
     HintFolders,
@@ -31,7 +36,7 @@ from handrefiner_ext.files.outputs import (
 from handrefiner_ext.files.page import make_thumbnails
 from handrefiner_ext.hands.posed import Poses
 from handrefiner_ext.params import SEEDS, RefineParams
-from handrefiner_ext.pictures import read_file, read_picture, save_picture
+from handrefiner_ext.pictures import Picture, read_file, read_picture, save_picture
 from handrefiner_ext.protocols import Preparing
 from handrefiner_ext.report import (
     Said,
@@ -286,17 +291,7 @@ def refine_picture(
     report = Report(job.source, lines=(*_note(job), *picture.notes))
     for number, variant in enumerate(variants):
         output = found.repaint(variant)
-        place = folders.output(job, number)
-        changed = output.image is not picture.image
-        if folders.backup is not None and changed:
-            back_up(job, data, folders.backup)
-        if folders.backup is None or changed:
-            mark = job.mark(content, codes[number])
-            write_refined(picture, output.image, place, mark, folders.quality)
-        for tried, image in enumerate(output.candidates):
-            beside = folders.candidate(job, number, tried)
-            if beside is not None:
-                save_picture(picture, image, beside, job.mark(content).chunk)
+        place = _write_output(job, picture, data, output, (number, codes[number], folders))
         one = _report_output(job, place, output, variant)
         if folders.shows:
             depth = None if found.maps is None else found.maps.control
@@ -304,6 +299,43 @@ def refine_picture(
             one = replace(one, thumbnails=(shown,))
         report = _add(report, one)
     return report
+
+
+def _write_output(
+    job: Job,
+    picture: Picture,
+    data: bytes,
+    output: Output,
+    where: tuple[int, str, RefineFolders],
+) -> Path:
+    """Write one output and its candidates; return its path.
+
+    data: the source's file. where: number of the output, code of its settings, and the folders.
+    """
+    number, code, folders = where
+    place, mark = folders.output(job, number), job.mark(digest(data), code)
+    if folders.backup is None:
+        check_replaceable(place, mark)
+        write_refined(picture, output.image, place, mark, folders.quality)
+    elif output.image is not picture.image:
+        _put_aside(job, data, folders.backup)
+        write_refined(picture, output.image, place, mark, folders.quality)
+    for tried, image in enumerate(output.candidates):
+        beside = folders.candidate(job, number, tried)
+        if beside is not None:
+            check_replaceable(beside, mark)
+            save_picture(picture, image, beside, job.mark(digest(data)).chunk)
+    return place
+
+
+def _put_aside(job: Job, data: bytes, folder: Path) -> None:
+    """Keep what the picture was; PictureError where it is not that any more."""
+    if read_file(job.source) != data:
+        raise PictureError(
+            f"{job.source} was changed while it was worked on, and stays as it is now; run the "
+            "same command again."
+        )
+    back_up(job, data, folder)
 
 
 def _note(job: Job) -> tuple[str, ...]:

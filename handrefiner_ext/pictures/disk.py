@@ -10,6 +10,7 @@ from __future__ import annotations
 import ntpath
 import os
 import re
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -71,6 +72,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
+            if place.is_file():
+                shutil.copymode(place, partial)  # what was private stays so
             _replace(partial, place)
         finally:
             partial.unlink(missing_ok=True)

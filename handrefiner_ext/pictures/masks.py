@@ -2,8 +2,8 @@
 
 Two forms are read. Black and white, soft edges included: white may change. Strokes on
 transparency, as GIMP and other editors save a layer: what is painted may change, whatever its
-colour; where a file of one colour is opaque up to its border, what is painted is the hole in it, as
-ComfyUI's mask editor saves it. Anything else is refused, because an ordinary picture taken for a
+colour; where a file of one colour, or a picture, is opaque up to its border, what is painted is the hole in
+it, as ComfyUI's mask editor saves it. Anything else is refused, because an ordinary picture taken for a
 mask would have whatever is bright in it repainted.
 """
 
@@ -67,15 +67,21 @@ def read_mask(pixels: Pixels) -> Mask:
     if pixels.shape[2] not in (2, 4):
         return _read_black_and_white(colours)
     alpha = pixels[..., -1]
-    opaque = np.asarray(alpha > np.iinfo(alpha.dtype).max // 2)
+    opaque = np.asarray(alpha > alpha.max() // 2)  # strokes may be faint
     if opaque.all():
         return _read_black_and_white(colours)
     if not opaque.any():
         return opaque
+    border = np.concatenate([opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1]])
+    has_hole = bool(border.mean() > 0.5)
     if _has_one_colour(colours[opaque]):
-        border = np.concatenate([opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1]])
-        return ~opaque if border.mean() > 0.5 else opaque
-    return _read_black_and_white(np.where(opaque[..., None], colours, 0)) & opaque
+        return ~opaque if has_hole else opaque
+    try:
+        return _read_black_and_white(np.where(opaque[..., None], colours, 0)) & opaque
+    except PictureError:
+        if has_hole:  # the picture itself, erased where it may change, as ComfyUI writes it
+            return ~opaque
+        raise
 
 
 def _to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
