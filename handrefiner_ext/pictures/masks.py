@@ -2,9 +2,9 @@
 
 Two forms are read. Black and white, soft edges included: white may change. Strokes on
 transparency, as GIMP and other editors save a layer: what is painted may change, whatever its
-colour; where a file of one colour, or a picture, is opaque up to its border, what is painted is the hole in
-it, as ComfyUI's mask editor saves it. Anything else is refused, because an ordinary picture taken for a
-mask would have whatever is bright in it repainted.
+colour; where a file of one colour, or a picture, is opaque up to its border, what is painted is the
+hole in it, as ComfyUI's mask editor saves it. Anything else is refused, because an ordinary picture
+taken for a mask would have whatever is bright in it repainted.
 """
 
 from __future__ import annotations
