@@ -67,7 +67,7 @@ def read_mask(pixels: Pixels) -> Mask:
     if pixels.shape[2] not in (2, 4):
         return _read_black_and_white(colours)
     alpha = pixels[..., -1]
-    opaque = np.asarray(alpha > alpha.max() // 2)  # strokes may be faint
+    opaque = np.asarray(alpha > int(alpha.max()) // 2)  # strokes may be faint
     if opaque.all():
         return _read_black_and_white(colours)
     if not opaque.any():
