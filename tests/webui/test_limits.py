@@ -94,6 +94,7 @@ def test_adetailer_and_we_both_run_once_in_one_request(host, woman):
     assert rows.min() > 512 // 3, "only the hand may differ, not the face that ADetailer repaints"
 
 
+@pytest.mark.timeout(3600)  # 52 requests take over ten minutes on a machine that does other work
 def test_memory_does_not_grow_and_nothing_stays_behind(host, woman):
     first = img2img(host, woman)
     for number in range(1, REQUESTS + 1):
