@@ -51,6 +51,19 @@ class Outcome:
         """What the first picture's infotext says about its hands; empty where nothing."""
         return hands_of(self.texts[0])
 
+    @property
+    def decisions(self) -> str:
+        """The same without its notes."""
+        return decisions_of(self.texts[0])
+
+
+def decisions_of(text: str) -> str:
+    """What an infotext says happened to each hand, without the notes.
+
+    Notes depend on the detector that is there: ai-edge-litert finds a face beside the hand, too.
+    """
+    return "; ".join(part for part in hands_of(text).split("; ") if part[:1].isdigit())
+
 
 def hands_of(text: str) -> str:
     _, found, rest = text.partition("HandRefiner hands: ")

@@ -42,7 +42,7 @@ def test_a_fault_costs_no_picture_and_is_named(host, woman, plain, fault):
 
 
 def test_after_all_faults_the_next_request_works_normally(host, woman, plain):
-    assert img2img(host, woman, GENTLE).hands == "1 right refined"
+    assert img2img(host, woman, GENTLE).decisions == "1 right refined"
     assert alike(img2img(host, woman).image, plain.image)
 
 

@@ -62,7 +62,7 @@ def test_the_switch_off_leaves_the_picture_to_the_bit(host, woman, plain):
 def test_the_text_names_model_strength_and_hands(fixed):
     assert f"HandRefiner control model: {MODEL}" in fixed.texts[0]
     assert "HandRefiner strength: 0.55" in fixed.texts[0]
-    assert fixed.hands == "1 right refined"
+    assert fixed.decisions == "1 right refined"
 
 
 def test_extra_images_follow_the_result_with_texts_of_their_own(fixed, plain):

@@ -52,7 +52,7 @@ def test_a_generation_is_repainted_under_its_mesh(models_host, photograph):
     plain = img2img(models_host, photograph)
     hands = {**GENTLE, "mesh": "graphormer", "extra_images": True}
     on = img2img(models_host, photograph, hands)
-    assert on.hands == f"1 {SIDE} refined"
+    assert on.decisions == f"1 {SIDE} refined"
     mask = as_mask(on.images[-2])
     assert changed(on.image, plain.image)[mask].any()
     assert not changed(on.image, plain.image)[~mask].any()

@@ -103,6 +103,7 @@ def needs_the_package_index(folder):
 
 def test_with_a_detector_there_it_is_silent_and_takes_under_a_second(webui):
     host = Path(os.environ["HANDREFINER_WEBUI_VENV"])
+    run_in(host, PROJECT / "install.py", cwd=webui)  # a host that never had the extension
     before = list_versions(host)
     took = []
     for _ in range(3):
@@ -124,11 +125,13 @@ def test_what_is_missing_is_added_and_nothing_else_changes(
     after = list_versions(bare_environment)
     assert before < after
     added = {line.partition("==")[0] for line in after - before}
-    assert added <= {"mediapipe", "absl-py", "sounddevice", "flatbuffers"}
+    assert added <= {"mediapipe", "ai-edge-litert", "absl-py", "sounddevice", "flatbuffers"}
     assert "mediapipe==0.10.9" in after
     checked = run_in(bare_environment, "-m", "pip", "check").stdout
     complaints = [line for line in checked.splitlines() if "mediapipe" in line]
-    assert all("opencv-contrib-python, which is not installed" in line for line in complaints)
+    # ADetailer raises protobuf; mediapipe works with it, as the host below shows.
+    known = ("opencv-contrib-python, which is not installed", "but you have protobuf 4.25")
+    assert all(any(words in line for words in known) for line in complaints), complaints
     again = run_installer(bare_environment, webui)
     assert "HandRefiner" not in again.stdout + again.stderr
     host = own_host(HANDREFINER_WEBUI_VENV=bare_environment)
@@ -247,7 +250,7 @@ def test_hands_come_after_adetailer_unless_the_webuis_setting_says_otherwise(
     plain = img2img(host, woman)
     hands = {**GENTLE, "extra_images": True}
     both = img2img(host, woman, hands, alwayson_scripts={"ADetailer": FACES})
-    assert both.hands == "1 right refined"
+    assert both.decisions == "1 right refined"
     assert "ADetailer model: mediapipe_face_full" in both.texts[0]
     assert not alike(both.image[: SIZE // 3], plain.image[: SIZE // 3]), "the face"
     before_the_hands = both.images[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from generation import GENTLE, alike, as_mask, changed, hands_of, img2img
+from generation import GENTLE, alike, as_mask, changed, decisions_of, img2img
 from small_files import LORA, VAE
 
 ABOVE_THE_HAND = 150
@@ -20,7 +20,7 @@ def test_the_outer_runs_lora_is_in_force_in_both_passes_and_gone_afterwards(host
         outside = np.s_[:ABOVE_THE_HAND]
         assert alike(on.images[number][outside], off.images[number][outside])
         assert not alike(off.images[number][outside], bare.images[number][outside])
-        assert hands_of(on.texts[number]) == "1 right refined"
+        assert decisions_of(on.texts[number]) == "1 right refined"
     skipping = {**STRONGER, "skip_img2img": True}
     inner = img2img(host, woman, skipping, prompt=WITH_LORA)
     assert not alike(inner.image, img2img(host, woman, skipping).image), "in the second pass, too"
@@ -35,7 +35,7 @@ def test_another_vae_paints_the_hands_only(host, woman, plain):
         difference = np.abs(image.astype(int) - own.image)
         assert difference[mask].mean() > 2
     assert not changed(other.images[-2], plain.image)[~mask].any()
-    assert hands_of(other.texts[-1]) == "1 right refined"
+    assert decisions_of(other.texts[-1]) == "1 right refined"
     assert alike(img2img(host, woman).image, plain.image)
     assert host.get("/sdapi/v1/options")["sd_vae"] == "Automatic"
 
@@ -65,7 +65,7 @@ def test_an_inpainting_checkpoint_paints_picture_and_hands(host, woman):
     on = img2img(host, woman, {**GENTLE, "extra_images": True}, **more)
     result, _, mask, before = on.images
     assert "Model: tiny-sd15-inpainting," in on.texts[0]
-    assert on.hands == "1 right refined"
+    assert on.decisions == "1 right refined"
     assert alike(before, off.image)
     assert changed(result, before)[as_mask(mask)].mean() > 0.5
     assert not changed(result, before)[~as_mask(mask)].any()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import make_tiny_sdxl
 import pytest
-from generation import GENTLE, alike, as_mask, changed, hands_of, img2img, load
+from generation import GENTLE, alike, as_mask, changed, decisions_of, img2img, load
 from running_host import Host, missing_for_a_host, start_host
 
 PREFIX = "/handrefiner/v1"
@@ -76,7 +76,7 @@ def test_the_hand_changes_with_the_strength_and_nothing_else_does(sdxl, woman, p
     pictures = []
     for strength in (0.0, 0.4, 0.8, 0.8):
         on = img2img(sdxl, woman, {**GENTLE, "strength": strength, "extra_images": True})
-        assert on.hands == "1 right refined"
+        assert on.decisions == "1 right refined"
         assert f"HandRefiner control model: {make_tiny_sdxl.CONTROL}" in on.texts[0]
         mask = as_mask(on.images[2])
         assert changed(on.image, plain.image)[mask].mean() > 0.5
@@ -93,7 +93,7 @@ def test_a_region_is_painted_at_the_size_of_sdxl_unless_another_is_asked_for(sdx
     auto, native, small = (
         img2img(sdxl, woman, {**quick, "region_size": side}) for side in (0, 1024, 512)
     )
-    assert auto.hands == "1 right refined"
+    assert auto.decisions == "1 right refined"
     assert not changed(auto.image, native.image).any()
     assert changed(auto.image, small.image).any()
 
@@ -104,7 +104,7 @@ def test_a_control_model_for_sd1_is_refused_and_the_picture_unharmed(sdxl, woman
     assert f"{SD1_MODEL} " in on.hands
     assert "is for Stable Diffusion 1.x, but the checkpoint is SDXL" in on.hands
     assert alike(on.image, plain.image)
-    assert img2img(sdxl, woman, GENTLE).hands == "1 right refined"
+    assert img2img(sdxl, woman, GENTLE).decisions == "1 right refined"
 
 
 def test_without_a_control_model_for_sdxl_the_sentence_says_what_to_install(
@@ -127,7 +127,7 @@ def test_an_sd1_checkpoint_paints_the_hands_of_an_sdxl_picture(sdxl, woman, plai
     on = img2img(sdxl, woman, hands, n_iter=2, do_not_save_grid=True)
     assert loaded_from_disk(sdxl) == before + 1
     result, mask = on.images[-8], as_mask(on.images[-5])
-    assert [hands_of(text) for text in on.texts[-8:-6]] == ["1 right refined"] * 2
+    assert [decisions_of(text) for text in on.texts[-8:-6]] == ["1 right refined"] * 2
     assert f"HandRefiner control model: {SD1_MODEL}" in on.texts[-8]
     assert f"Model: {make_tiny_sdxl.CHECKPOINT}," in on.texts[-8]
     assert changed(result, plain.image)[mask].any()
@@ -143,7 +143,7 @@ def test_an_sdxl_checkpoint_paints_the_hands_of_an_sd1_picture(sdxl, woman):
     off = img2img(sdxl, woman, **more)
     on = img2img(sdxl, woman, hands, **more)
     result, _, mask, before = on.images
-    assert on.hands == "1 right refined"
+    assert on.decisions == "1 right refined"
     assert f"HandRefiner control model: {make_tiny_sdxl.CONTROL}" in on.texts[0]
     assert f"Model: {SD1_CHECKPOINT}," in on.texts[0]
     assert alike(before, off.image)

@@ -15,6 +15,7 @@ from generation import (
     alike,
     as_mask,
     changed,
+    decisions_of,
     encode,
     hands_of,
     img2img,
@@ -132,7 +133,7 @@ def test_another_checkpoint_is_read_once_for_all_iterations(host, woman, with_ou
         with counted_loads(host) as loads:
             on = img2img(host, woman, {**GENTLE, "checkpoint": "tiny-sd15-inpainting"}, **more)
         assert loads == [1]
-        assert [hands_of(text) for text in on.texts[-3:]] == ["1 right refined"] * 3
+        assert [decisions_of(text) for text in on.texts[-3:]] == ["1 right refined"] * 3
 
 
 @contextmanager
@@ -163,7 +164,7 @@ def test_the_outer_runs_controlnet_stays_for_all_its_pictures(host, woman, value
     on = img2img(host, woman, {**GENTLE, **values}, alwayson_scripts=scripts, **more)
     first = len(off.images) - 3
     assert len(on.images) == len(off.images), "the unit's own picture is still there"
-    assert [hands_of(text) for text in on.texts[-2:]] == ["1 right refined"] * 2
+    assert [decisions_of(text) for text in on.texts[-2:]] == ["1 right refined"] * 2
     for number in (first, first + 1):
         assert alike(on.images[number][:150], off.images[number][:150]), "above the hand"
         assert not alike(on.images[number], off.images[number]), "the hand"

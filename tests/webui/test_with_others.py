@@ -24,7 +24,7 @@ def test_both_after_detailers_run_once(host, woman):
     difference = changed(on.image, woman)
     assert "ADetailer model: mediapipe_face_short" in on.texts[0]
     assert on.texts[0].count("HandRefiner hands:") == 1
-    assert on.hands == "1 right refined"
+    assert on.decisions == "1 right refined"
     assert difference[:220].any(), "the face"
     assert difference[260:420].any(), "the hand"
 
