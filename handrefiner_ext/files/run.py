@@ -313,7 +313,8 @@ def _write_output(
     data: the source's file. where: number of the output, code of its settings, and the folders.
     """
     number, code, folders = where
-    place, mark = folders.output(job, number), job.mark(digest(data), code)
+    content = digest(data)
+    place, mark = folders.output(job, number), job.mark(content, code)
     if folders.backup is None:
         check_replaceable(place, mark)
         write_refined(picture, output.image, place, mark, folders.quality)
@@ -324,7 +325,7 @@ def _write_output(
         beside = folders.candidate(job, number, tried)
         if beside is not None:
             check_replaceable(beside, mark)
-            save_picture(picture, image, beside, job.mark(digest(data)).chunk)
+            save_picture(picture, image, beside, job.mark(content).chunk)
     return place
 
 
