@@ -1,7 +1,8 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
 errors, topology ← registry, knobs ← params ← types ← protocols, geometry ← the five stages ←
-hands ← repaint ← stages ← pipeline ← api ← files ← cluster ← dataset ← cli:
+hands ← repaint ← stages ← pipeline ← api ← files ← cluster ← dataset ← train ←
+cli:
 right may import left. The stages never import one another.
 """
 
@@ -35,6 +36,7 @@ LEVELS = [
     ("files", "simple"),
     ("cluster",),
     ("dataset",),
+    ("train",),
     ("cli", "host"),
     ("__main__",),
 ]
@@ -56,10 +58,11 @@ ONLY_IN = {
     "trimesh": ("render.renderers", "files.outputs"),
     "torch": (
         *("pickles", "mesh.graphormer", "inpaint.diffusion", "weights", "host"),
-        "files.diagnosis",
+        *("files.diagnosis", "train"),
     ),
-    "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights"),
-    "diffusers": ("inpaint.diffusion",),
+    "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights", "train"),
+    "diffusers": ("inpaint.diffusion", "train"),
+    "accelerate": ("train",),
     "transformers": ("inpaint.diffusion",),
     "ray": ("cluster",),
     "pyarrow": ("cluster",),
@@ -73,7 +76,7 @@ ONLY_IN = {
 """Package from outside -> rooms that may name it; one that stands nowhere is named by none."""
 AT_FIRST_USE = {
     *("mediapipe", "ai_edge_litert", "pyrender", "OpenGL", "trimesh"),
-    *("torch", "diffusers", "transformers", "ray", "pyarrow", "fsspec", "requests"),
+    *("torch", "diffusers", "accelerate", "transformers", "ray", "pyarrow", "fsspec", "requests"),
     *("pillow_heif", "pillow_jxl"),
 }
 """Packages too heavy, or too often missing, to be imported with a module outside its backend."""

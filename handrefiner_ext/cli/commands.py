@@ -135,6 +135,9 @@ def build_parser() -> argparse.ArgumentParser:
     from handrefiner_ext.cli.dataset import add_dataset
 
     add_dataset(commands)
+    from handrefiner_ext.cli.train import add_train
+
+    add_train(commands)
     from handrefiner_ext.cli.doctor import add_doctor
 
     add_doctor(commands)

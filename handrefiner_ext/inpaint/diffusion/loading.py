@@ -33,8 +33,10 @@ WEBUI_FOLDERS = ("models/ControlNet", "extensions/sd-webui-controlnet/models")
 """Folders under a WebUI's root."""
 LIBRARIES = ("diffusers", "transformers", "torchvision", "huggingface_hub")
 """Packages whose warnings are held back while models are loaded."""
-FindControl = Callable[[str], Path]
-"""Takes the family of a checkpoint, returns the place of the ControlNet to use with it."""
+FindControl = Callable[[str], Path | None]
+"""Takes the family of a checkpoint, returns the place of the ControlNet to use with it; None for a
+new one, copied from the checkpoint's UNet."""
+NEW_CONTROL = "copied from the UNet"
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,16 @@ class Loader:
     def _build_from_folder(self, checkpoint: Path, find_control: FindControl) -> Models:
         family = _tell_folder_family(checkpoint)
         place = find_control(family)
-        controlnet = self._load_controlnet(place, family)
         more: dict[str, Any] = (
             {"add_watermarker": False} if family == SDXL else {"safety_checker": None}
         )
         if family == SD1:
             more["requires_safety_checker"] = False
+        if place is None:
+            more["unet"] = _load_unet_folder(checkpoint)
+            controlnet = copy_encoder(more["unet"])
+        else:
+            controlnet = self._load_controlnet(place, family)
         try:
             pipeline = _pipeline_class(family, controlnet).from_pretrained(
                 checkpoint, controlnet=controlnet, local_files_only=True, **more
@@ -125,7 +131,7 @@ class Loader:
                 f"{checkpoint} is not a checkpoint folder as diffusers writes it: "
                 f"{printable(str(error), 300)}"
             ) from error
-        return Models(pipeline.to(self.dtype), family, place.name)
+        return Models(pipeline.to(self.dtype), family, place.name if place else NEW_CONTROL)
 
     def _build_from_file(
         self, checkpoint: Path, find_control: FindControl, uses_own: bool
@@ -135,17 +141,19 @@ class Loader:
         state = single_file.read_state(checkpoint, self.dtype)
         family = single_file.tell_family(checkpoint, state)
         architecture = self.architectures[family]
+        unet = single_file.build_unet(state, architecture)
         if uses_own and single_file.has(state, single_file.CONTROL):
             name = f"control_sd15_inpaint_depth_hand (in {checkpoint.name})"
             controlnet = single_file.build_controlnet(checkpoint, state, architecture)
         else:
             place = find_control(family)
-            name, controlnet = place.name, self._load_controlnet(place, family)
+            name = place.name if place else NEW_CONTROL
+            controlnet = self._load_controlnet(place, family) if place else copy_encoder(unet)
         parts = {
             "vae": single_file.build_vae(state, architecture),
             "text_encoder": build_text_encoder(state, architecture),
             "tokenizer": build_tokenizer(),
-            "unet": single_file.build_unet(state, architecture),
+            "unet": unet,
             "controlnet": controlnet,
             "scheduler": DDIMScheduler(**architecture.noise),
         }
@@ -163,6 +171,41 @@ class Loader:
             return _load_controlnet_folder(path).to(self.dtype)
         state = single_file.read_state(path, self.dtype)
         return single_file.build_controlnet(path, state, self.architectures[family])
+
+
+def copy_encoder(unet: Any) -> Any:
+    """Return a ControlNet that begins as the encoder of `unet` (Zhang et al. 2023, section 3.1).
+
+    It takes the four channels of the latents alone, also where the UNet is an inpainting one.
+    """
+    import torch
+    from diffusers import ControlNetModel
+
+    control = ControlNetModel.from_unet(unet)
+    latents = int(unet.config.out_channels)
+    if int(unet.config.in_channels) != latents:
+        whole = unet.conv_in
+        control.conv_in = torch.nn.Conv2d(
+            latents, whole.out_channels, whole.kernel_size, padding=whole.padding
+        )
+        control.conv_in.weight.data.copy_(whole.weight[:, :latents])
+        control.conv_in.bias.data.copy_(whole.bias)
+        control.register_to_config(in_channels=latents)
+    return control.to(unet.dtype)
+
+
+def _load_unet_folder(checkpoint: Path) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    try:
+        return UNet2DConditionModel.from_pretrained(
+            checkpoint, subfolder="unet", local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"{checkpoint} is not a checkpoint folder as diffusers writes it: "
+            f"{printable(str(error), 300)}"
+        ) from error
 
 
 def _load_controlnet_folder(path: Path) -> Any:

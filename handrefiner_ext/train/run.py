@@ -1,0 +1,210 @@
+"""The training loop, on accelerate: several GPUs, mixed precision, checkpoints, TensorBoard."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, how_to_install
+from handrefiner_ext.train.data import Chances, Draw, Example, HandSet
+from handrefiner_ext.train.memory import ADVICE, check_memory, count_bytes
+from handrefiner_ext.train.settings import Settings
+from handrefiner_ext.train.steps import Batch, find_loss, predict
+
+NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "tensorboard")
+CHECKPOINTS, LOGS = "checkpoints", "logs"
+KEPT = 2
+"""Checkpoints; older ones go."""
+LARGEST_GRADIENT = 1.0
+RECENT = 100
+"""Steps over which the loss is averaged in what is said."""
+
+
+def check_packages() -> None:
+    """Raise BackendUnavailable, with the command that helps, where a package is missing."""
+    missing = [name for name in NEEDED if not find_spec(name)]
+    if missing:
+        raise BackendUnavailable(
+            f"Training needs {', '.join(missing)}; run {how_to_install('train')}."
+        )
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What learns, and what is asked. unet, controlnet: of diffusers. schedule: of the noise.
+
+    trained: those of the two that learn.
+    """
+
+    unet: Any
+    controlnet: Any
+    schedule: Any
+    trained: Sequence[Any]
+    frozen: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """step: done so far. loss: mean of the last hundred. seconds: of a step, on average."""
+
+    step: int
+    loss: float
+    seconds: float
+
+
+MakeBatch = Callable[[Sequence[int]], Batch]
+"""Takes places in the endless row of examples (see `Chances`), returns their batch."""
+
+
+class Trainer:
+    """Owns accelerate's objects. folder: of the run, for checkpoints and logs."""
+
+    def __init__(self, folder: Path, settings: Settings, networks: Networks) -> None:
+        import torch
+        from accelerate import Accelerator
+        from accelerate.utils import ProjectConfiguration
+
+        self.folder, self.settings = folder, settings
+        self.accelerator = Accelerator(
+            gradient_accumulation_steps=settings.gradient_accumulation,
+            mixed_precision=settings.mixed_precision,
+            log_with="tensorboard",
+            project_config=ProjectConfiguration(str(folder), logging_dir=str(folder / LOGS)),
+        )
+        device = self.accelerator.device
+        frozen = [*networks.frozen, *(m for m in (networks.unet,) if m not in networks.trained)]
+        for model in frozen:
+            model.requires_grad_(False)
+        if settings.gradient_checkpointing:
+            networks.unet.enable_gradient_checkpointing()
+            networks.controlnet.enable_gradient_checkpointing()
+        networks.unet.train()  # checkpoints of gradients are kept in this mode only
+        networks.controlnet.train()
+        check_memory(count_bytes(networks.trained, frozen), device)
+        kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(settings.mixed_precision)
+        for model in frozen:
+            model.to(device)
+            if kind and not _wants_float32(model):
+                model.to(kind)
+        weights = [p for model in networks.trained for p in model.parameters()]
+        self.optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._warm_up)
+        *self.trained, self.optimizer, self.schedule = self.accelerator.prepare(
+            *networks.trained, self.optimizer, self.schedule
+        )
+        prepared = dict(zip(map(id, networks.trained), self.trained, strict=True))
+        self.unet = prepared.get(id(networks.unet), networks.unet)
+        self.controlnet = prepared.get(id(networks.controlnet), networks.controlnet)
+        self.networks = networks
+        self.accelerator.init_trackers("train")
+
+    def _warm_up(self, step: int) -> float:
+        # accelerate counts a step of the schedule once for each process
+        done: float = step / self.accelerator.num_processes
+        return min(1.0, (done + 1) / max(self.settings.warmup_steps, 1))
+
+    def run(self, make_batch: MakeBatch, start: int = 0) -> Iterator[Progress]:
+        """Train from `start` on, yielding after every step. Raises HandRefinerError."""
+        losses: list[float] = []
+        began = time.monotonic()
+        for step in range(start, self.settings.steps):
+            with _memory_told():
+                losses.append(self._step(step, make_batch))
+            losses = losses[-RECENT:]
+            mean = sum(losses) / len(losses)
+            self.accelerator.log({"loss": losses[-1], "mean_loss": mean}, step=step + 1)
+            if step + 1 == self.settings.steps or (step + 1) % self.settings.checkpoint_every == 0:
+                self.save(step + 1)
+            seconds = (time.monotonic() - began) / (step + 1 - start)
+            yield Progress(step + 1, mean, seconds)
+        self.accelerator.end_training()
+
+    def _step(self, step: int, make_batch: MakeBatch) -> float:
+        settings, accelerator = self.settings, self.accelerator
+        loss = 0.0
+        for part in range(settings.gradient_accumulation):
+            batch = make_batch(self._places(step, part))
+            with accelerator.accumulate(*self.trained):
+                with accelerator.autocast():
+                    said = predict(self.unet, self.controlnet, batch, self.networks.schedule)
+                wrong = find_loss(said, batch, self.networks.schedule)
+                accelerator.backward(wrong)
+                if accelerator.sync_gradients:
+                    weights = [p for model in self.trained for p in model.parameters()]
+                    accelerator.clip_grad_norm_(weights, LARGEST_GRADIENT)
+                self.optimizer.step()
+                self.schedule.step()
+                self.optimizer.zero_grad(set_to_none=True)
+            loss += float(accelerator.gather(wrong.detach()).mean())
+        return float(loss / settings.gradient_accumulation)
+
+    def _places(self, step: int, part: int) -> range:
+        """The places of one batch of this process."""
+        settings, accelerator = self.settings, self.accelerator
+        size, processes = settings.batch_size, accelerator.num_processes
+        row = step * settings.gradient_accumulation + part
+        first = (row * processes + accelerator.process_index) * size
+        return range(first, first + size)
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint under a name of its own; a stop in the middle leaves the older one."""
+        target = self.folder / CHECKPOINTS / f"step-{step:07d}"
+        partial = target.with_suffix(".part")
+        self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+            for old in list_checkpoints(self.folder)[:-KEPT]:
+                shutil.rmtree(old)
+
+    def restore(self) -> int:
+        """Load the newest checkpoint, if there is one; return the step it was written after."""
+        found = list_checkpoints(self.folder)
+        if not found:
+            return 0
+        self.accelerator.load_state(str(found[-1]))
+        return int(found[-1].name.partition("-")[2])
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the finished checkpoints of a run, the oldest first."""
+    return sorted(path for path in (folder / CHECKPOINTS).glob("step-*") if path.suffix != ".part")
+
+
+def _wants_float32(model: Any) -> bool:
+    """SDXL's VAE overflows in half precision, and says so."""
+    return bool(getattr(model.config, "force_upcast", False))
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise HandRefinerError(
+            f"There was not enough memory for a step of the training. {ADVICE} The last "
+            "checkpoint is intact: go on from it with --resume."
+        ) from error
+
+
+class Reader:
+    """Reads the examples of batches ahead of time, in threads: decoding frees the interpreter."""
+
+    def __init__(self, hands: HandSet, chances: Chances, workers: int) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.hands, self.chances = hands, chances
+        self._pool = ThreadPoolExecutor(max(workers, 1))
+
+    def read(self, places: Sequence[int]) -> tuple[list[Example], list[Draw]]:
+        draws = [self.chances.draw(place, len(self.hands)) for place in places]
+        return list(self._pool.map(lambda draw: self.hands[draw.number], draws)), draws
