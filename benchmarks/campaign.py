@@ -4,9 +4,11 @@ After every run: the originals are unchanged, every picture has exactly one outc
 why where it failed, nothing is left behind, there is no traceback, and the next run works. Runs are
 drawn from a seed, so each can be played again by its number; those that are recorded in --record
 are not played again, so that the command can be stopped and goes on. The exit code is 1 where a
-promise was broken.
+promise was broken. With --host, runs in a real WebUI follow; it needs what the tests of the WebUI
+need (docs/webui.md).
 
     python benchmarks/campaign.py --record campaign.jsonl
+    python benchmarks/campaign.py --record campaign.jsonl --host 50
     python benchmarks/campaign.py --only 123 --keep folder
 """
 
@@ -26,9 +28,10 @@ from typing import Any
 
 import campaign_hosts
 import campaign_routes as routes
+import campaign_webui
 from campaign_routes import HANDS, WRONG_ANSWERS, Case
 from faults import DEATHS, RAISED, Fault
-from report import positive, print_table, use_utf8
+from report import print_table, use_utf8
 
 PLAY = {
     "command": routes.play_cli,
@@ -38,9 +41,12 @@ PLAY = {
     "download": campaign_hosts.play_download,
     "jobs": routes.play_in_processes,
     "ray": routes.play_in_processes,
+    "host": campaign_webui.play_host,
 }
 HUNDRED = {"command": 46, "webui": 20, "api": 10, "url": 10, "download": 8, "jobs": 5, "ray": 1}
 """How many runs of a hundred take each route; those with processes of their own are slow."""
+FIRST_ON_HOST = 1_000_000
+"""Runs in a real WebUI have numbers from here on."""
 QUICK = ("command", "webui", "api", "url", "download")
 ERRORS = tuple(RAISED)
 BACKENDS = ("detect", "fit", "render", "paint", "judge")
@@ -53,6 +59,7 @@ BOUNDARIES = {
     "webui": ("detect", "fit", "render", "judge", "nested", "control"),
     "url": ("network", "decode", "write", "journal"),
     "download": ("server",),
+    "host": campaign_webui.BOUNDARIES,
 }
 NO_MEMORY_ERRORS = ("journal", "page")
 """There only the disk can be at fault."""
@@ -67,7 +74,8 @@ def main() -> int:
         return replay(options)
     done = read_record(options.record)
     begun = time.monotonic()
-    for number in range(options.count):
+    numbers = [*range(options.count), *range(FIRST_ON_HOST, FIRST_ON_HOST + options.host)]
+    for number in numbers:
         if number in done:
             continue
         result = play(draw(options.seed, number))
@@ -77,7 +85,7 @@ def main() -> int:
                 file.write(json.dumps(result) + "\n")
         for problem in result["problems"]:
             print(f"run {number} ({result['route']}, {result['faults']}): {problem}", flush=True)
-    results = [done[number] for number in sorted(done) if number < options.count]
+    results = [done[number] for number in numbers]
     summarise(results)
     print(f"\n{time.monotonic() - begun:.0f} s, {len(results)} runs of seed {options.seed}")
     return 1 if any(result["problems"] for result in results) else 0
@@ -87,7 +95,8 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=positive, default=1000, help="runs (1000)")
+    parser.add_argument("--count", type=int, default=1000, help="runs (1000)")
+    parser.add_argument("--host", type=int, default=0, metavar="N", help="in a real WebUI (0)")
     parser.add_argument("--seed", type=int, default=1, help="of the faults (1)")
     parser.add_argument("--record", type=Path, metavar="F", help="results, a JSON line each")
     parser.add_argument("--only", type=int, metavar="N", help="play this run alone")
@@ -110,6 +119,10 @@ def read_record(path: Path | None) -> dict[int, dict[str, Any]]:
 
 def draw(seed: int, number: int, among: Sequence[str] = tuple(HUNDRED)) -> Case:
     """Return the run of a number."""
+    if number >= FIRST_ON_HOST:
+        chance = random.Random(f"{seed}/{number}")
+        faults = tuple(draw_fault(chance, "host") for _ in range(chance.choice((1, 1, 2))))
+        return Case(number, "host", faults, campaign_webui.draw_options(chance))
     order = [route for route, share in HUNDRED.items() for _ in range(share)]
     random.Random(f"{seed} {number // len(order)}").shuffle(order)
     chance = random.Random(f"{seed}/{number}")
@@ -133,10 +146,12 @@ def draw_fault(chance: random.Random, route: str) -> Fault:
         kinds = DISK
     elif boundary == "nested":
         kinds = (*ERRORS, "interrupt")
+    elif boundary == "step":
+        kinds = campaign_webui.STEPS
     if route in ("jobs", "ray") and boundary != "journal":
         kinds = (*kinds, *DEATHS, *DEATHS)
     picture = chance.choice([*HANDS, *HANDS, ""])
-    if route in ("webui", "api") or boundary in NO_MEMORY_ERRORS:
+    if route in ("webui", "api", "host") or boundary in NO_MEMORY_ERRORS:
         picture = ""
     return Fault(boundary, chance.choice(kinds), picture, chance.choice((1, 1, 2, 99)))
 

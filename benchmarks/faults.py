@@ -139,6 +139,12 @@ class Injector:
         place.write_text(json.dumps(said))
         return place
 
+    @staticmethod
+    def load(place: Path) -> Injector:
+        """What `save` wrote."""
+        said = json.loads(place.read_text())
+        return Injector([Fault(**each) for each in said["faults"]], Path(said["claims"]))
+
 
 @contextmanager
 def planted(injector: Injector, build: Callable[..., Stages]) -> Iterator[None]:
@@ -212,8 +218,7 @@ sys.meta_path.insert(0, PlantAfterImport())
 
 def plant_for_good() -> None:
     """Plant the faults that the environment names until this process ends."""
-    said = json.loads(Path(os.environ[PLAN]).read_text())
-    injector = Injector([Fault(**each) for each in said["faults"]], Path(said["claims"]))
+    injector = Injector.load(Path(os.environ[PLAN]))
     scenes: Any = import_module("hand_scenes")
     lasting = planted(injector, lambda *_, **__: scenes.make_stages())
     lasting.__enter__()

@@ -82,6 +82,28 @@ def test_a_wait_has_an_end(held, one_at_a_time, monkeypatch):
         pass
 
 
+def test_many_requests_are_worked_on_by_the_same_few_threads(held, monkeypatch):
+    threads = set()
+
+    class NotedDetector(BrightDetector):
+        def detect(self, image, params):
+            threads.add(threading.current_thread().name)
+            return super().detect(image, params)
+
+    monkeypatch.setattr(bounds, "AT_ONCE", 2)
+    held["detector"] = NotedDetector()
+    client = make_client()
+    senders = [
+        threading.Thread(target=ask, args=(client, path), kwargs=BODY)
+        for path in ("/hints", "/refine") * 5
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert threads <= {"handrefiner_0", "handrefiner_1"}
+
+
 def test_work_that_takes_too_long_is_ended_with_a_sentence(held, monkeypatch):
     client = make_client()
     monkeypatch.setattr(bounds, "LONGEST_WORK_S", -1.0)

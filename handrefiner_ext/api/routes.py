@@ -117,7 +117,7 @@ def problems_answered() -> Iterator[None]:
 
 
 class Routes:
-    """The endpoints. They are not async, so that FastAPI runs them on threads of its own."""
+    """The endpoints. They are not async: FastAPI's threads wait while the gate's threads work."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -146,15 +146,21 @@ class Routes:
 
     def hints(self, body: bytes = Depends(read_body)) -> dict[str, Any]:
         """Find the hands of a picture; return depth, mask and overlay without painting."""
-        with problems_answered(), self.gate.enter():
-            request = read_request(body)
-            return answer_hints(request.picture.image, self.worker.hints(request))
+        with problems_answered():
+            return self.gate.run(lambda: self._answer_hints(body))
 
     def refine(self, body: bytes = Depends(read_body)) -> dict[str, Any]:
         """Repaint the hands of a picture.
 
         The WebUI's loaded model paints them, unless the body names a backend such as draft.
         """
-        with problems_answered(), self.gate.enter():
-            request = read_request(body)
-            return answer_refine(request.picture, self.worker.refine(request))
+        with problems_answered():
+            return self.gate.run(lambda: self._answer_refine(body))
+
+    def _answer_hints(self, body: bytes) -> dict[str, Any]:
+        request = read_request(body)
+        return answer_hints(request.picture.image, self.worker.hints(request))
+
+    def _answer_refine(self, body: bytes) -> dict[str, Any]:
+        request = read_request(body)
+        return answer_refine(request.picture, self.worker.refine(request))

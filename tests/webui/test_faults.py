@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import campaign_webui
 import pytest
 from generation import GENTLE, alike, img2img
 
@@ -67,5 +68,6 @@ def test_a_corrupt_control_model_is_reported(host, woman, plain, tmp_path):
 
 
 def test_every_fault_is_tried():
+    assert set(campaign_webui.STEPS) == set(FAULTS)
     source = Path(__file__).parent / "extensions" / "zz-faults" / "scripts" / "faults.py"
     assert all(f'"{fault}": lambda' in source.read_text("utf-8") for fault in FAULTS)

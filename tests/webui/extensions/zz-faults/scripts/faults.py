@@ -1,6 +1,10 @@
-"""Test-only extension: makes one step of the second pass fail for the length of a request."""
+"""Test-only extension: makes steps of the second pass fail for the length of a request."""
 
 import contextlib
+import functools
+import importlib
+import sys
+from pathlib import Path
 from unittest import mock
 
 import torch
@@ -122,8 +126,33 @@ def unnoticed():
         yield
 
 
+@contextlib.contextmanager
+def planned(p, plan):
+    """The faults of a run of benchmarks/campaign.py. plan: the file that `Injector.save` wrote."""
+    benchmarks = str(Path(stages.__file__).parents[1] / "benchmarks")
+    if benchmarks not in sys.path:
+        sys.path.append(benchmarks)
+    faults = importlib.import_module("faults")
+    injector = faults.Injector.load(Path(plan))
+    injector.answers["interrupt"] = shared.state.interrupt
+    run, control = processing.process_images, find_controlnet(p)
+    process = control.process
+
+    def trip(boundary, work, inner, *args, **kwargs):
+        if getattr(inner, INNER, False):
+            injector.trip(boundary)
+        return work(inner, *args, **kwargs)
+
+    with (
+        faults.planted(injector, stages.build_stages),
+        mock.patch.object(processing, "process_images", functools.partial(trip, "nested", run)),
+        mock.patch.object(control, "process", functools.partial(trip, "control", process)),
+    ):
+        yield
+
+
 class Faults(scripts.Script):
-    """One argument: the name of the fault; empty = none."""
+    """Arguments: names of faults, joined by +, and the file of a plan; empty = none."""
 
     def title(self):
         return "Faults"
@@ -134,12 +163,16 @@ class Faults(scripts.Script):
     def ui(self, is_img2img):
         import gradio as gr
 
-        return [gr.Textbox(label="Fault", value="", visible=False)]
+        names = ("Fault", "Plan")
+        return [gr.Textbox(label=name, value="", visible=False) for name in names]
 
-    def process(self, p, fault, *args):
-        if fault and not getattr(p, INNER, False):
+    def process(self, p, fault, plan="", *args):
+        if (fault or plan) and not getattr(p, INNER, False):
             p._fault = contextlib.ExitStack()
-            p._fault.enter_context(FAULTS[fault](p))
+            if plan:
+                p._fault.enter_context(planned(p, plan))
+            for name in filter(None, fault.split("+")):
+                p._fault.enter_context(FAULTS[name](p))
 
     def postprocess(self, p, processed, *args):
         stack = vars(p).pop("_fault", None)
