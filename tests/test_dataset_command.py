@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -16,7 +17,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from handrefiner_ext.cli import main
-from handrefiner_ext.dataset import Options, make_samples
+from handrefiner_ext.dataset import Options, make_samples, workers
+from handrefiner_ext.dataset.workers import AHEAD, map_in_order
+from handrefiner_ext.dataset.writing import Work
 
 SMALL = ["--size", "96", "--seed", "4", "--malformed", "0.4", "--drafts", "0.2"]
 
@@ -43,6 +46,84 @@ def digests(folder: Path) -> dict[str, str]:
 def test_the_set_is_the_same_with_one_process_and_with_two(one, tmp_path):
     assert len(digests(one)) == 1 + 3 * 4
     assert digests(run(tmp_path / "two", "--jobs", "2")) == digests(one)
+
+
+class Deadly:
+    """A worker in whose process one scene dies: every time, or only the first."""
+
+    def __init__(self, work: Work, number: int, folder: Path, times: int) -> None:
+        self.work, self.number, self.folder, self.times = work, number, folder, times
+
+    def __call__(self, number: int):
+        if number == self.number:
+            tries = len(list(self.folder.iterdir()))
+            if tries < self.times:
+                (self.folder / str(tries)).touch()
+                os._exit(9)
+        return self.work(number)
+
+
+@pytest.fixture
+def deadly(tmp_path, monkeypatch):
+    """A function that lets a scene die so many times."""
+    (tmp_path / "tries").mkdir()
+
+    def plant(number: int, times: int) -> None:
+        def with_death(work: Work, *more):
+            return map_in_order(Deadly(work, number, tmp_path / "tries", times), *more)
+
+        monkeypatch.setattr(workers, "map_in_order", with_death)
+
+    return plant
+
+
+def test_a_scene_whose_process_dies_once_is_made_by_another(one, tmp_path, deadly):
+    deadly(1, times=1)
+    assert digests(run(tmp_path / "set", "--jobs", "2")) == digests(one)
+
+
+@pytest.mark.parametrize("more", [(), ("--shards", "2")])
+def test_a_scene_that_kills_its_process_again_costs_that_scene(one, tmp_path, deadly, capsys, more):
+    deadly(1, times=9)
+    arguments = ["--count", "4", "--out_dir", str(tmp_path / "set"), *SMALL, "--jobs", "2", *more]
+    assert main(["dataset", *arguments]) == 1
+    said = capsys.readouterr()
+    assert "Scene 1 was not rendered: its process ended with code 9" in said.err
+    assert "3 pictures of 4 scenes" in said.out
+    if not more:
+        lines = (one / "metadata.jsonl").read_text().splitlines()
+        assert (tmp_path / "set" / "metadata.jsonl").read_text().splitlines() == [
+            *lines[:1],
+            *lines[2:],
+        ]
+
+
+def fail(number: int):
+    raise KeyError(number)
+
+
+def test_an_error_in_a_process_reaches_the_caller():
+    with pytest.raises(KeyError):
+        list(map_in_order(fail, range(5), 2, lambda number, how: None))
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def test_results_come_in_order_and_few_wait():
+    taken = []
+
+    def items():
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    results = map_in_order(square, items(), 2, lambda number, how: -1)
+    for number in range(50):
+        assert next(results) == number * number
+        assert len(taken) <= number + 2 + AHEAD * 2
+    assert list(results) == []
 
 
 def test_the_folder_is_what_datasets_reads(one):

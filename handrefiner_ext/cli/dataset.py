@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from handrefiner_ext.dataset import Options
     from handrefiner_ext.dataset.writing import Encoded, Work
 
-DONE = 0
+DONE, FAILED = 0, 1
 SMALLEST, LARGEST = 64, 2048
 
 
@@ -83,25 +84,36 @@ def _run_dataset(options: argparse.Namespace) -> int:
 
     folder = open_folder(options.out_dir)
     check_empty(folder)
-    made = _make(options, Work(seed, wanted), count, options.jobs)
+    lost: list[str] = []
+    made = _make(options, Work(seed, wanted), count, lost)
     written = write_folder(folder, made)
     if shards is not None:
         written = write_shards(folder, made, shards, count)
     _tell(written, count, folder)
-    return DONE
+    for sentence in lost:
+        print(f"handrefiner: {sentence}", file=sys.stderr)
+    return FAILED if lost else DONE
 
 
 def _make(
-    options: argparse.Namespace, work: Work, count: int, jobs: int | None
+    options: argparse.Namespace, work: Work, count: int, lost: list[str]
 ) -> Iterator[list[Encoded]]:
-    """Yield every scene's pictures, in order."""
+    """Yield every scene's pictures, in order; none for a scene that is then named in `lost`."""
+    jobs = options.jobs
     if options.engine == RAY:
         from handrefiner_ext.cluster.session import map_on_ray
 
         return map_on_ray(work, range(count), options.address, jobs)
     from handrefiner_ext.dataset.workers import map_in_order
 
-    return map_in_order(work, range(count), jobs or _count_cores())
+    def lose(number: int, how: str) -> list[Encoded]:
+        lost.append(
+            f"Scene {number} was not rendered: its process {how}, also when it was tried alone. "
+            "The others are there."
+        )
+        return []
+
+    return map_in_order(work, range(count), jobs or _count_cores(), lose)
 
 
 def _tell(written: Iterator[int], count: int, folder: Path) -> None:
