@@ -84,7 +84,7 @@ def test_the_refresh_button_finds_a_model_that_was_added(webui):
 
 
 def test_a_list_that_cannot_be_read_offers_our_own_choices(webui, monkeypatch, caplog):
-    monkeypatch.setattr(sd_samplers, "visible_samplers", None)
+    monkeypatch.setattr(sd_samplers, "visible_sampler_names", None)
     assert LISTS["sampler"].read() == [AS_PICTURE]
     assert "could not read a list" in caplog.text
 

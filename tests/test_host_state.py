@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from modules import shared
 
-from handrefiner_ext.host.state import attribute, options
+from handrefiner_ext.host.patches import attribute, options
 
 
 @pytest.fixture

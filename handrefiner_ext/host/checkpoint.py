@@ -2,7 +2,8 @@
 
 The WebUI keeps as many checkpoints in memory as its setting says, one by default, and would read
 both from disk again for each iteration of a batch. For the request's time it keeps one more, if
-there is memory for it; then a swap only moves what is loaded.
+there is memory for it; then a swap only moves what is loaded. Forge and Forge Classic have a place
+for one only, so that there every swap reads from disk.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from modules import sd_models, sd_samplers, sd_vae, shared
 from modules.processing import StableDiffusionProcessing
 
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.host.state import options
+from handrefiner_ext.host.adapters.choose import the_host
+from handrefiner_ext.host.patches import options
 from handrefiner_ext.params import RefineParams
 
 logger = logging.getLogger(__name__)
@@ -45,8 +47,7 @@ def chosen(params: RefineParams) -> Iterator[None]:
         return
     with options(values | _room_for_both(params)):
         _Swap.active = True
-        sd_models.reload_model_weights()
-        sd_vae.reload_vae_weights()
+        the_host().apply_settings()
         yield
 
 
@@ -54,11 +55,10 @@ def restore(p: StableDiffusionProcessing | None = None) -> None:
     """Load the checkpoint and VAE of the settings again; restore the outer run's token merging."""
     if not _Swap.active:
         return
-    with options(_room(len(sd_models.model_data.loaded_sd_models))):
-        sd_models.reload_model_weights()
-        sd_vae.reload_vae_weights()
+    with options(_room(len(the_host().loaded_networks()))):
+        the_host().apply_settings()
     if p is not None:
-        sd_models.apply_token_merging(shared.sd_model, p.get_token_merging_ratio())
+        the_host().merge_tokens(p)
         if getattr(p, "sampler", None) is not None:
             # img2img makes its sampler once; the network that it knows may have been unloaded.
             p.sampler = sd_samplers.create_sampler(p.sampler_name, shared.sd_model)
@@ -67,16 +67,17 @@ def restore(p: StableDiffusionProcessing | None = None) -> None:
 
 def let_go() -> None:
     """Free checkpoints until no more are in memory than the WebUI's setting allows."""
-    loaded = sd_models.model_data.loaded_sd_models
-    for model in [m for m in reversed(loaded) if m is not sd_models.model_data.sd_model]:
+    loaded = the_host().loaded_networks()
+    for network in [n for n in reversed(loaded) if n is not sd_models.model_data.sd_model]:
         if 0 < shared.opts.sd_checkpoints_limit < len(loaded):
-            loaded.remove(model)
-            sd_models.send_model_to_trash(model)
+            the_host().discard(network)
 
 
 def _room_for_both(params: RefineParams) -> dict[str, object]:
     """Return settings under which the checkpoint of `params` does not push out the loaded one."""
-    loaded = sd_models.model_data.loaded_sd_models
+    loaded = the_host().loaded_networks()
+    if not loaded:
+        return {}
     info = sd_models.get_closet_checkpoint_match(params.checkpoint) if params.checkpoint else None
     if info is None or any(model.sd_checkpoint_info.filename == info.filename for model in loaded):
         return _room(len(loaded))
@@ -89,7 +90,9 @@ def _room_for_both(params: RefineParams) -> dict[str, object]:
 
 
 def _room(count: int) -> dict[str, object]:
-    """Return settings under which the WebUI keeps `count` checkpoints."""
+    """Return settings under which the WebUI keeps `count` checkpoints; none if it has one place."""
+    if count == 0:
+        return {}
     limit = max(count, shared.opts.sd_checkpoints_limit)
     return {"sd_checkpoints_limit": limit, "sd_checkpoints_keep_in_cpu": True}
 
@@ -110,5 +113,5 @@ def _settings(params: RefineParams) -> dict[str, object]:
             raise InvalidParameter(
                 f"vae = {params.vae!r} is not possible; it must be one of {', '.join(known)}."
             )
-        values |= {"sd_vae": params.vae, "sd_vae_overrides_per_model_preferences": True}
+        values |= the_host().vae_settings(params.vae)
     return values

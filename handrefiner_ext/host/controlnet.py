@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.inpaint.control_models import (
     FAMILY_NAMES,
     RANKING,
     SD1,
-    SDXL,
     choose_control,
     model_family,
     recommend_strength,
@@ -29,10 +28,6 @@ CONTROL_MODES = {
     "prompt": "My prompt is more important",
     "controlnet": "ControlNet is more important",
 }
-MISSING = (
-    "The ControlNet extension is missing or switched off; install sd-webui-controlnet and restart "
-    "the WebUI."
-)
 WHERE = "put control_sd15_inpaint_depth_hand_fp16 into models/ControlNet and refresh the list"
 
 
@@ -45,15 +40,14 @@ class ModelChoice:
     reason: str
 
 
+def missing() -> str:
+    """Return what to do where ControlNet is missing or switched off, in a sentence."""
+    return the_host().missing_controlnet
+
+
 def checkpoint_family() -> str:
     """Return the family of the loaded checkpoint, a key of FAMILY_NAMES."""
-    from modules import shared
-
-    model = shared.sd_model
-    for family, flag in ((SDXL, "is_sdxl"), ("sd3", "is_sd3"), ("sd2", "is_sd2"), (SD1, "is_sd1")):
-        if getattr(model, flag, False):
-            return family
-    return "other"
+    return the_host().family()
 
 
 def choose_model(names: Sequence[str], family: str, wanted: str = AUTO) -> ModelChoice:
@@ -105,32 +99,14 @@ def _none(reason: str) -> ModelChoice:
 
 def list_models() -> list[str]:
     """Return ControlNet's models whose files still exist, as it lists them; none without it."""
-    state = _global_state()
-    if state is None:
-        return []
-    if not any(state.cn_models.values()):
-        state.update_cn_models()
-    return [name for name, path in state.cn_models.items() if path and os.path.isfile(path)]
+    models = the_host().list_control_models()
+    return [name for name, path in models.items() if path and os.path.isfile(path)]
 
 
 def refresh_models() -> list[str]:
     """Have ControlNet look for files again, then return its models."""
-    state = _global_state()
-    if state is not None:
-        state.update_cn_models()
+    the_host().refresh_control_models()
     return list_models()
-
-
-def _global_state() -> Any | None:
-    """Return ControlNet's module that knows the models, wherever it is installed."""
-    from modules import scripts
-
-    for data in scripts.scripts_data:
-        module: ModuleType | None = getattr(data, "module", None)
-        state = getattr(module, "global_state", None)
-        if hasattr(state, "cn_models") and hasattr(state, "update_cn_models"):
-            return state
-    return None
 
 
 def find_script(runner: Any) -> Any | None:
@@ -141,8 +117,8 @@ def find_script(runner: Any) -> Any | None:
     return None
 
 
-def make_unit(model: str, control: Image, params: RefineParams) -> dict[str, object]:
-    """Return a unit as a plain dict. control: (H, W, 3) uint8 at the region's size."""
+def make_unit(model: str, control: Image, params: RefineParams) -> object:
+    """Return a unit as the host takes it. control: (H, W, 3) uint8 at the region's size."""
     unit: dict[str, object] = {
         "enabled": True,
         "module": "none",
@@ -160,4 +136,4 @@ def make_unit(model: str, control: Image, params: RefineParams) -> dict[str, obj
     }
     if "union" in model.lower():
         unit["union_control_type"] = "Depth"
-    return unit
+    return the_host().make_unit(unit)

@@ -53,7 +53,7 @@ class WebuiInpainter(CandidatePainter):
         if not plan.regions:
             return Painting((request.image,), tuple(plan.outside))
         if controlnet.find_script(self.p.scripts) is None:
-            raise RegionFailed(controlnet.MISSING)
+            raise RegionFailed(controlnet.missing())
         with undisturbed(self.p, checkpoint.restore), checkpoint.chosen(request.params):
             model = _choose_model(request.params)
             painting = paint_regions(plan, _Batches(self.p, model), count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from handrefiner_ext.api.body import DEPTH_IN, DRAWN_MASK
 from handrefiner_ext.errors import InvalidParameter, PictureError
+from handrefiner_ext.host.sketch import split_sketch
 from handrefiner_ext.pictures import read_mask, take_picture, to_depth
 from handrefiner_ext.pictures.decode import check_size
 from handrefiner_ext.types import Image, Mask
@@ -138,11 +139,11 @@ def read_drawn_mask(drawn: object, picture_size: tuple[int, int]) -> Mask | None
     A sketch on which nothing is painted counts as none; a mask that is black is one, and says that
     nothing may change. InvalidParameter for what is no mask.
 
-    drawn: None, base64 text, array, picture, or gradio's sketch {"image", "mask"}.
+    drawn: None, base64 text, array, picture, or gradio's sketch.
     """
-    is_sketch = isinstance(drawn, Mapping)
-    if isinstance(drawn, Mapping):
-        drawn = drawn.get("mask")
+    sketch = split_sketch(drawn)
+    if sketch is not None:
+        drawn = sketch.mask
     if drawn is None or (isinstance(drawn, str) and not drawn):
         return None
     opened = _open(drawn, DRAWN_MASK, MASK_FORM)
@@ -154,7 +155,7 @@ def read_drawn_mask(drawn: object, picture_size: tuple[int, int]) -> Mask | None
         size = (picture_size[1], picture_size[0])
         resized = PillowImage.fromarray(mask).resize(size, PillowImage.Resampling.NEAREST)
         mask = np.asarray(resized, dtype=bool)
-    return None if is_sketch and not mask.any() else mask
+    return None if sketch is not None and not mask.any() else mask
 
 
 def read_depth_in(given: object, picture_size: tuple[int, int]) -> NDArray[np.uint8] | None:

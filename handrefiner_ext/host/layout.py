@@ -8,9 +8,10 @@ from dataclasses import Field, dataclass
 from html import escape
 from typing import Any, Literal
 
-from modules import sd_models, sd_samplers, sd_schedulers, sd_vae
+from modules import sd_models, sd_samplers, sd_vae
 
 from handrefiner_ext.host import controlnet
+from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.knobs import WEBUI, Knob
 from handrefiner_ext.params import MAIN, fields_of
 
@@ -125,8 +126,8 @@ class HostList:
 
 LISTS: Mapping[str, HostList] = {
     "control_model": HostList(("auto",), controlnet.list_models, controlnet.refresh_models),
-    "sampler": HostList((AS_PICTURE,), lambda: [s.name for s in sd_samplers.visible_samplers()]),
-    "scheduler": HostList((AS_PICTURE,), lambda: [s.label for s in sd_schedulers.schedulers]),
+    "sampler": HostList((AS_PICTURE,), lambda: list(sd_samplers.visible_sampler_names())),
+    "scheduler": HostList((AS_PICTURE,), lambda: the_host().list_schedulers()),
     "checkpoint": HostList(
         (AS_PICTURE,), lambda: list(sd_models.checkpoint_tiles()), lambda: sd_models.list_models()
     ),

@@ -14,7 +14,8 @@ from modules.processing import StableDiffusionProcessing, StableDiffusionProcess
 from PIL import Image as PillowImage
 
 from handrefiner_ext.host import controlnet
-from handrefiner_ext.host.state import attribute
+from handrefiner_ext.host.adapters.choose import the_host
+from handrefiner_ext.host.patches import attribute
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.repaint.regions import RegionFailed, RegionTask, Stopped, prompt_for
 from handrefiner_ext.types import Image
@@ -22,6 +23,7 @@ from handrefiner_ext.types import Image
 logger = logging.getLogger(__name__)
 
 INNER = "_handrefiner_inner"
+SAMPLING = "process_before_every_sampling"
 COPIED = (
     *("subseed_strength", "tiling", "eta", "s_min_uncond", "s_churn", "s_tmax", "s_tmin"),
     *("s_noise", "sampler_noise_scheduler_override", "disable_extra_networks"),
@@ -56,8 +58,7 @@ class Probe(scripts.Script):
         torch.default_generator.manual_seed(int(p.seed))
 
     def process_batch(self, p: StableDiffusionProcessing, *args: object, **kwargs: object) -> None:
-        network = getattr(self.control_script, "latest_network", None)
-        if network is None or not getattr(network, "control_params", None):
+        if not the_host().is_applied(self.control_script):
             raise ControlMissing
 
 
@@ -69,15 +70,18 @@ def run_pass(
     tasks: candidates of one region, with one seed after the other. model: as ControlNet lists it.
     """
     _raise_if_stopped()
-    script = controlnet.find_script(p.scripts)
-    if script is None:
-        raise RegionFailed(controlnet.MISSING)
+    found = controlnet.find_script(p.scripts)
+    if found is None:
+        raise RegionFailed(controlnet.missing())
+    script = the_host().nested_script(found)
     inner = _make_processing(p, tasks, params)
     faults: list[Exception] = []
     with ExitStack() as stack:
         stack.callback(inner.close)
-        stack.callback(_unhook, script, inner)
+        stack.callback(the_host().unhook, script, inner)
         stack.enter_context(attribute(script, "process", _remember_faults(script, faults)))
+        if hasattr(script, SAMPLING):
+            stack.enter_context(attribute(script, SAMPLING, _end_on_fault(script, faults)))
         unit = controlnet.make_unit(model, _as_rgb(tasks[0].control), params)
         _give_runner(inner, p, script, unit)
         try:
@@ -105,7 +109,7 @@ def _make_processing(
         seed=first.seed,
         subseed=int(p.subseeds[index]) + first.seed - int(p.seeds[index]),
         sampler_name=_find_sampler(params.sampler) or p.sampler_name,
-        scheduler=params.scheduler or getattr(p, "scheduler", None),
+        **_scheduler(p, params),
         steps=params.steps or p.steps,
         cfg_scale=params.cfg_scale or p.cfg_scale,
         width=width,
@@ -134,6 +138,11 @@ def _make_processing(
     return inner
 
 
+def _scheduler(p: StableDiffusionProcessing, params: RefineParams) -> dict[str, Any]:
+    """Return the scheduler as a keyword; none for a WebUI whose runs have no such field."""
+    return {"scheduler": params.scheduler or p.scheduler} if hasattr(p, "scheduler") else {}
+
+
 def _find_sampler(name: str) -> str | None:
     if not name:
         return None
@@ -149,7 +158,7 @@ def _give_runner(
     inner: StableDiffusionProcessing,
     p: StableDiffusionProcessing,
     script: Any,
-    unit: dict[str, object],
+    unit: object,
 ) -> None:
     """Give the run ControlNet and the probe alone: other scripts would do their work twice."""
     runner: Any = copy.copy(p.scripts)
@@ -181,10 +190,19 @@ def _remember_faults(script: Any, faults: list[Exception]) -> Any:
     return remembering
 
 
-def _unhook(script: Any, inner: StableDiffusionProcessing) -> None:
-    """Take ControlNet out of the network, where it would stay after a failure."""
-    if getattr(script, "latest_network", None) is not None:
-        script.postprocess(inner, processing.Processed(inner, []))
+def _end_on_fault(script: Any, faults: list[Exception]) -> Any:
+    """Wrap what ControlNet does just before sampling: the host would go on without it."""
+    method = getattr(script, SAMPLING)
+
+    def ending(*args: object, **kwargs: object) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as fault:
+            logger.warning("ControlNet failed: %s", fault)
+            faults.append(fault)
+            raise ControlMissing from fault
+
+    return ending
 
 
 def _raise_if_stopped() -> None:

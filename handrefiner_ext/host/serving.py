@@ -12,7 +12,6 @@ from modules import (
     scripts,
     sd_models,
     sd_samplers,
-    sd_schedulers,
     shared,
 )
 from modules.processing import StableDiffusionProcessingImg2Img
@@ -22,6 +21,7 @@ from handrefiner_ext.api.routes import add_routes as add_own_routes
 from handrefiner_ext.api.worker import ControlModel, ModelList, Services
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, InvalidParameter
 from handrefiner_ext.host import checkpoint, controlnet
+from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.host.layout import LISTS
 from handrefiner_ext.host.settings import read_model_home
@@ -71,10 +71,10 @@ def describe_host() -> str:
     try:
         from modules.launch_utils import git_tag
 
-        return f"stable-diffusion-webui {git_tag()}"
+        return f"{the_host().name} {git_tag()}"
     except Exception:
         logger.exception("HandRefiner could not read the WebUI's version.")
-        return "stable-diffusion-webui"
+        return the_host().name
 
 
 def read_users(api_auth: str | None) -> dict[str, str]:
@@ -104,7 +104,7 @@ def check_names(params: RefineParams) -> None:
     samplers = {sampler.name.lower() for sampler in sd_samplers.all_samplers}
     found = {
         "sampler": params.sampler.lower() in samplers,
-        "scheduler": params.scheduler in sd_schedulers.schedulers_map,
+        "scheduler": the_host().knows_scheduler(params.scheduler),
         "vae": params.vae in LISTS["vae"].read(),
         "checkpoint": sd_models.get_closet_checkpoint_match(params.checkpoint) is not None,
     }
@@ -143,7 +143,7 @@ def refine_picture(image: Image, params: RefineParams, given: Given) -> RefineRe
 
     A hand that could not be painted stays as it was, and its decision says why.
     """
-    if shared.sd_model is None:
+    if not the_host().load_checkpoint():
         raise BackendUnavailable("No checkpoint is loaded; choose one in the WebUI first.")
     shared.state.begin(job="handrefiner")
     try:
@@ -163,14 +163,20 @@ def refine_picture(image: Image, params: RefineParams, given: Given) -> RefineRe
     return replace(result, notes=(*result.notes, f"control model: {result.control_model}"))
 
 
+def _sampling() -> dict[str, Any]:
+    """Return sampler and scheduler, which are one name where the WebUI has no schedulers."""
+    if the_host().knows_scheduler(SCHEDULER):
+        return {"sampler_name": SAMPLER, "scheduler": SCHEDULER}
+    return {"sampler_name": f"{SAMPLER} {SCHEDULER}"}
+
+
 def _make_run(params: RefineParams) -> StableDiffusionProcessingImg2Img:
     """Return a run that was never started, with all that the second pass reads from one."""
     p = StableDiffusionProcessingImg2Img(
         sd_model=shared.sd_model,
         outpath_samples=shared.opts.outdir_samples or shared.opts.outdir_img2img_samples,
         outpath_grids=shared.opts.outdir_grids or shared.opts.outdir_img2img_grids,
-        sampler_name=SAMPLER,
-        scheduler=SCHEDULER,
+        **_sampling(),
         steps=STEPS,
         cfg_scale=CFG_SCALE,
         tiling=False,

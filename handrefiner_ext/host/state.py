@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.controlnet import find_script
+from handrefiner_ext.host.patches import attribute, options
 
 if TYPE_CHECKING:
     from modules.processing import StableDiffusionProcessing
-
-logger = logging.getLogger(__name__)
 
 QUIET_OPTIONS: Mapping[str, object] = {
     "overlay_inpaint": False,
@@ -29,39 +27,6 @@ QUIET_OPTIONS: Mapping[str, object] = {
     "control_net_allow_script_control": False,
 }
 """So that a nested run gives one bare picture and writes no file."""
-ABSENT = object()
-
-
-@contextmanager
-def options(values: Mapping[str, object]) -> Iterator[None]:
-    """Change the WebUI's settings for the length of a `with`, in memory only."""
-    from modules import shared
-
-    data = shared.opts.data
-    before = {key: data.get(key, ABSENT) for key in values}
-    data.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is ABSENT:
-                data.pop(key, None)
-            else:
-                data[key] = value
-
-
-@contextmanager
-def attribute(owner: Any, name: str, value: object) -> Iterator[None]:
-    """Change `owner.name` for the length of a `with`; afterwards an inherited one is inherited."""
-    before = vars(owner).get(name, ABSENT)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if before is ABSENT:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
 
 
 @contextmanager
@@ -84,16 +49,15 @@ def undisturbed(
 
     restore_model: called before ControlNet hooks the network again.
     """
-    from modules import sd_models, shared
-    from modules.sd_hijack import model_hijack
+    from modules import shared
 
-    comments = model_hijack.comments
-    generation_params = model_hijack.extra_generation_params
     text = shared.state.textinfo
+    script = find_script(p.scripts)
     with ExitStack() as stack:
         stack.enter_context(_chance_kept())
         # In before the settings, out after them: it comes back under the outer run's own.
-        stack.enter_context(_outer_controlnet_unhooked(p, restore_model))
+        if script is not None:
+            stack.enter_context(the_host().outer_unhooked(script, p, restore_model))
         # params.txt holds the outer run's parameters; a nested run would write its own into it.
         stack.enter_context(attribute(shared.cmd_opts, "no_prompt_history", True))
         quiet = dict(QUIET_OPTIONS)
@@ -102,13 +66,12 @@ def undisturbed(
             quiet["interrupt_after_current"] = False
         stack.enter_context(options(quiet))
         stack.enter_context(_without_batch_hijack())
+        stack.enter_context(the_host().remarks_kept())
         try:
             yield
         finally:
             shared.state.textinfo = text
-            model_hijack.comments = comments
-            model_hijack.extra_generation_params = generation_params
-            sd_models.apply_token_merging(p.sd_model, p.get_token_merging_ratio())
+            the_host().merge_tokens(p)
 
 
 @contextmanager
@@ -142,27 +105,3 @@ def _without_batch_hijack() -> Iterator[None]:
         if hasattr(hijack, "is_batch"):
             stack.enter_context(attribute(hijack, "is_batch", False))
         yield
-
-
-@contextmanager
-def _outer_controlnet_unhooked(
-    p: StableDiffusionProcessing, restore_model: Callable[[StableDiffusionProcessing], None]
-) -> Iterator[None]:
-    """Take the outer run's units out of the network; put them back for its next pictures."""
-    from modules import processing
-
-    script = find_script(p.scripts)
-    if script is None or getattr(script, "latest_network", None) is None:
-        yield
-        return
-    args = p.script_args[script.args_from : script.args_to]
-    with options({"control_net_detectmap_autosaving": False}):
-        script.postprocess(copy.copy(p), processing.Processed(p, []), *args)
-    try:
-        yield
-    finally:
-        try:
-            restore_model(p)
-            script.process(copy.copy(p), *args)
-        except Exception:
-            logger.exception("ControlNet could not be set up again for the pictures that follow.")

@@ -32,6 +32,7 @@ from handrefiner_ext.host.layout import (
     knob_of,
 )
 from handrefiner_ext.host.settings import read_model_home
+from handrefiner_ext.host.sketch import make_sketch, split_sketch
 from handrefiner_ext.infotext import restore
 from handrefiner_ext.knobs import coerce
 from handrefiner_ext.pictures.masks import draw_mask
@@ -200,15 +201,9 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
             "Show hands", variant="primary", elem_id=f"handrefiner_{tab}_show", size="sm"
         )
         another = gr.Button("Another mesh", elem_id=f"handrefiner_{tab}_show_another", size="sm")
-    sketch = gr.Image(
-        label="Picture; paint on it what may change (mask: drawn or union)",
-        source="upload",
-        tool="sketch",
-        type="pil",
-        image_mode="RGB",
-        elem_id=f"handrefiner_{tab}_sketch",
-        brush_color="#ffffff",
-        height=400,
+    sketch = make_sketch(
+        "Picture; paint on it what may change (mask: drawn or union)",
+        f"handrefiner_{tab}_sketch",
     )
     depth_in = gr.Image(
         label="Depth map of your own instead of a search (near is bright, black = no hand)",
@@ -303,10 +298,10 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
 
 def picture_of(arguments: Arguments) -> Image | None:
     """Return the picture under the sketch, (H, W, 3), or None."""
-    sketch = arguments.drawn_mask
-    if not isinstance(sketch, dict) or sketch.get("image") is None:
+    sketch = split_sketch(arguments.drawn_mask)
+    if sketch is None or sketch.picture is None:
         return None
-    return np.asarray(sketch["image"].convert("RGB"), dtype=np.uint8)
+    return np.asarray(sketch.picture.convert("RGB"), dtype=np.uint8)
 
 
 def _paragraphs(text: str) -> str:

@@ -26,9 +26,9 @@ all_samplers = [SamplerData("DPM++ 2M"), SamplerData("Euler"), SamplerData("Eule
 hidden: set[str] = set()
 
 
-def visible_samplers() -> list[SamplerData]:
-    """Return those that the settings do not hide."""
-    return [sampler for sampler in all_samplers if sampler.name not in hidden]
+def visible_sampler_names() -> list[str]:
+    """Return the names that the settings do not hide."""
+    return [sampler.name for sampler in all_samplers if sampler.name not in hidden]
 
 
 def create_sampler(name: str, model: Network) -> Sampler:

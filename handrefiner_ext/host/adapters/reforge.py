@@ -1,0 +1,39 @@
+"""reForge and Forge Classic: A1111's way with checkpoints, Forge's with ControlNet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from handrefiner_ext.host.adapters.built_in import BuiltIn
+
+if TYPE_CHECKING:
+    from modules.processing import StableDiffusionProcessing
+
+
+class ReForge(BuiltIn):
+    """Keeps several checkpoints as A1111 does; its networks have nothing to be put in the trash."""
+
+    name = "reForge"
+
+    def discard(self, network: Any) -> None:
+        from modules import sd_models
+
+        sd_models.model_data.loaded_sd_models.remove(network)
+
+    def merge_tokens(self, p: StableDiffusionProcessing) -> None:
+        """Do nothing; it is set at each sampling (modules/processing.py of reForge, `sample`)."""
+
+
+class Classic(ReForge):
+    """Has one checkpoint in memory, and no schedulers: they are part of the samplers' names."""
+
+    name = "Forge Classic"
+
+    def loaded_networks(self) -> tuple[()]:
+        return ()
+
+    def list_schedulers(self) -> list[str]:
+        return []
+
+    def knows_scheduler(self, name: str) -> bool:
+        return False
