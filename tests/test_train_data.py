@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from handrefiner_ext.cli.commands import main
 from handrefiner_ext.errors import HandRefinerError, PictureError
 from handrefiner_ext.train.data import NARROWEST, WIDEST, Chances, HandSet, draw_mask
-from handrefiner_ext.train.memory import TRAINED_BYTES, check_memory, count_bytes
+from handrefiner_ext.train.memory import check_memory, count_bytes
 from handrefiner_ext.train.settings import Settings, keep_settings
 
 COUNT, SIDE = 6, 64
@@ -200,7 +200,8 @@ def test_a_new_run_does_not_mix_with_other_files(tmp_path):
 def test_memory_that_will_not_do_is_said_before_anything_is_trained():
     torch = pytest.importorskip("torch")
     small = torch.nn.Linear(10, 10)
-    assert count_bytes([small], []) == 110 * TRAINED_BYTES
+    assert count_bytes([small], []) == 110 * 16
+    assert count_bytes([small], [], "adafactor") == 110 * 8
     assert count_bytes([], [small.half()]) == 110 * 2
     check_memory(1000, torch.device("cpu"))
     with pytest.raises(HandRefinerError, match=r"needs 1048576\.0 GiB .* free on cpu"):

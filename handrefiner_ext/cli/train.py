@@ -27,6 +27,12 @@ OPTIONS = {
     "workers": ("N", "threads that read pictures (2)"),
 }
 """Option -> what its value is called, and its help. Types and defaults are those of `Settings`."""
+CHOICES = {
+    "mixed_precision": (("no", "fp16", "bf16"), "(no)"),
+    "optimizer": (("adamw", "adafactor"), "adafactor needs half the memory (adamw)"),
+    "lr_schedule": (("constant", "cosine"), "cosine falls to 0 at the last step (constant)"),
+}
+"""Option -> its values, the default first, and its help."""
 
 
 def add_train(commands: argparse._SubParsersAction[Any]) -> None:
@@ -65,9 +71,8 @@ def add_train(commands: argparse._SubParsersAction[Any]) -> None:
     )
     for name, (value, help_text) in OPTIONS.items():
         control.add_argument(f"--{name}", metavar=value, help=help_text)
-    control.add_argument(
-        "--mixed_precision", choices=("no", "fp16", "bf16"), default="no", help="(no)"
-    )
+    for name, (choices, help_text) in CHOICES.items():
+        control.add_argument(f"--{name}", choices=choices, default=choices[0], help=help_text)
     control.add_argument(
         "--gradient_checkpointing",
         action="store_true",

@@ -5,7 +5,7 @@ Lu et al. 2023 (arXiv 2311.17957), and the program that they published, training
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from handrefiner_ext.pictures import write_atomically
 from handrefiner_ext.train.card import write_card
 from handrefiner_ext.train.data import Chances, HandSet, draw_mask
 from handrefiner_ext.train.export import name_control_weights, write_weights
-from handrefiner_ext.train.run import Networks, Progress, Reader, Trainer, check_packages
+from handrefiner_ext.train.run import Learning, Progress, Reader, Trainer, check_packages
 from handrefiner_ext.train.settings import UNET, Settings, keep_settings, resolved
-from handrefiner_ext.train.steps import Encoder
+from handrefiner_ext.train.steps import Batch, Encoder, find_error, predict
 
 NAMES = {SD1: "control_sd15_depth_hand_open", SDXL: "control_sdxl_depth_hand_open"}
 """Family -> name of the file; `refine` and the panel tell family and kind by it."""
@@ -68,14 +68,20 @@ def _train(
     encoder = Encoder(models)
     pipeline = models.pipeline
     frozen = [getattr(pipeline, name, None) for name in ("vae", "text_encoder", "text_encoder_2")]
-    networks = Networks(
-        pipeline.unet,
-        pipeline.controlnet,
-        encoder.schedule,
+    for model in (pipeline.unet, pipeline.controlnet):
+        model.train()  # only in this mode are activations computed twice
+        if settings.gradient_checkpointing:
+            model.enable_gradient_checkpointing()
+
+    def find_loss(trained: Sequence[Any], batch: Batch) -> Any:
+        return find_error(predict(pipeline.unet, trained[0], batch), batch)
+
+    learning = Learning(
         trained=[pipeline.controlnet],
-        frozen=[model for model in frozen if model is not None],
+        frozen=[pipeline.unet, *(model for model in frozen if model is not None)],
+        find_loss=find_loss,
     )
-    trainer = Trainer(folder, settings, networks)
+    trainer = Trainer(folder, settings, learning)
     reader = Reader(hands, Chances(settings.seed, settings.prompt_dropout), settings.workers)
     start = trainer.restore() if resumes else 0
     progress = Progress(start, float("nan"), 0.0)
@@ -163,7 +169,7 @@ def _export(
     name = (INPAINTING if inpaints else NAMES)[models.family]
     place = folder / f"{name}.safetensors"
     if trainer.accelerator.is_main_process:
-        controlnet: Any = trainer.accelerator.unwrap_model(trainer.controlnet)
+        controlnet: Any = trainer.accelerator.unwrap_model(trainer.trained[0])
         write_weights(name_control_weights(controlnet), place)
         controlnet.save_pretrained(folder / "diffusers" / name)
         write_card(folder, settings, name, models, len(hands))

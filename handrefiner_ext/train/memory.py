@@ -7,22 +7,25 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from handrefiner_ext.errors import HandRefinerError
+from handrefiner_ext.train.settings import ADAFACTOR, ADAMW
 
 if TYPE_CHECKING:
     import torch
 
-TRAINED_BYTES = 16
-"""Of each number that is trained: itself, its gradient and AdamW's two moments, in float32."""
+TRAINED_BYTES = {ADAMW: 16, ADAFACTOR: 8}
+"""Of each number that is trained: itself, its gradient and AdamW's two moments, in float32.
+Adafactor keeps a number for each row and column only (Shazeer and Stern 2018)."""
 ADVICE = (
     "Try --gradient_checkpointing, --mixed_precision bf16, a smaller --batch_size with more "
     "--gradient_accumulation, or a smaller --size."
 )
 
 
-def count_bytes(trained: Iterable[Any], frozen: Iterable[Any]) -> int:
+def count_bytes(trained: Iterable[Any], frozen: Iterable[Any], optimizer: str = ADAMW) -> int:
     """Return what the weights of networks need, without the activations of a batch."""
     still = sum(p.numel() * p.element_size() for model in frozen for p in model.parameters())
-    return int(still + TRAINED_BYTES * sum(p.numel() for m in trained for p in m.parameters()))
+    learning = sum(p.numel() for model in trained for p in model.parameters())
+    return int(still + TRAINED_BYTES[optimizer] * learning)
 
 
 def check_memory(needed: int, device: torch.device) -> None:
@@ -31,8 +34,8 @@ def check_memory(needed: int, device: torch.device) -> None:
     if free is not None and needed > free:
         raise HandRefinerError(
             f"Training needs {needed / 2**30:.1f} GiB for the weights, their gradients and the "
-            f"optimiser alone; {free / 2**30:.1f} GiB are free on {device.type}. Use a machine "
-            "with more memory: none of the options makes these smaller."
+            f"optimiser alone; {free / 2**30:.1f} GiB are free on {device.type}. Try --optimizer "
+            "adafactor and --mixed_precision bf16, or use a machine with more memory."
         )
 
 

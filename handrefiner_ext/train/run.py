@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,7 @@ from typing import Any
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, how_to_install
 from handrefiner_ext.train.data import Chances, Draw, Example, HandSet
 from handrefiner_ext.train.memory import ADVICE, check_memory, count_bytes
-from handrefiner_ext.train.settings import Settings
-from handrefiner_ext.train.steps import Batch, find_loss, predict
+from handrefiner_ext.train.settings import ADAFACTOR, ADAMW, CONSTANT, Settings
 
 NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "tensorboard")
 CHECKPOINTS, LOGS = "checkpoints", "logs"
@@ -35,18 +35,17 @@ def check_packages() -> None:
         )
 
 
+FindLoss = Callable[[Sequence[Any], Any], Any]
+"""Takes the networks that learn and a batch, returns what is to become small."""
+
+
 @dataclass(frozen=True)
-class Networks:
-    """What learns, and what is asked. unet, controlnet: of diffusers. schedule: of the noise.
+class Learning:
+    """trained: the networks that learn. frozen: those that are asked. find_loss: of both."""
 
-    trained: those of the two that learn.
-    """
-
-    unet: Any
-    controlnet: Any
-    schedule: Any
     trained: Sequence[Any]
-    frozen: Sequence[Any] = ()
+    frozen: Sequence[Any]
+    find_loss: FindLoss
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,19 @@ class Progress:
     seconds: float
 
 
-MakeBatch = Callable[[Sequence[int]], Batch]
+MakeBatch = Callable[[Sequence[int]], Any]
 """Takes places in the endless row of examples (see `Chances`), returns their batch."""
 
 
 class Trainer:
     """Owns accelerate's objects. folder: of the run, for checkpoints and logs."""
 
-    def __init__(self, folder: Path, settings: Settings, networks: Networks) -> None:
+    def __init__(self, folder: Path, settings: Settings, learning: Learning) -> None:
         import torch
         from accelerate import Accelerator
         from accelerate.utils import ProjectConfiguration
 
-        self.folder, self.settings = folder, settings
+        self.folder, self.settings, self.learning = folder, settings, learning
         self.accelerator = Accelerator(
             gradient_accumulation_steps=settings.gradient_accumulation,
             mixed_precision=settings.mixed_precision,
@@ -78,36 +77,32 @@ class Trainer:
             project_config=ProjectConfiguration(str(folder), logging_dir=str(folder / LOGS)),
         )
         device = self.accelerator.device
-        frozen = [*networks.frozen, *(m for m in (networks.unet,) if m not in networks.trained)]
-        for model in frozen:
+        for model in learning.frozen:
             model.requires_grad_(False)
-        if settings.gradient_checkpointing:
-            networks.unet.enable_gradient_checkpointing()
-            networks.controlnet.enable_gradient_checkpointing()
-        networks.unet.train()  # checkpoints of gradients are kept in this mode only
-        networks.controlnet.train()
-        check_memory(count_bytes(networks.trained, frozen), device)
+        needed = count_bytes(learning.trained, learning.frozen, settings.optimizer)
+        check_memory(needed, device)
         kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(settings.mixed_precision)
-        for model in frozen:
+        for model in learning.frozen:
             model.to(device)
             if kind and not _wants_float32(model):
                 model.to(kind)
-        weights = [p for model in networks.trained for p in model.parameters()]
-        self.optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._warm_up)
+        weights = [p for model in learning.trained for p in model.parameters()]
+        self.optimizer = _make_optimizer(weights, settings)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._pace)
         *self.trained, self.optimizer, self.schedule = self.accelerator.prepare(
-            *networks.trained, self.optimizer, self.schedule
+            *learning.trained, self.optimizer, self.schedule
         )
-        prepared = dict(zip(map(id, networks.trained), self.trained, strict=True))
-        self.unet = prepared.get(id(networks.unet), networks.unet)
-        self.controlnet = prepared.get(id(networks.controlnet), networks.controlnet)
-        self.networks = networks
         self.accelerator.init_trackers("train")
 
-    def _warm_up(self, step: int) -> float:
+    def _pace(self, step: int) -> float:
+        """The learning rate after `step` steps, as a share of the setting."""
+        settings = self.settings
         # accelerate counts a step of the schedule once for each process
         done: float = step / self.accelerator.num_processes
-        return min(1.0, (done + 1) / max(self.settings.warmup_steps, 1))
+        rising = min(1.0, (done + 1) / max(settings.warmup_steps, 1))
+        if settings.lr_schedule == CONSTANT:
+            return rising
+        return rising * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done / settings.steps)))
 
     def run(self, make_batch: MakeBatch, start: int = 0) -> Iterator[Progress]:
         """Train from `start` on, yielding after every step. Raises HandRefinerError."""
@@ -132,8 +127,7 @@ class Trainer:
             batch = make_batch(self._places(step, part))
             with accelerator.accumulate(*self.trained):
                 with accelerator.autocast():
-                    said = predict(self.unet, self.controlnet, batch, self.networks.schedule)
-                wrong = find_loss(said, batch, self.networks.schedule)
+                    wrong = self.learning.find_loss(self.trained, batch)
                 accelerator.backward(wrong)
                 if accelerator.sync_gradients:
                     weights = [p for model in self.trained for p in model.parameters()]
@@ -176,6 +170,18 @@ class Trainer:
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the finished checkpoints of a run, the oldest first."""
     return sorted(path for path in (folder / CHECKPOINTS).glob("step-*") if path.suffix != ".part")
+
+
+def _make_optimizer(weights: list[Any], settings: Settings) -> Any:
+    import torch
+
+    if settings.optimizer == ADAMW:
+        return torch.optim.AdamW(weights, lr=settings.learning_rate)
+    if not hasattr(torch.optim, "Adafactor"):
+        raise BackendUnavailable(
+            f"optimizer = {ADAFACTOR!r} needs torch 2.5 or newer; run pip install -U torch."
+        )
+    return torch.optim.Adafactor(weights, lr=settings.learning_rate)
 
 
 def _wants_float32(model: Any) -> bool:

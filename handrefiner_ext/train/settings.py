@@ -11,7 +11,13 @@ from handrefiner_ext.errors import InvalidParameter, PictureError, UsageError
 
 UNET = "unet"
 """A ControlNet to begin with: a copy of the checkpoint's own encoder."""
-PRECISIONS = ("no", "fp16", "bf16")
+ADAMW, ADAFACTOR = "adamw", "adafactor"
+CONSTANT, COSINE = "constant", "cosine"
+CHOICES = {
+    "mixed_precision": ("no", "fp16", "bf16"),
+    "optimizer": (ADAMW, ADAFACTOR),
+    "lr_schedule": (CONSTANT, COSINE),
+}
 GRID = 8
 """Pixels of one latent; pictures have whole numbers of them, and of the UNet's three halvings."""
 SMALLEST, LARGEST = 64, 2048
@@ -39,7 +45,9 @@ class Settings:
     batch_size: int = 4
     gradient_accumulation: int = 4
     learning_rate: float = 1e-5
+    lr_schedule: str = CONSTANT
     warmup_steps: int = 0
+    optimizer: str = ADAMW
     prompt_dropout: float = 0.5
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
@@ -62,10 +70,11 @@ class Settings:
             raise InvalidParameter(
                 f"learning_rate = {self.learning_rate} is not possible; the paper's is 1e-5."
             )
-        if self.mixed_precision not in PRECISIONS:
-            raise InvalidParameter(
-                f"mixed_precision = {self.mixed_precision!r} is not one of {', '.join(PRECISIONS)}."
-            )
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise InvalidParameter(
+                    f"{name} = {getattr(self, name)!r} is not one of {', '.join(known)}."
+                )
 
 
 def _check_range(name: str, value: float, least: float, most: float | None) -> None:

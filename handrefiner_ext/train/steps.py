@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class Batch:
     """n pictures, ready for the networks; s is their side, l = s / 8 that of their latents.
 
-    latents: (n, 4, l, l), scaled. noise: the same shape. timesteps: (n,). control: (n, 3, s, s),
+    noisy: (n, 4, l, l), scaled latents with noise. target: what is to be said of them, noise or
+    velocity. timesteps: (n,). control: (n, 3, s, s),
     0 to 1. masked: (n, 5, l, l), mask and latents of the masked picture, or (n, 0, l, l) for an
     ordinary checkpoint. text: (n, 77, w). added: what SDXL is told besides. shows_control: (n,).
     """
 
-    latents: torch.Tensor
-    noise: torch.Tensor
+    noisy: torch.Tensor
+    target: torch.Tensor
     timesteps: torch.Tensor
     control: torch.Tensor
     masked: torch.Tensor
@@ -61,11 +62,12 @@ class Encoder:
             masked = latents[:, :0]
             if self.inpaints:
                 masked = self._mask_latents(images, np.stack(masks), draws)
-            text, added = self._tell(examples, draws)
+            noisy, target, timesteps = self.add_noise(latents, draws)
+            text, added = self.tell([each.prompt for each in examples], draws, images.shape[-1])
             return Batch(
-                latents=latents,
-                noise=_draw_noise(latents, draws),
-                timesteps=self._pick_timesteps(draws, latents.device),
+                noisy=noisy,
+                target=target,
+                timesteps=timesteps,
                 control=torch.stack([_to_hint(each) for each in examples]).to(latents.device),
                 masked=masked,
                 text=text,
@@ -73,11 +75,21 @@ class Encoder:
                 shows_control=torch.tensor([d.shows_control for d in draws], device=latents.device),
             )
 
-    def _pick_timesteps(self, draws: Sequence[Draw], device: Any) -> torch.Tensor:
+    def add_noise(
+        self, latents: torch.Tensor, draws: Sequence[Draw]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the noisy latents, what the UNet is to say of them, and the (n,) timesteps."""
         import torch
 
-        count = int(self.schedule.config.num_train_timesteps)
-        return torch.tensor([int(d.timestep * count) for d in draws], device=device)
+        schedule = self.schedule
+        count = int(schedule.config.num_train_timesteps)
+        timesteps = torch.tensor([int(d.timestep * count) for d in draws], device=latents.device)
+        latents = latents.float()
+        noise = torch.stack([_normal(latents.shape[1:], d.noise_seed) for d in draws]).to(latents)
+        target = noise
+        if schedule.config.prediction_type == "v_prediction":
+            target = schedule.get_velocity(latents, noise, timesteps)
+        return schedule.add_noise(latents, noise, timesteps), target, timesteps
 
     def _to_latents(self, images: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
         """A sample of the VAE's posterior, times its scale (Rombach et al. 2022)."""
@@ -102,19 +114,19 @@ class Encoder:
         small = torch.nn.functional.interpolate(mask, size=greyed.shape[-2:])
         return torch.cat([small.to(greyed), greyed], dim=1)
 
-    def _tell(
-        self, examples: Sequence[Example], draws: Sequence[Draw]
+    def tell(
+        self, prompts: Sequence[str], draws: Sequence[Draw], side: int
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
+        """Return the (n, 77, w) text embeddings, and what SDXL is told besides; side: in pixels."""
         import torch
 
         told = [
-            self._encode_text(each.prompt if draw.shows_prompt else "")
-            for each, draw in zip(examples, draws, strict=True)
+            self._encode_text(prompt if draw.shows_prompt else "")
+            for prompt, draw in zip(prompts, draws, strict=True)
         ]
         text = torch.cat([one[0] for one in told])
         if self.models.family != SDXL:
             return text, None
-        side = examples[0].image.shape[0]
         # SDXL is told the size of the original, where it was cropped, and the size to paint.
         times = torch.tensor([[side, side, 0, 0, side, side]] * len(told)).to(text)
         return text, {"text_embeds": torch.cat([one[1] for one in told]), "time_ids": times}
@@ -131,9 +143,9 @@ class Encoder:
         return self._texts[prompt]
 
 
-def predict(unet: Any, controlnet: Any, batch: Batch, schedule: Any) -> torch.Tensor:
+def predict(unet: Any, controlnet: Any, batch: Batch) -> torch.Tensor:
     """Return the (n, 4, l, l) that the UNet says, with the ControlNet at strength 1."""
-    noisy = schedule.add_noise(batch.latents.float(), batch.noise.float(), batch.timesteps)
+    noisy = batch.noisy
     shown = batch.shows_control.to(noisy)[:, None, None, None]
     down, mid = controlnet(
         noisy,
@@ -156,14 +168,11 @@ def predict(unet: Any, controlnet: Any, batch: Batch, schedule: Any) -> torch.Te
     return said
 
 
-def find_loss(said: torch.Tensor, batch: Batch, schedule: Any) -> torch.Tensor:
+def find_error(said: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Return the mean squared error over the whole picture, in and outside the mask."""
     import torch
 
-    target = batch.noise
-    if schedule.config.prediction_type == "v_prediction":
-        target = schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
-    return torch.nn.functional.mse_loss(said.float(), target.float())
+    return torch.nn.functional.mse_loss(said.float(), batch.target.float())
 
 
 def _join(noisy: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
@@ -183,12 +192,6 @@ def _to_hint(example: Example) -> torch.Tensor:
 
     depth = torch.from_numpy(example.control.astype(np.float32) / 255.0)
     return depth[None].expand(3, -1, -1)
-
-
-def _draw_noise(latents: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
-    import torch
-
-    return torch.stack([_normal(latents.shape[1:], d.noise_seed) for d in draws]).to(latents)
 
 
 def _normal(shape: Any, seed: int) -> torch.Tensor:
