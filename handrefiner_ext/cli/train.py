@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handrefiner_ext.errors import UsageError
@@ -33,6 +34,14 @@ CHOICES = {
     "lr_schedule": (("constant", "cosine"), "cosine falls to 0 at the last step (constant)"),
 }
 """Option -> its values, the default first, and its help."""
+SMALL = {
+    "steps": "steps of UNet and ControlNet (4000)",
+    "batch_size": "pictures at once (16)",
+    "learning_rate": "(1e-3)",
+    "checkpoint_every": "steps from one checkpoint to the next (250)",
+    "seed": "(0)",
+}
+UNET = "unet"
 
 
 def add_train(commands: argparse._SubParsersAction[Any]) -> None:
@@ -82,6 +91,81 @@ def add_train(commands: argparse._SubParsersAction[Any]) -> None:
         "--resume", action="store_true", help="go on from the newest checkpoint in --out_dir"
     )
     control.set_defaults(run=_run_controlnet)
+    _add_small(kinds)
+
+
+def _add_small(kinds: argparse._SubParsersAction[Any]) -> None:
+    small = kinds.add_parser(
+        "small",
+        help="a small model that obeys depth, from nothing, for tests",
+        description="Trains a small inpainting model with its ControlNet from nothing, on a CPU in "
+        "an hour or more. It is for tests and benchmarks: it paints small blurred hands, but "
+        "where the depth says.",
+        allow_abbrev=False,
+    )
+    small.add_argument("--dataset", required=True, metavar="D", help="of handrefiner dataset")
+    small.add_argument("--out_dir", required=True, metavar="D", help="a new or empty folder")
+    small.add_argument(
+        "--preset",
+        choices=("tiny", "sd15"),
+        default="tiny",
+        help="tiny: 8 MB, 128 pixels, for diffusers alone; sd15: Stable Diffusion 1.5's topology "
+        "at width 32, 40 MB, 256 pixels, for the WebUI too (tiny)",
+    )
+    small.add_argument(
+        "--vae", metavar="F", help="a file with a VAE of that shape, to use as it is"
+    )
+    small.add_argument("--vae_steps", metavar="N", help="steps of the VAE (2000)")
+    for name, text in SMALL.items():
+        small.add_argument(f"--{name}", metavar="V" if name == "learning_rate" else "N", help=text)
+    small.add_argument("--resume", action="store_true", help="go on where a run stopped")
+    small.set_defaults(run=_run_small)
+
+
+def _run_small(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from handrefiner_ext.train.presets import PRESETS
+    from handrefiner_ext.train.settings import COSINE, Settings
+    from handrefiner_ext.train.small import plan_stages, train_small
+
+    preset = PRESETS[options.preset]
+    usual: dict[str, Any] = {"batch_size": 16, "learning_rate": 1e-3, "steps": 4000}
+    usual |= {
+        "warmup_steps": 50,
+        "gradient_accumulation": 1,
+        "lr_schedule": COSINE,
+        "checkpoint_every": 250,
+    }
+    values = {**usual, "size": preset.size, "sample_every": 0, **_read_values(options, Settings)}
+    stages = plan_stages(
+        Settings(checkpoint=options.preset, control_model=UNET, **values),
+        _read_whole("vae_steps", options.vae_steps or "2000"),
+    )
+    bars: dict[str, Any] = {}
+
+    def tell(stage: str, progress: Progress) -> None:
+        if stage not in bars:
+            total = stages.vae.steps if stage == "vae" else stages.painting.steps
+            bars[stage] = tqdm(total=total, unit="step", desc=stage, mininterval=1.0)
+        bars[stage].update(progress.step - bars[stage].n)
+        bars[stage].set_postfix(loss=f"{progress.loss:.4f}")
+
+    vae = Path(options.vae) if options.vae else None
+    place = train_small(stages, preset, vae, options.resume, tell)
+    for bar in bars.values():
+        bar.close()
+    print(
+        f"handrefiner refine --backend diffusers --checkpoint {place / 'checkpoint'} "
+        f"--control_model {place / 'controlnet'} --region_size {preset.size}"
+    )
+    return DONE
+
+
+def _read_whole(name: str, given: str) -> int:
+    if not (given.isascii() and given.isdigit()):
+        raise UsageError(f"--{name} = {given!r} is not a whole number.")
+    return int(given)
 
 
 def _run_controlnet(options: argparse.Namespace) -> int:

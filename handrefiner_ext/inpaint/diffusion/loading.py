@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -173,15 +173,16 @@ class Loader:
         return single_file.build_controlnet(path, state, self.architectures[family])
 
 
-def copy_encoder(unet: Any) -> Any:
+def copy_encoder(unet: Any, sees: Sequence[int] = (16, 32, 96, 256)) -> Any:
     """Return a ControlNet that begins as the encoder of `unet` (Zhang et al. 2023, section 3.1).
 
     It takes the four channels of the latents alone, also where the UNet is an inpainting one.
+    sees: channels of the layers that see the control image.
     """
     import torch
     from diffusers import ControlNetModel
 
-    control = ControlNetModel.from_unet(unet)
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(sees))
     latents = int(unet.config.out_channels)
     if int(unet.config.in_channels) != latents:
         whole = unet.conv_in

@@ -1,0 +1,94 @@
+"""Small models in the shape of Stable Diffusion 1.x, for `handrefiner train small`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handrefiner_ext.inpaint.diffusion.architecture import STABLE_DIFFUSION_1, Architecture
+
+TINY, SD15 = "tiny", "sd15"
+INPAINTING_CHANNELS = 9
+
+
+@dataclass(frozen=True)
+class Preset:
+    """architecture: of every part. size: pixels of each side of the pictures to learn from."""
+
+    architecture: Architecture
+    size: int
+
+
+def _tiny() -> Architecture:
+    """Three blocks of one layer, GroupNorm of 8 groups, latents of a quarter of the picture's side.
+
+    Only diffusers can load it: the WebUI's classes have GroupNorm of 32 groups and latents of an
+    eighth.
+    """
+    blocks = {
+        "block_out_channels": (24, 48, 72),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "cross_attention_dim": 16,
+        "attention_head_dim": 4,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    }
+    usual = STABLE_DIFFUSION_1
+    return Architecture(
+        unet={
+            **usual.unet,
+            **blocks,
+            "sample_size": 32,
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        },
+        controlnet={
+            **usual.controlnet,
+            **blocks,
+            "conditioning_embedding_out_channels": (8, 16, 48),
+        },
+        vae={
+            **usual.vae,
+            "block_out_channels": (8, 24, 48),
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+            "mid_block_add_attention": False,
+            "sample_size": 128,
+            "down_block_types": ("DownEncoderBlock2D",) * 3,
+            "up_block_types": ("UpDecoderBlock2D",) * 3,
+        },
+        text=_text(16),
+    )
+
+
+def _sd15() -> Architecture:
+    """Stable Diffusion 1.5's topology, a tenth as wide.
+
+    The WebUI loads it with a config of its own beside it.
+    """
+    usual = STABLE_DIFFUSION_1
+    narrow = {
+        "block_out_channels": (32, 64, 128, 128),
+        "cross_attention_dim": 32,
+        "attention_head_dim": 1,
+    }
+    return Architecture(
+        unet={**usual.unet, **narrow, "sample_size": 32},
+        controlnet={**usual.controlnet, **narrow},
+        vae={**usual.vae, "block_out_channels": (32, 64, 128, 128), "sample_size": 256},
+        text=_text(32),
+    )
+
+
+def _text(width: int) -> dict[str, Any]:
+    return {
+        **STABLE_DIFFUSION_1.text,
+        "hidden_size": width,
+        "projection_dim": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+
+
+PRESETS: Mapping[str, Preset] = {TINY: Preset(_tiny(), 128), SD15: Preset(_sd15(), 256)}

@@ -1,0 +1,327 @@
+"""A small diffusion model that obeys depth, trained from nothing on rendered hands.
+
+It is for tests and benchmarks: with it `refine` can be asked whether a hand appears, not only
+whether something changes. First the VAE learns; then every picture is encoded once; then UNet and
+ControlNet learn together. The text encoder keeps its random weights: as a fixed code of the words
+it serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handrefiner_ext.files.outputs import open_folder
+from handrefiner_ext.inpaint.control_models import SD1
+from handrefiner_ext.inpaint.diffusion.loading import Models, libraries_quiet
+from handrefiner_ext.inpaint.diffusion.text import build_tokenizer
+from handrefiner_ext.train.data import Chances, Draw, HandSet, draw_mask
+from handrefiner_ext.train.export import (
+    name_checkpoint_weights,
+    name_control_weights,
+    write_weights,
+)
+from handrefiner_ext.train.presets import INPAINTING_CHANNELS, Preset
+from handrefiner_ext.train.run import Learning, Progress, Reader, Trainer, check_packages
+from handrefiner_ext.train.settings import Settings, keep_settings, resolved
+from handrefiner_ext.train.steps import Batch, Encoder, find_error, predict
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKPOINT, CONTROLNET = "checkpoint", "controlnet"
+"""Folders of the finished model, as diffusers reads them."""
+ONE_FILE, CONTROL_FILE = (
+    "small_inpainting.safetensors",
+    "control_sd15_inpaint_depth_hand.safetensors",
+)
+MASKS = 2
+"""Masks drawn for each picture."""
+EDGES, SPREAD = 1.0, 1e-6
+"""Weights of the VAE's loss beside the error of the colours: errors of edges, and the divergence
+from a normal distribution (Rombach et al. 2022, appendix G)."""
+HIDES_PROMPT, HIDES_CONTROL = 0.2, 0.2
+"""Share of the examples that are learnt without prompt, and without depth."""
+AT_ONCE, MEASURED = 16, 256
+"""Pictures that are encoded at once, and those that the spread of the latents is measured on."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Settings of both stages; the folders of their runs lie in that of the model."""
+
+    vae: Settings
+    painting: Settings
+
+
+def plan_stages(settings: Settings, vae_steps: int) -> Stages:
+    """settings: of the painting stage, with the model's folder as out_dir."""
+    folder = Path(settings.out_dir)
+    return Stages(
+        replace(
+            settings,
+            steps=vae_steps,
+            batch_size=max(settings.batch_size // 2, 1),
+            out_dir=str(folder / "vae"),
+        ),
+        replace(settings, out_dir=str(folder / "painting")),
+    )
+
+
+def train_small(
+    stages: Stages,
+    preset: Preset,
+    vae_file: Path | None,
+    resumes: bool,
+    tell: Callable[[str, Progress], None],
+) -> Path:
+    """Train and return the folder of the finished model.
+
+    vae_file: weights of a VAE of the preset's shape, with names as in a checkpoint; it is not
+    trained then. tell: is called with the stage's name after every step. Raises HandRefinerError.
+    """
+    for settings in (stages.vae, stages.painting):
+        settings.check()
+    check_packages()
+    with libraries_quiet():
+        pipeline = build_pipeline(preset, stages.painting.seed)
+        hands = HandSet(Path(stages.painting.dataset), stages.painting.size)
+        if vae_file is None:
+            _train_vae(pipeline.vae, hands, stages.vae, resumes, tell)
+        else:
+            _load_vae(pipeline.vae, vae_file, preset)
+        _train_painting(pipeline, hands, stages.painting, resumes, tell)
+        return save(pipeline, Path(stages.painting.out_dir).parent)
+
+
+def build_pipeline(preset: Preset, seed: int) -> Any:
+    """Return diffusers' inpainting pipeline with ControlNet, with random weights of a seed."""
+    import torch
+    from diffusers import (
+        AutoencoderKL,
+        DDIMScheduler,
+        StableDiffusionControlNetInpaintPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from handrefiner_ext.inpaint.diffusion.loading import copy_encoder
+
+    shape = preset.architecture
+    sees = shape.controlnet["conditioning_embedding_out_channels"]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel.from_config({**shape.unet, "in_channels": INPAINTING_CHANNELS})
+        return StableDiffusionControlNetInpaintPipeline(
+            vae=AutoencoderKL.from_config(dict(shape.vae)),
+            text_encoder=CLIPTextModel(CLIPTextConfig(**shape.text)).eval(),
+            tokenizer=build_tokenizer(),
+            unet=unet,
+            controlnet=copy_encoder(unet, sees),
+            scheduler=DDIMScheduler(**shape.noise),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+
+def _load_vae(vae: Any, file: Path, preset: Preset) -> None:
+    import torch
+
+    from handrefiner_ext.inpaint.diffusion import single_file
+
+    state = single_file.read_state(file, torch.float32)
+    vae.load_state_dict(single_file.build_vae(state, preset.architecture).state_dict())
+
+
+def _train_vae(
+    vae: Any,
+    hands: HandSet,
+    settings: Settings,
+    resumes: bool,
+    tell: Callable[[str, Progress], None],
+) -> None:
+    """Train the VAE, and give its latents the spread that Stable Diffusion's have."""
+    import torch
+
+    chances = Chances(settings.seed, 0.0)
+    reader = Reader(hands, chances, settings.workers)
+
+    def make_batch(places: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        examples, draws = reader.read(places)
+        noise = [np.random.default_rng(d.noise_seed).standard_normal((4, 64, 64)) for d in draws]
+        images = np.stack([each.image for each in examples]).transpose(0, 3, 1, 2)
+        return torch.from_numpy(images / np.float32(127.5) - 1), torch.from_numpy(
+            np.stack(noise).astype(np.float32)
+        )
+
+    def find_loss(trained: Sequence[Any], batch: tuple[torch.Tensor, torch.Tensor]) -> Any:
+        images, noise = batch
+        posterior = vae.encode(images).latent_dist
+        side = posterior.mean.shape[-1]
+        drawn = posterior.mean + posterior.std * noise[..., :side, :side]
+        said = vae.decode(drawn).sample
+        wrong = (said - images).abs().mean() + EDGES * _compare_edges(said, images)
+        return wrong + SPREAD * posterior.kl().mean()
+
+    _run("vae", Learning([vae], [], find_loss), settings, resumes, make_batch, tell)
+    images = [hands[number].image for number in range(min(len(hands), MEASURED))]
+    spread = float(_encode_pictures(vae, images).std())
+    scale_latents(vae, 1.0 / (float(vae.config.scaling_factor) * spread))
+
+
+def scale_latents(vae: Any, factor: float) -> None:
+    """Multiply the latents by `factor`; what is decoded stays the same.
+
+    So the scaling factor can stay the one that every program expects of Stable Diffusion 1.x.
+    """
+    import torch
+
+    latents = int(vae.config.latent_channels)
+    with torch.no_grad():
+        vae.quant_conv.weight[:latents] *= factor
+        vae.quant_conv.bias[:latents] *= factor
+        vae.quant_conv.bias[latents:] += 2.0 * float(
+            np.log(factor)
+        )  # the logarithm of the variance
+        vae.post_quant_conv.weight /= factor
+
+
+def _compare_edges(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    difference = one - other
+    across = (difference[..., :, 1:] - difference[..., :, :-1]).abs().mean()
+    return across + (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
+
+
+def _run(
+    name: str,
+    learning: Learning,
+    settings: Settings,
+    resumes: bool,
+    make_batch: Callable[[Sequence[int]], Any],
+    tell: Callable[[str, Progress], None],
+) -> None:
+    folder = open_folder(settings.out_dir)
+    begun = resumes and any(folder.iterdir())
+    keep_settings(folder, resolved(settings), begun)
+    trainer = Trainer(folder, settings, learning)
+    start = trainer.restore() if begun else 0
+    for progress in trainer.run(make_batch, start):
+        tell(name, progress)
+
+
+def _encode_pictures(vae: Any, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    """Return the unscaled latents of pictures (n, 4, l, l)."""
+    import torch
+
+    parts = []
+    with torch.no_grad():
+        for first in range(0, len(images), AT_ONCE):
+            some = np.stack(images[first : first + AT_ONCE]).transpose(0, 3, 1, 2)
+            pixels = torch.from_numpy(some / np.float32(127.5) - 1).to(vae.device)
+            parts.append(vae.encode(pixels).latent_dist.mean.cpu().numpy())
+    return np.concatenate(parts)
+
+
+class EncodedSet:
+    """Every picture encoded once, with a few masks each, and kept in memory."""
+
+    def __init__(self, encoder: Encoder, hands: HandSet, seed: int) -> None:
+        self.encoder, self.size = encoder, hands.size
+        vae = encoder.pipeline.vae
+        examples = [hands[number] for number in range(len(hands))]
+        self.prompts = [each.prompt for each in examples]
+        self.controls = np.stack([each.control for each in examples])
+        self.latents = _encode_pictures(vae, [each.image for each in examples]).astype(np.float16)
+        masks = [
+            draw_mask(each.control, np.random.default_rng([seed, number, kind]))
+            for number, each in enumerate(examples)
+            for kind in range(MASKS)
+        ]
+        greyed = [
+            np.where(mask[..., None], np.float32(127.5), examples[k // MASKS].image)
+            for k, mask in enumerate(masks)
+        ]
+        step = self.size // self.latents.shape[-1]
+        self.masks = np.stack(masks)[:, ::step, ::step]
+        self.masked = _encode_pictures(vae, greyed).astype(np.float16)
+
+    def make_batch(self, draws: Sequence[Draw]) -> Batch:
+        """As `Encoder.encode`, from what is kept."""
+        import torch
+
+        numbers = [draw.number for draw in draws]
+        kinds = [
+            n * MASKS + int(d.rng.integers(MASKS)) for n, d in zip(numbers, draws, strict=True)
+        ]
+        scale = float(self.encoder.pipeline.vae.config.scaling_factor)
+
+        def scaled(kept: NDArray[np.float16], chosen: list[int]) -> torch.Tensor:
+            return torch.from_numpy(kept[chosen].astype(np.float32)) * scale
+
+        with torch.no_grad():
+            noisy, target, timesteps = self.encoder.add_noise(scaled(self.latents, numbers), draws)
+            prompts = [self.prompts[number] for number in numbers]
+            text, added = self.encoder.tell(prompts, draws, self.size)
+            mask = torch.from_numpy(self.masks[kinds][:, None].astype(np.float32))
+            depth = torch.from_numpy(self.controls[numbers][:, None] / np.float32(255.0))
+            return Batch(
+                noisy=noisy,
+                target=target,
+                timesteps=timesteps,
+                control=depth.expand(-1, 3, -1, -1),
+                masked=torch.cat([mask, scaled(self.masked, kinds)], dim=1),
+                text=text,
+                added=added,
+                shows_control=torch.tensor([draw.shows_control for draw in draws]),
+            )
+
+
+def _train_painting(
+    pipeline: Any,
+    hands: HandSet,
+    settings: Settings,
+    resumes: bool,
+    tell: Callable[[str, Progress], None],
+) -> None:
+    encoder = Encoder(Models(pipeline, SD1, CONTROLNET))
+    encoded = EncodedSet(encoder, hands, settings.seed)
+    chances = Chances(settings.seed, HIDES_PROMPT, HIDES_CONTROL)
+
+    def make_batch(places: Sequence[int]) -> Batch:
+        return encoded.make_batch([chances.draw(place, len(hands)) for place in places])
+
+    def find_loss(trained: Sequence[Any], batch: Batch) -> Any:
+        unet, controlnet = trained
+        return find_error(predict(unet, controlnet, batch), batch)
+
+    networks = [pipeline.unet.train(), pipeline.controlnet.train()]
+    frozen = [pipeline.vae, pipeline.text_encoder]
+    _run("painting", Learning(networks, frozen, find_loss), settings, resumes, make_batch, tell)
+
+
+def save(pipeline: Any, folder: Path) -> Path:
+    """Write the model: diffusers' folders in float16, and single files under the original names."""
+    import torch
+
+    write_weights(name_checkpoint_weights(pipeline), folder / ONE_FILE)
+    write_weights(name_control_weights(pipeline.controlnet), folder / CONTROL_FILE)
+    parts = ("vae", "unet", "controlnet", "text_encoder")
+    for part in parts:
+        getattr(pipeline, part).to(torch.float16).eval()
+    pipeline.controlnet.save_pretrained(folder / CONTROLNET)
+    _without_control(pipeline).save_pretrained(folder / CHECKPOINT)
+    return folder
+
+
+def _without_control(pipeline: Any) -> Any:
+    from diffusers import StableDiffusionInpaintPipeline
+
+    parts = {key: value for key, value in pipeline.components.items() if key != "controlnet"}
+    parts.pop("image_encoder", None)
+    return StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
