@@ -40,6 +40,8 @@ ONE_FILE, CONTROL_FILE = (
     "small_inpainting.safetensors",
     "control_sd15_inpaint_depth_hand.safetensors",
 )
+ORIGINAL_HINTS = 4
+"""Layers of Stable Diffusion's ControlNets that see the control image."""
 MASKS = 2
 """Masks drawn for each picture."""
 EDGES, SPREAD = 1.0, 1e-6
@@ -306,11 +308,15 @@ def _train_painting(
 
 
 def save(pipeline: Any, folder: Path) -> Path:
-    """Write the model: diffusers' folders in float16, and single files under the original names."""
+    """Write the model: diffusers' folders in float16, and single files under the original names.
+
+    A ControlNet of fewer layers than Stable Diffusion's has no original names.
+    """
     import torch
 
     write_weights(name_checkpoint_weights(pipeline), folder / ONE_FILE)
-    write_weights(name_control_weights(pipeline.controlnet), folder / CONTROL_FILE)
+    if len(pipeline.controlnet.config.conditioning_embedding_out_channels) == ORIGINAL_HINTS:
+        write_weights(name_control_weights(pipeline.controlnet), folder / CONTROL_FILE)
     parts = ("vae", "unet", "controlnet", "text_encoder")
     for part in parts:
         getattr(pipeline, part).to(torch.float16).eval()

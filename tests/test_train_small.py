@@ -1,0 +1,187 @@
+"""`handrefiner train small`: a small model that is trained from nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from handrefiner_ext.cli.commands import main
+from handrefiner_ext.train.data import Chances, HandSet
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("accelerate")
+pytest.importorskip("tensorboard")
+
+from accelerate.state import AcceleratorState  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from handrefiner_ext.inpaint.control_models import SD1  # noqa: E402
+from handrefiner_ext.inpaint.diffusion.loading import Loader, Models  # noqa: E402
+from handrefiner_ext.train.presets import PRESETS, SD15, TINY  # noqa: E402
+from handrefiner_ext.train.small import (  # noqa: E402
+    MASKS,
+    EncodedSet,
+    build_pipeline,
+    scale_latents,
+)
+from handrefiner_ext.train.steps import Encoder  # noqa: E402
+
+SIDE = 64
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_run_before():
+    """accelerate keeps the state of one run for a process, as its own tests know."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    command = ["dataset", "--count", "5", "--size", str(SIDE), "--jobs", "1", "--seed", "2"]
+    assert main([*command, "--out_dir", str(folder)]) == 0
+    return folder
+
+
+def train(pictures, out_dir, *more):
+    given = ["--batch_size", "4", "--checkpoint_every", "2", "--seed", "3"]
+    where = ["--dataset", str(pictures), "--out_dir", str(out_dir)]
+    return main(["train", "small", *where, *given, *map(str, more)])
+
+
+@pytest.fixture(scope="module")
+def trained(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    assert train(pictures, folder, "--vae_steps", 3, "--steps", 4) == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return folder
+
+
+def parts_of(models):
+    return {
+        name: getattr(models.pipeline, name).state_dict() for name in ("unet", "vae", "controlnet")
+    }
+
+
+def load(folder):
+    control = folder / "controlnet"
+    return Loader("cpu").load(folder / "checkpoint", lambda family: control, uses_own=False)
+
+
+def test_the_model_is_small_and_loads_from_folders_and_from_one_file(trained):
+    weights = [trained / "small_inpainting.safetensors", *(trained / "controlnet").iterdir()]
+    assert sum(path.stat().st_size for path in weights) < 8e6
+    from_folders = load(trained)
+    architectures = {SD1: PRESETS[TINY].architecture}
+    from_file = Loader("cpu", architectures).load(weights[0], lambda family: trained / "controlnet")
+    one, other = parts_of(from_folders), parts_of(from_file)
+    for name, state in one.items():
+        assert state.keys() == other[name].keys()
+        assert all(torch.equal(state[key], other[name][key]) for key in state), name
+
+
+def test_a_stopped_run_goes_on_exactly(trained, pictures, tmp_path):
+    from handrefiner_ext.train import run
+
+    class Stop(Exception):
+        pass
+
+    def stop(self, step):
+        saved(self, step)
+        if self.folder.name == "painting":
+            raise Stop
+
+    saved, run.Trainer.save = run.Trainer.save, stop
+    try:
+        with pytest.raises(Stop):
+            train(pictures, tmp_path, "--vae_steps", 3, "--steps", 4)
+    finally:
+        run.Trainer.save = saved
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert not (tmp_path / "checkpoint").exists()
+    assert train(pictures, tmp_path, "--vae_steps", 3, "--steps", 4, "--resume") == 0
+    for part in ("unet", "vae"):
+        one, other = (
+            load_file(folder / "checkpoint" / part / "diffusion_pytorch_model.safetensors")
+            for folder in (trained, tmp_path)
+        )
+        assert all(torch.equal(one[key], other[key]) for key in one), part
+
+
+def test_unet_and_controlnet_have_learnt_and_the_text_encoder_has_not(trained):
+    begun = build_pipeline(PRESETS[TINY], 3)
+    pipeline = load(trained).pipeline
+    for name, learns in (("unet", True), ("controlnet", True), ("text_encoder", False)):
+        before, after = getattr(begun, name).state_dict(), getattr(pipeline, name).state_dict()
+        same = [torch.equal(before[key].half().float(), after[key]) for key in before]
+        assert all(same) != learns, name
+
+
+@pytest.mark.parametrize("name", [TINY, SD15])
+def test_latents_get_another_spread_and_pictures_stay_the_same(name):
+    vae = build_pipeline(PRESETS[name], 0).vae
+    images = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        before = vae.encode(images).latent_dist
+        decoded = vae.decode(before.mean).sample
+        scale_latents(vae, 3.0)
+        after = vae.encode(images).latent_dist
+        torch.testing.assert_close(after.mean, 3 * before.mean, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(after.std, 3 * before.std, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(vae.decode(after.mean).sample, decoded, atol=1e-4, rtol=1e-4)
+
+
+def test_the_presets_are_as_large_as_the_docs_say():
+    def count(model):
+        return sum(p.numel() for p in model.parameters()) / 1e6
+
+    pipeline = build_pipeline(PRESETS[SD15], 0)
+    sizes = [count(getattr(pipeline, n)) for n in ("unet", "controlnet", "vae", "text_encoder")]
+    assert sizes == pytest.approx([8.6, 4.0, 5.3, 1.6], abs=0.1)
+
+
+def test_what_is_kept_is_what_would_be_encoded(pictures):
+    """Against the encoder that training of a real ControlNet uses, on a VAE without spread."""
+    pipeline = build_pipeline(PRESETS[TINY], 0)
+    pipeline.vae.quant_conv.weight.data[4:] = 0.0
+    pipeline.vae.quant_conv.bias.data[4:] = -30.0
+    encoder = Encoder(Models(pipeline, SD1, ""))
+    hands = HandSet(pictures, SIDE)
+    kept = EncodedSet(encoder, hands, seed=3)
+    chances = Chances(3, 0.5, 0.5)
+    draws = [chances.draw(place, len(hands)) for place in range(4)]
+    examples = [hands[draw.number] for draw in draws]
+    fresh = encoder.encode(examples, draws)
+    batch = kept.make_batch([chances.draw(place, len(hands)) for place in range(4)])
+    torch.testing.assert_close(batch.noisy, fresh.noisy, atol=2e-3, rtol=2e-3)
+    assert torch.equal(batch.target, fresh.target)
+    assert torch.equal(batch.control, fresh.control)
+    assert torch.equal(batch.text, fresh.text)
+    assert torch.equal(batch.shows_control, fresh.shows_control)
+    assert batch.masked.shape == fresh.masked.shape
+    assert kept.masks.shape[0] == MASKS * len(hands)
+    for number, mask in enumerate(batch.masked[:, 0]):
+        depth = batch.control[number, 0, ::4, ::4]
+        assert mask[depth > 0].all()
+        greyed = batch.masked[number, 1:, ~mask.bool()]
+        assert greyed.std() > 0
+
+
+def test_a_model_of_the_wrong_shape_is_refused(pictures, tmp_path, capsys):
+    wrong = tmp_path / "vae.safetensors"
+    from safetensors.torch import save_file
+
+    save_file({"first_stage_model.encoder.conv_in.weight": torch.zeros(1)}, wrong)
+    assert train(pictures, tmp_path / "out", "--vae", wrong, "--steps", 1) == 1
+    assert "do not fit" in capsys.readouterr().err
+
+
+def test_the_random_numbers_of_a_program_that_calls_it_stay_as_they_are():
+    torch.manual_seed(4)
+    expected = torch.rand(1)
+    torch.manual_seed(4)
+    build_pipeline(PRESETS[TINY], 9)
+    assert torch.equal(torch.rand(1), expected)
+    assert np.isfinite(expected.item())
