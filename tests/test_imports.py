@@ -63,7 +63,7 @@ ONLY_IN = {
     "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights", "train"),
     "diffusers": ("inpaint.diffusion", "train"),
     "accelerate": ("train",),
-    "transformers": ("inpaint.diffusion",),
+    "transformers": ("inpaint.diffusion", "train"),
     "ray": ("cluster",),
     "pyarrow": ("cluster",),
     "fsspec": ("cluster",),
