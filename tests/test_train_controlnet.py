@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,6 +147,34 @@ def test_refine_paints_with_the_trained_controlnet(trained, sdxl, tmp_path):
     assert main(["refine", *where, "--backend", "diffusers", *models, *small]) == 0
     painted = np.asarray(Image.open(tmp_path / "out" / "hands_0.png"))
     assert (painted != np.asarray(Image.open(place))).any()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_from_the_same_pictures(pictures, inpainting, tmp_path):
+    """A batch of two in one process, and of one in each of two: the same pictures, noise and masks.
+
+    The gradients are added up in another order, which AdamW's first steps magnify.
+    """
+    assert train(pictures, inpainting, tmp_path / "one", "--steps", 3) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command += ["-m", "handrefiner_ext", "train", "controlnet", "--dataset", str(pictures)]
+    command += ["--checkpoint", str(inpainting), "--out_dir", str(tmp_path / "two"), "--steps", "3"]
+    command += ["--size", str(SIDE), "--batch_size", "1", "--gradient_accumulation", "1"]
+    command += ["--learning_rate", "1e-3", "--seed", "5", "--sample_every", "3"]
+    run = subprocess.run(
+        command,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("3 steps") == 1
+    name = "control_sd15_inpaint_depth_hand_open.safetensors"
+    one, two = (load_file(tmp_path / folder / name) for folder in ("one", "two"))
+    for key, weight in one.items():
+        torch.testing.assert_close(weight, two[key], atol=5e-3, rtol=0.0, msg=key)
+    assert one["control_model.middle_block_out.0.weight"].abs().max() > 1e-3  # it was 0
 
 
 def test_names_of_exports_are_told_apart_by_the_panel_and_refine():

@@ -172,7 +172,7 @@ def _run_controlnet(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from handrefiner_ext.train.controlnet import train_controlnet
-    from handrefiner_ext.train.settings import Settings
+    from handrefiner_ext.train.settings import Settings, is_first_process
 
     settings = Settings(**_read_values(options, Settings))
     with tqdm(
@@ -184,6 +184,8 @@ def _run_controlnet(options: argparse.Namespace) -> int:
             bar.set_postfix(loss=f"{progress.loss:.4f}")
 
         place, progress = train_controlnet(settings, options.resume, tell)
+    if not is_first_process():
+        return DONE
     took = f", {progress.seconds:.2f} s a step" if progress.seconds else ""
     print(f"{progress.step} steps{took}, loss {progress.loss:.4f} -> {place}")
     return DONE

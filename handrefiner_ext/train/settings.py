@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,21 @@ def _check_range(name: str, value: float, least: float, most: float | None) -> N
         raise InvalidParameter(f"{name} = {value} is not possible; it must be {limit}.")
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def keep_settings(folder: Path, settings: Settings, resumes: bool) -> None:
     """Write the settings into the run's folder, or compare them with those that lie there.
+
+    The first process of a run does it for all.
 
     Raises PictureError where a new run would meet an old one's files, UsageError where a resumed
     one would become another.
     """
+    if not is_first_process():
+        return
     place = folder / SETTINGS_FILE
     if not place.is_file():
         if resumes:
