@@ -7,7 +7,13 @@ WebUI. ADetailer may raise it, to 0.10.15 at most, which works as well.
 ai-edge-litert is put beside it where no other package has to change: with it people and faces are
 seen too, and hands are searched better and in less time (docs/detection.md). That is tried once.
 Its OpenCV is left out where there is one already. Where it cannot be had, ai-edge-litert is taken.
-Every installed package is held at its version; a failure costs no more than a sentence.
+
+On a fresh WebUI the albumentations of sd-webui-controlnet bring along OpenCV 5 and with it numpy 2,
+which ends that start. Where albumentations is asked for and not there yet, the OpenCV that it wants
+is installed first, in the version that is there or that suits numpy 1. If numpy 2 has come already
+(extensions install in the order in which the disk lists them), the WebUI's own numpy is put back,
+as the WebUI does at its next start.
+Every other installed package is held at its version; a failure costs no more than a sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import invalidate_caches
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -48,6 +54,11 @@ MEDIAPIPE_NEEDS = {
     "google.protobuf": "protobuf>=3.20,<4",
     "sounddevice": "sounddevice>=0.4.4",
 }
+HEADLESS, WANTS_HEADLESS = "opencv-python-headless", "albumentations"
+OTHER_OPENCVS = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+EXTENSIONS = Path(__file__).absolute().parent.parent
+PINS = Path("requirements_versions.txt")
+"""The WebUI's own, in the folder that it runs this file in."""
 LITERT = "ai-edge-litert>=1.4"
 TRIED = Path(__file__).resolve().parent / ".ai-edge-litert-unavailable"
 """Written where it cannot be had, so that no later start waits for it; delete it to try again."""
@@ -57,6 +68,7 @@ LONGEST_S = 900
 
 def main() -> int:
     """Install what is missing; return 0 whatever happens, so that the WebUI starts."""
+    keep_numpy()
     missing = [need for module, need in BASICS.items() if not is_present(module)]
     detector = needs_detector()
     if missing or detector:
@@ -72,6 +84,52 @@ def main() -> int:
     if lacks_litert() and not is_offline():
         install_litert_beside()
     return 0
+
+
+def keep_numpy() -> None:
+    """Keep the numpy that the WebUI pins, whatever other extensions install."""
+    if is_offline():
+        return
+    pinned = find_pin("numpy")
+    if pinned is not None and is_newer(installed_version("numpy"), pinned):
+        say(f"putting numpy {pinned} back, which the WebUI needs; an extension has replaced it")
+        install(f"numpy=={pinned}", "--no-deps", held={"numpy": f"=={pinned}"})
+    versions = [version for name in OTHER_OPENCVS if (version := installed_version(name))]
+    if any(is_newer(version, "4") for version in versions):
+        return
+    if installed_version(HEADLESS) is None and is_albumentations_to_come():
+        say(f"installing {HEADLESS}, so that no newer one brings another numpy")
+        install(f"{HEADLESS}=={versions[0]}" if versions else BASICS["cv2"], "--no-deps")
+
+
+def is_albumentations_to_come() -> bool:
+    """Return whether another extension asks for albumentations, and it is not installed."""
+    if installed_version(WANTS_HEADLESS) is not None:
+        return False
+    for listed in EXTENSIONS.glob("*/requirements.txt"):
+        try:
+            if WANTS_HEADLESS in listed.read_text("utf-8", errors="replace"):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def find_pin(package: str) -> str | None:
+    """Return the version that the WebUI pins a package to."""
+    try:
+        lines = PINS.read_text("utf-8").split()
+    except (OSError, ValueError):
+        return None
+    start = f"{package}=="
+    return next((line.removeprefix(start) for line in lines if line.startswith(start)), None)
+
+
+def is_newer(installed: str | None, pinned: str) -> bool:
+    """Return whether a package is there in a higher main version than the one pinned."""
+    numbers = [re.match(r"\d+", version or "") for version in (installed, pinned)]
+    first, second = (int(number[0]) if number else 0 for number in numbers)
+    return first > second > 0
 
 
 def lacks_litert() -> bool:
@@ -116,11 +174,14 @@ def install_mediapipe() -> bool:
     return check.returncode == 0
 
 
-def install(*arguments: str) -> bool:
-    """Run pip under the constraints; return whether it succeeded, and show its errors if not."""
+def install(*arguments: str, held: Mapping[str, str] | None = None) -> bool:
+    """Run pip under the constraints; return whether it succeeded, and show its errors if not.
+
+    held: limits in place of those of the installed versions.
+    """
     with tempfile.TemporaryDirectory(prefix="handrefiner-") as folder:
         constraints = Path(folder) / "constraints.txt"
-        limits = {**BOUNDS, **held_versions()}
+        limits = {**BOUNDS, **held_versions(), **(held or {})}
         lines = [f"{name}{limit}\n" for name, limit in sorted(limits.items())]
         constraints.write_text("".join(lines), "utf-8")
         command = [sys.executable, "-m", "pip", "install", *PIP_OPTIONS, "-c", str(constraints)]

@@ -44,6 +44,17 @@ def how_to_install(extra: str) -> str:
     return f'pip install -e ".[{extra}]" in {place}'
 
 
+def escape(text: str) -> str:
+    """Return the text on one line: what a terminal would obey, or cannot show, is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def show(value: object) -> str:
+    """Return a value as a message repeats it: short, whatever was sent."""
+    said = repr(value)
+    return said if len(said) <= LONGEST_SAID else f"{said[:LONGEST_SAID]}…"
+
+
 def describe_fault(error: Exception) -> str:
     """Return the end of a sentence about an error that nobody expected, and what to do."""
     said = " ".join(str(error).split())[:LONGEST_SAID]

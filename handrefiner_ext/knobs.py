@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field
 from typing import Any
 
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.errors import InvalidParameter, show
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0"})
@@ -83,7 +83,7 @@ def coerce(f: Field[Any], value: object) -> bool | int | float | str:
         result = None
     if result is None or not _is_allowed(knob_, result):
         raise InvalidParameter(
-            f"{f.name} = {value!r} is not possible; it must be {knob_.describe_allowed(kind)}."
+            f"{f.name} = {show(value)} is not possible; it must be {knob_.describe_allowed(kind)}."
         )
     return result
 

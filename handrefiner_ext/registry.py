@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
-from handrefiner_ext.errors import BackendUnavailable, UnknownBackend
+from handrefiner_ext.errors import BackendUnavailable, UnknownBackend, show
 
 AUTO = "auto"
 EMBEDDED = "open_hand"
@@ -52,7 +52,8 @@ class Registry:
             return self.find_first(lambda listed: self.build(listed, **options))
         if name not in self.where:
             raise UnknownBackend(
-                f"{self.kind} {name!r} does not exist; choose one of {', '.join(self.choices())}."
+                f"{self.kind} {show(name)} does not exist; choose one of "
+                f"{', '.join(self.choices())}."
             )
         factory = self._find(name)
         return factory(**_select_known(factory, options))

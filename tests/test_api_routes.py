@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import struct
+import zlib
 from dataclasses import asdict, fields
 from threading import Lock
 
 import numpy as np
 import pytest
 from hand_scenes import BOTH, PlateReconstructor, hold_tiny_backends, make_stages, picture_with
+from PIL import Image
 
 import handrefiner_ext
 from handrefiner_ext import pipeline
@@ -187,6 +191,46 @@ def test_jpeg_is_read_upright(client, picture):
     assert (said["width"], said["height"]) == picture.shape[:2]
 
 
+def test_webp_is_read(client, picture):
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "WEBP", lossless=True)
+    answer = ask(client, "/hints", image=base64.b64encode(stream.getvalue()).decode())
+    assert answer.json()["hands"] == ask(client, "/hints", image=to_text(picture)).json()["hands"]
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(RefineParams)])
+def test_an_endless_value_is_not_repeated(client, picture, name):
+    for value in ("x" * 200_000, ["y" * 200_000]):
+        answer = ask(
+            client, "/hints", **{"image": to_text(picture), "backend": "draft", name: value}
+        )
+        if answer.status_code != 200:  # a prompt may be that long
+            assert len(answer.content) < 3000
+
+
+def test_an_endless_name_is_not_repeated(client, picture):
+    answer = ask(client, "/hints", **{"image": to_text(picture), "x" * 200_000: 1})
+    assert answer.status_code == 422
+    assert len(answer.content) < 3000
+
+
+def test_a_number_of_thousands_of_digits_is_refused(client):
+    body = b'{"image": "a", "seed": ' + b"1" * 5000 + b"}"
+    answer = client.post(f"{PREFIX}/hints", content=body)
+    assert answer.json()["detail"] == "The body is not JSON (a number has too many digits)."
+
+
+def test_a_picture_of_900_million_pixels_is_refused_with_its_limit(client):
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d" + chunk + struct.pack(">I", zlib.crc32(chunk))
+    end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    for data in (header + end, header):
+        answer = ask(client, "/hints", image=base64.b64encode(data).decode())
+        assert answer.status_code == 422
+    sent = ask(client, "/hints", image=base64.b64encode(header + end).decode())
+    assert "million pixels" in sent.json()["detail"]
+
+
 def test_a_drawn_mask_takes_the_place_of_the_automatic_one(client, picture):
     mask = np.zeros(picture.shape[:2], np.uint8)
     mask[25:40, 25:40] = 255
@@ -209,9 +253,9 @@ REFUSED = {
     "/etc/passwd": "file paths are not opened",
     "C:\\pictures\\a.png": "file paths are not opened",
     "../a.png": "file paths are not opened",
-    "": "neither a PNG nor a JPEG",
-    "data:text/html;base64,PGI+": "neither a PNG nor a JPEG",
-    base64.b64encode(b"GIF89a").decode(): "neither a PNG nor a JPEG",
+    "": "is no PNG, JPEG or WebP file",
+    "data:text/html;base64,PGI+": "is no PNG, JPEG or WebP file",
+    base64.b64encode(b"GIF89a").decode(): "is no PNG, JPEG or WebP file",
     base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 40).decode(): " is damaged",
 }
 

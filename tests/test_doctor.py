@@ -115,3 +115,11 @@ def test_a_check_that_cannot_run_says_why_and_fails(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "- FAILED: " in said
     assert str(tmp_path) not in said
+
+
+def test_a_check_replaces_no_file_of_the_users(tmp_path, capsys):
+    mine = tmp_path / "doctor_after.png"
+    mine.write_bytes(b"mine")
+    assert run("doctor", "--try", "--backend", "draft", "--out_dir", tmp_path) == 1
+    assert "holds doctor_after.png already" in capsys.readouterr().err
+    assert mine.read_bytes() == b"mine"

@@ -149,6 +149,76 @@ def test_offline_nothing_is_installed_and_the_user_is_told_what_is_missing(
     assert "opencv-python-headless>=4.8, a hand detector: missing" in capsys.readouterr().out
 
 
+@pytest.fixture
+def fresh(machine, monkeypatch, tmp_path):
+    """A fresh WebUI beside whose extensions lies one that asks for albumentations."""
+    (tmp_path / "extensions" / "sd-webui-controlnet").mkdir(parents=True)
+    listed = tmp_path / "extensions" / "sd-webui-controlnet" / "requirements.txt"
+    listed.write_text("fvcore\nalbumentations==1.4.3\n")
+    (tmp_path / "requirements_versions.txt").write_text("Pillow==9.5.0\nnumpy==1.26.2\ntorch\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "EXTENSIONS", tmp_path / "extensions")
+    machine.versions = {"numpy": "1.26.2", "mediapipe": "0.10.14"}
+    monkeypatch.setattr(machine, "installed_version", lambda name: machine.versions.get(name))
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ({}, "opencv-python-headless>=4.8"),
+        ({"opencv-python": "4.11.0.86"}, "opencv-python-headless==4.11.0.86"),
+        ({"opencv-contrib-python": "4.9.0.80"}, "opencv-python-headless==4.9.0.80"),
+    ],
+)
+def test_the_opencv_that_another_extension_would_bring_is_there_before(fresh, there, wanted):
+    fresh.versions |= there
+    assert fresh.main() == 0
+    assert installed(fresh) == [[wanted, "--no-deps"]]
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        {"opencv-python-headless": "4.8.0.74"},
+        {"albumentations": "1.4.3"},
+        {"opencv-python": "5.0.0.1"},
+    ],
+)
+def test_where_that_opencv_is_not_to_come_nothing_is_installed(fresh, there):
+    fresh.versions |= there
+    assert fresh.main() == 0
+    assert installed(fresh) == []
+
+
+def test_without_such_an_extension_no_opencv_is_added(fresh, monkeypatch, tmp_path):
+    monkeypatch.setattr(fresh, "EXTENSIONS", tmp_path / "none")
+    assert fresh.main() == 0
+    assert installed(fresh) == []
+
+
+def test_a_numpy_2_that_came_meanwhile_makes_way_for_the_webuis_own(fresh, capsys):
+    fresh.versions |= {"numpy": "2.2.6", "albumentations": "1.4.3"}
+    assert fresh.main() == 0
+    assert installed(fresh) == [["numpy==1.26.2", "--no-deps"]]
+    assert "putting numpy 1.26.2 back" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pins", ["numpy==2.2.6\n", "numpy\n", None])
+def test_where_the_webui_does_not_pin_numpy_1_it_is_left_alone(fresh, tmp_path, pins):
+    place = tmp_path / "requirements_versions.txt"
+    place.unlink() if pins is None else place.write_text(pins)
+    fresh.versions |= {"numpy": "2.2.6", "albumentations": "1.4.3"}
+    assert fresh.main() == 0
+    assert installed(fresh) == []
+
+
+def test_offline_no_opencv_is_tried(fresh, monkeypatch):
+    monkeypatch.setenv("HANDREFINER_OFFLINE", "1")
+    assert fresh.main() == 0
+    assert fresh.commands == []
+
+
 def test_what_is_installed_is_held_and_what_is_not_is_bounded(machine, monkeypatch):
     texts = []
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.errors import HandRefinerError, InvalidParameter, PictureError
+from handrefiner_ext.errors import LONGEST_SAID, HandRefinerError, InvalidParameter, PictureError
 from handrefiner_ext.hands.posed import Poses
 from handrefiner_ext.infotext.migrations import MASK_PLACE, is_mask
 from handrefiner_ext.knobs import WEBUI, Knob, format_number
@@ -85,7 +86,8 @@ def check_names(values: Any, names: Sequence[str]) -> dict[str, object]:
     """Return the values; raise InvalidParameter if a key is not among `names`."""
     for name in values:
         if name not in names:
-            near = get_close_matches(str(name), names, n=1)
+            name = str(name)[:LONGEST_SAID]
+            near = get_close_matches(name, names, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise InvalidParameter(
                 f"{name} is not a parameter of HandRefiner.{meant} It knows {', '.join(names)}."
@@ -109,12 +111,12 @@ def _by_position(args: Sequence[object]) -> dict[str, object]:
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 DRAWN_MASK_HELP = (
-    "A mask drawn by hand, of the picture's size: PNG or JPEG as base64, white may be repainted. "
-    "It counts where mask is drawn or union."
+    "A mask drawn by hand, of the picture's size: PNG, JPEG or WebP as base64, white may be "
+    "repainted. It counts where mask is drawn or union."
 )
 DEPTH_IN_HELP = (
-    "A depth map of your own instead of a search: PNG or JPEG as base64, grey of 8 or 16 bits, "
-    "near is bright, 0 where there is no hand. It is used as it is, scaled to the picture."
+    "A depth map of your own instead of a search: PNG, JPEG or WebP as base64, grey of 8 or 16 "
+    "bits, near is bright, 0 where there is no hand. It is used as it is, scaled to the picture."
 )
 
 
@@ -200,10 +202,10 @@ def _allowed(said: ParameterReport) -> str:
 
 IMAGE = "image"
 MAX_BODY_BYTES = 128 << 20
-SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-"""First bytes of a PNG and of a JPEG file."""
+SIGNATURES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
+"""First bytes of a PNG, a JPEG and a WebP file."""
 ADDRESSES = ("http:", "https:", "ftp:", "file:", "//", "\\\\")
-INSTEAD = "send the picture itself, PNG or JPEG, as base64"
+INSTEAD = "send the picture itself, PNG, JPEG or WebP, as base64"
 PARAMETERS = tuple(f.name for f in fields(RefineParams))
 
 
@@ -249,7 +251,7 @@ def read_request(body: bytes) -> Request:
 
 
 def decode_picture(text: object, name: str) -> Picture:
-    """Decode a PNG or JPEG file from base64, with or without `data:image/...;base64,` in front.
+    """Decode a picture file from base64, with or without `data:image/...;base64,` in front.
 
     Addresses and paths are refused: a server must not open files for whoever asks.
     """
@@ -264,10 +266,10 @@ def decode_picture(text: object, name: str) -> Picture:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         data = b""
-    if not data.startswith(SIGNATURES):
+    if not SIGNATURES.match(data):
         raise Problem(
             422,
-            f"{name} is neither a PNG nor a JPEG file in base64, and file paths are not opened; "
+            f"{name} is no PNG, JPEG or WebP file in base64, and file paths are not opened; "
             f"{INSTEAD}.",
         )
     try:
@@ -280,7 +282,8 @@ def _read_json(body: bytes) -> dict[str, Any]:
     try:
         values = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Problem(422, f"The body is not JSON ({error}).") from error
+        said = "a number has too many digits" if "integer string" in str(error) else error
+        raise Problem(422, f"The body is not JSON ({said}).") from error
     if not isinstance(values, dict):
         raise Problem(422, 'The body must be a JSON object, such as {"image": "…"}.')
     return values

@@ -68,7 +68,7 @@ def _translate(hint: Any) -> Any:
 
 def _request_model() -> Any:
     members: dict[str, Any] = {
-        IMAGE: (str, Field(..., description="PNG or JPEG as base64; no path, no address."))
+        IMAGE: (str, Field(..., description="PNG, JPEG or WebP as base64; no path, no address."))
     }
     for said in describe_parameters():
         choices = said.choices

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from handrefiner_ext import __version__
 from handrefiner_ext.cli.options import add_hints_options, add_refine_options
 from handrefiner_ext.cli.reading import RefineCommand, read_hints, read_refine
-from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError
+from handrefiner_ext.errors import HandRefinerError, PictureError, UsageError, escape
 
 # What works on pictures is imported when a command runs, so that --help answers at once.
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class SentenceParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         said = message.removeprefix("argument ").rstrip(".")
         raise UsageError(f"{said[:1].upper()}{said[1:]}. See {self.prog} --help.")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        print(message, end="", file=file, flush=True)  # argparse hides that a disk is full
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -299,7 +302,7 @@ def _refine_on_ray(command: RefineCommand) -> int:
 def _tell_notes(listing: Listing) -> Listing:
     """Print what the run skips, and why."""
     for note in listing.notes:
-        print(note)
+        print(escape(note))
     return listing
 
 
@@ -334,13 +337,13 @@ def _report(
 
         done = show_progress(reports, count, note) and not failed
     if page is not None:
-        print(f"Every picture before and after: {page}")
+        print(f"Every picture before and after: {escape(str(page))}")
     return DONE if done else FAILED
 
 
 def _complain(error: Exception | str, code: int) -> int:
     with suppress(OSError):  # there is nowhere left to say it
-        print(f"handrefiner: {error}", file=sys.stderr, flush=True)
+        print(f"handrefiner: {escape(str(error))}", file=sys.stderr, flush=True)
     return code
 
 
@@ -379,13 +382,13 @@ def _open_bar(total: int, terminal: bool) -> tqdm[NoReturn]:
 
 def _describe(report: Report) -> str:
     if report.error:
-        return f"handrefiner: {report.error}"
-    lines = [f"  {line}" for line in report.lines]
+        return f"handrefiner: {escape(report.error)}"
+    source, lines = escape(str(report.source)), [f"  {escape(line)}" for line in report.lines]
     if not report.output:
-        return "\n".join([f"{report.source}:", *lines])
+        return "\n".join([f"{source}:", *lines])
     hands = "1 hand" if report.hands == 1 else f"{report.hands or 'no'} hands"
     repainted = f", {report.refined} repainted" if report.refined else ""
-    return "\n".join([f"{report.source}: {hands}{repainted} -> {report.output}", *lines])
+    return "\n".join([f"{source}: {hands}{repainted} -> {escape(report.output)}", *lines])
 
 
 def _summarise(reports: Sequence[Report]) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handrefiner_ext.cli.options import LOCAL, RAY, read_count
-from handrefiner_ext.errors import PictureError, UsageError
+from handrefiner_ext.cli.options import LOCAL, RAY, read_count, read_digits
+from handrefiner_ext.errors import PictureError, UsageError, show
 
 if TYPE_CHECKING:
     from handrefiner_ext.dataset import Options
@@ -176,11 +176,12 @@ def _list_backgrounds(name: str | None) -> tuple[Path, ...]:
 
 def _read_whole(options: argparse.Namespace, name: str, least: int) -> int:
     text = getattr(options, name)
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
+    number = read_digits(text)
+    if number is None or number < least:
         raise UsageError(
-            f"--{name} = {text!r} is not possible; it must be a whole number from {least}."
+            f"--{name} = {show(text)} is not possible; it must be a whole number from {least}."
         )
-    return int(text)
+    return number
 
 
 def _read_share(options: argparse.Namespace, name: str) -> float:
@@ -190,5 +191,5 @@ def _read_share(options: argparse.Namespace, name: str) -> float:
     except ValueError:
         share = -1.0
     if not 0.0 <= share <= 1.0:
-        raise UsageError(f"--{name} = {text!r} is not possible; it must be from 0 to 1.")
+        raise UsageError(f"--{name} = {show(text)} is not possible; it must be from 0 to 1.")
     return share

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handrefiner_ext.errors import HandRefinerError
+from handrefiner_ext.errors import HandRefinerError, PictureError
 
 if TYPE_CHECKING:
     from handrefiner_ext.params import RefineParams
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DONE, FAILED = 0, 1
 SIDE, HAND_PX, SCENE, STEPS = 512, 230, 3, 20
 """Pixels of the check's picture and of the hand in it, its number; steps of sampling."""
+SHOWN = BEFORE, AFTER, WITHOUT_CONTROL = "before", "after", "without_control"
+"""The pictures that are kept."""
 LEAST_CHANGE = 1.0
 """Grey levels, on average within the mask, by which a ControlNet that is applied changes it."""
 
@@ -69,6 +71,8 @@ def _run(options: argparse.Namespace) -> int:
     print(diagnosis.collect(home, *more))
     if not options.tries:
         return DONE
+    if options.out_dir:
+        _check_names_free(Path(options.out_dir))
     params = RefineParams(
         backend=options.backend,
         checkpoint=options.checkpoint,
@@ -79,6 +83,16 @@ def _run(options: argparse.Namespace) -> int:
         keep_best=False,
     )
     return _try(params, home, Path(options.out_dir) if options.out_dir else None)
+
+
+def _check_names_free(folder: Path) -> None:
+    """Raise PictureError where a file has the name of one that would be written."""
+    taken = [name for name in map(_file_name, SHOWN) if (folder / name).exists()]
+    if taken:
+        raise PictureError(
+            f"{folder} holds {', '.join(taken)} already; give another --out_dir, so that nothing "
+            "is replaced."
+        )
 
 
 @dataclass
@@ -132,12 +146,12 @@ def _repaint(check: Check, params: RefineParams, home: ModelHome, out: Path | No
     check.expect(len(seen.meshes) == 1, "Not just the hand of the picture was found.")
     if not seen.meshes:
         return
-    _save(out, "before", image)
+    _save(out, BEFORE, image)
     guided = _paint(check, image, seen, replace(params, strength=1.0), stages)
-    _save(out, "after", guided)
+    _save(out, AFTER, guided)
     if params.backend == "diffusers":
         free = _paint(check, image, seen, replace(params, strength=0.0), stages)
-        _save(out, "without_control", free)
+        _save(out, WITHOUT_CONTROL, free)
         change = float(abs(free.astype(float) - guided)[seen.maps.mask].mean())
         print(f"- the ControlNet changes the mask by {change:.1f} grey levels on average")
         check.expect(change >= LEAST_CHANGE, "The ControlNet has no effect on the picture.")
@@ -175,4 +189,8 @@ def _save(folder: Path | None, name: str, image: Image) -> None:
     from handrefiner_ext.pictures import encode_png, write_atomically
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"doctor_{name}.png", encode_png(image))
+    write_atomically(folder / _file_name(name), encode_png(image))
+
+
+def _file_name(name: str) -> str:
+    return f"doctor_{name}.png"

@@ -15,6 +15,7 @@ from dataclasses import Field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from handrefiner_ext.errors import show
 from handrefiner_ext.knobs import CLI, URL, Knob, coerce, parse_bool
 from handrefiner_ext.params import fields_of
 from handrefiner_ext.weights.manifest import PLAIN_DEPTH
@@ -29,6 +30,8 @@ RANDOM_SEED = -1
 MOST_RANDOM_SEED = 65535
 """The paper's command line draws its seeds from as many."""
 MOST_OUTPUTS = 10_000
+MOST_DIGITS = 100
+"""Python itself refuses to read a number of some thousand digits."""
 DTYPES = ("float32", "float16", "bfloat16")
 DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 
@@ -284,17 +287,26 @@ def _switch(text: str) -> bool:
 
 
 def read_count(text: str) -> int:
-    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
+    number = read_digits(text)
+    if number is None or number < 1:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not possible; it must be a whole number from 1"
+            f"{show(text)} is not possible; it must be a whole number from 1"
         )
-    return int(text)
+    return number
+
+
+def read_digits(text: str) -> int | None:
+    """Return the whole number that a text is; None for another text, or for too many digits."""
+    digits = text.strip()
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS
+    return int(digits) if is_number else None
 
 
 def _read_quality(text: str) -> int:
-    if not text.strip().isdigit() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not possible; it must be from 1 to 100")
-    return int(text)
+    number = read_digits(text)
+    if number is None or not 1 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"{show(text)} is not possible; it must be from 1 to 100")
+    return number
 
 
 def _device(text: str) -> str | None:

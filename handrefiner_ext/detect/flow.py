@@ -12,7 +12,7 @@ import numpy as np
 
 from handrefiner_ext.detect.sightings import Sighting, build_detection, is_same_hand
 from handrefiner_ext.detect.windows import plan_tiles
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersection_over_union
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Detector
@@ -42,8 +42,8 @@ def _parse_box(part: str, text: str) -> Box:
         return Box(*map(math.floor, low), *map(math.ceil, high))
     except (ValueError, OverflowError) as error:
         raise InvalidParameter(
-            f"boxes = {text!r} is not possible; write four numbers in pixels for each hand, such "
-            'as "10,20,110,140;200,50,300,160".'
+            f"boxes = {show(text)} is not possible; write four numbers in pixels for each hand, "
+            'such as "10,20,110,140;200,50,300,160".'
         ) from error
 
 

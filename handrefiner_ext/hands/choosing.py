@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.types import Detection, Hand, Refusal
 
 ALL = "all"
@@ -75,7 +75,7 @@ def _parse_part(part: str, text: str) -> Part:
     known = [word for word in words if word in FILTERS or word in EXTREMES or SIZE.fullmatch(word)]
     if not words or len(numbers) + len(known) < len(words) or len(numbers) > 1:
         raise InvalidParameter(
-            f"hands = {text!r} is not possible; it must be words separated by commas, such as "
+            f"hands = {show(text)} is not possible; it must be words separated by commas, such as "
             f"'all,-2' or 'left >120, largest': numbers of hands counted from the left, >pixels, "
             f"<pixels, {', '.join((*FILTERS, *EXTREMES))}; a minus excludes hands."
         )

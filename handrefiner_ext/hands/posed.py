@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.hands.meshing import Meshes
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.mesh.open_hand.posing import (
@@ -129,7 +129,7 @@ def parse_pose(text: str) -> PosedHands:
 def _read_own(said: Mapping[str, Any]) -> PosedHands:
     if said[VERSION_KEY] != VERSION:
         raise InvalidParameter(
-            f"pose has version {said[VERSION_KEY]!r}; this HandRefiner reads {VERSION}."
+            f"pose has version {show(said[VERSION_KEY])}; this HandRefiner reads {VERSION}."
         )
     hands = said.get("hands")
     if not isinstance(hands, list) or len(hands) > MOST_HANDS:
@@ -164,7 +164,7 @@ def _read_named(said: Any, names: Sequence[str], where: str) -> dict[str, float]
         raise InvalidParameter(f"{where} must be names with numbers.")
     for name in said:
         if name not in names:
-            raise InvalidParameter(f"{where}: {name!r} is not one of {', '.join(names)}.")
+            raise InvalidParameter(f"{where}: {show(name)} is not one of {', '.join(names)}.")
     values = _read_numbers(list(said.values()), len(said), where)
     return dict(zip(said, values, strict=True))
 

@@ -17,7 +17,7 @@ import psutil
 from modules import sd_models, sd_samplers, sd_vae, shared
 from modules.processing import StableDiffusionProcessing
 
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.patches import options
 from handrefiner_ext.params import RefineParams
@@ -103,7 +103,7 @@ def _settings(params: RefineParams) -> dict[str, object]:
         info = sd_models.get_closet_checkpoint_match(params.checkpoint)
         if info is None:
             raise InvalidParameter(
-                f"checkpoint = {params.checkpoint!r} is not possible; it must be one of "
+                f"checkpoint = {show(params.checkpoint)} is not possible; it must be one of "
                 f"{', '.join(sorted(sd_models.checkpoints_list))}."
             )
         values = {"sd_model_checkpoint": info.title, "sd_checkpoint_hash": info.sha256}
@@ -111,7 +111,7 @@ def _settings(params: RefineParams) -> dict[str, object]:
         known = (*NO_VAE, *sd_vae.vae_dict)
         if params.vae not in known:
             raise InvalidParameter(
-                f"vae = {params.vae!r} is not possible; it must be one of {', '.join(known)}."
+                f"vae = {show(params.vae)} is not possible; it must be one of {', '.join(known)}."
             )
         values |= the_host().vae_settings(params.vae)
     return values

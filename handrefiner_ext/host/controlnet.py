@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from handrefiner_ext.errors import LONGEST_SAID
 from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.inpaint.control_models import (
     FAMILY_NAMES,
@@ -73,7 +74,8 @@ def _take_wanted(names: Sequence[str], family: str, wanted: str) -> ModelChoice:
     if not same:
         installed = ", ".join(names) or "none"
         return _none(
-            f"The ControlNet model {wanted} is not installed; choose auto or one of: {installed}."
+            f"The ControlNet model {wanted[:LONGEST_SAID]} is not installed; choose auto or one "
+            f"of: {installed}."
         )
     its = model_family(same[0])
     if its not in (None, family):

@@ -19,7 +19,7 @@ from modules.processing import StableDiffusionProcessingImg2Img
 from handrefiner_ext.api.access import guard_routes
 from handrefiner_ext.api.routes import add_routes as add_own_routes
 from handrefiner_ext.api.worker import ControlModel, ModelList, Services
-from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, InvalidParameter
+from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, InvalidParameter, show
 from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
@@ -113,7 +113,7 @@ def check_names(params: RefineParams) -> None:
         if value and not is_installed:
             listed = ", ".join(choice for choice in LISTS[name].read() if choice)
             raise InvalidParameter(
-                f"{name} = {value!r} is not installed; it must be empty or one of {listed}."
+                f"{name} = {show(value)} is not installed; it must be empty or one of {listed}."
             )
 
 

@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.errors import WeightsError
+from handrefiner_ext.errors import WeightsError, escape
 
 OPERATIONS = 700_000
 """The most opcodes of one file; torch.save writes 32 for each tensor, so 21,000 tensors fit."""
@@ -54,7 +54,7 @@ def explain(error: BaseException) -> str:
 def printable(text: str, most: int = SHOWN) -> str:
     """Return the text on one line, at most `most` characters, control characters escaped."""
     cut = text if len(text) <= most else text[:most] + "…"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+    return escape(cut)
 
 
 def read_shape(value: Any, least: int = 0) -> tuple[int, ...]:

@@ -185,7 +185,7 @@ def _put_values(target: Any, values: list[Any]) -> None:
 
 def _expect(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
-        raise Damage(f"{kind.__name__} expected, {type(value).__name__} found")
+        raise Damage("its parts are put together in a way that no file of weights is")
     return value
 
 

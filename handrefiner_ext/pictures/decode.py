@@ -64,7 +64,7 @@ FIRST_FRAME = "Only the first frame is used."
 # What Pillow's decoders raise on broken files, besides OSError.
 DECODER_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
-    *(RuntimeError, struct.error, zlib.error, PillowImage.DecompressionBombError),
+    *(RuntimeError, struct.error, zlib.error),
 )
 
 Pixels = NDArray[Any]
@@ -94,6 +94,11 @@ def decode(data: bytes) -> Decoded:
                 f"is a {kind} picture; run {how_to_install(extra)} to read it, or save it as PNG."
             ) from error
         raise PictureError("is not a picture that can be read; use PNG, JPEG or WebP.") from error
+    except PillowImage.DecompressionBombError as error:  # raised before check_size can look
+        raise PictureError(
+            f"has more than {MAX_PIXELS // 10**6} million pixels, the most that are possible. "
+            "Scale it down first."
+        ) from error
     except DECODER_ERRORS as error:
         raise PictureError(f"is damaged and cannot be read ({error}).") from error
 

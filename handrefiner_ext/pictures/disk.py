@@ -116,8 +116,10 @@ def read_file(path: Path) -> bytes:
             raise PictureError(f"{path} is a folder, not a picture.")
         if not place.exists():
             raise PictureError(f"{path} does not exist.")
-        if not place.is_file() or place.stat().st_size > MAX_BYTES:
-            raise PictureError(f"{path} is not a picture file of at most 1 GB.")
+        if not place.is_file():
+            raise PictureError(f"{path} is a device or a pipe, not a file that can be read.")
+        if place.stat().st_size > MAX_BYTES:
+            raise PictureError(f"{path} is larger than 1 GB, the most that is read.")
         data = place.read_bytes()
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.geometry.boxes import RegionCrop
 from handrefiner_ext.geometry.relief import find_layer
 from handrefiner_ext.params import RefineParams
@@ -137,8 +137,8 @@ def parse_order(text: str) -> tuple[int, ...]:
         numbers = [0]
     if len(set(numbers)) != len(numbers) or any(n < 1 for n in numbers):
         raise InvalidParameter(
-            f"occlusion_order = {text!r} is not possible; it must be the numbers of hands, each "
-            f"once, from the nearest to the farthest, such as 2,1."
+            f"occlusion_order = {show(text)} is not possible; it must be the numbers of hands, "
+            f"each once, from the nearest to the farthest, such as 2,1."
         )
     return tuple(numbers)
 
@@ -151,7 +151,7 @@ def check_order(text: str, count: int) -> None:
     highest = max(parse_order(text), default=0)
     if count and highest > count:
         raise InvalidParameter(
-            f"occlusion_order = {text!r} names hand {highest}, but this picture's hands are "
+            f"occlusion_order = {show(text)} names hand {highest}, but this picture's hands are "
             f"numbered from 1 to {count}."
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from handrefiner_ext import weights
-from handrefiner_ext.errors import BackendUnavailable, InvalidParameter, WeightsError
+from handrefiner_ext.errors import BackendUnavailable, InvalidParameter, WeightsError, show
 from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL, choose_control
 from handrefiner_ext.inpaint.diffusion import single_file
 from handrefiner_ext.inpaint.diffusion.architecture import ARCHITECTURES, Architecture
@@ -326,8 +326,8 @@ def _find_given(given: str, option: str, models_dir: Path | None) -> Path:
         )
     if found is None:
         raise InvalidParameter(
-            f"{option} = {given!r} does not exist; give a file or folder, or the name of a file in "
-            "the models folder."
+            f"{option} = {show(given)} does not exist; give a file or folder, or the name of a "
+            "file in the models folder."
         )
     return found
 

@@ -15,6 +15,7 @@ from handrefiner_ext.errors import (
     HandRefinerError,
     InvalidParameter,
     how_to_install,
+    show,
 )
 from handrefiner_ext.inpaint.control_models import (
     FAMILY_NAMES,
@@ -94,7 +95,7 @@ class DiffusersPainter:
         check_sampler(params.sampler or SAMPLER)
         if params.sampling == PAPER and params.sampler not in ("", "DDIM"):
             raise InvalidParameter(
-                f"sampling = 'paper' samples with DDIM; leave out sampler = {params.sampler!r}."
+                f"sampling = 'paper' samples with DDIM; leave out sampler = {show(params.sampler)}."
             )
         models = self.load(params)
         if params.sampling == PAPER and models.family != SD1:
@@ -183,7 +184,7 @@ def _best_device() -> str:
 
 def check_sampler(name: str) -> None:
     if name not in SAMPLERS:
-        raise InvalidParameter(f"sampler = {name!r} is not one of {', '.join(SAMPLERS)}.")
+        raise InvalidParameter(f"sampler = {show(name)} is not one of {', '.join(SAMPLERS)}.")
 
 
 def _set_sampler(pipeline: Any, name: str) -> None:
