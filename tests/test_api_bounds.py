@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 import threading
+import zlib
+from dataclasses import fields
 
 import pytest
 from cli_runs import wait_until
@@ -15,6 +19,8 @@ from api_client import ask, make_client, to_text
 
 from handrefiner_ext.api import bounds, routes
 from handrefiner_ext.api.body import Problem
+from handrefiner_ext.api.routes import PREFIX
+from handrefiner_ext.params import RefineParams
 
 BODY = {"image": to_text(picture_with(BOTH)), "backend": "draft"}
 
@@ -121,3 +127,36 @@ def test_the_time_is_looked_at_in_every_call(method, monkeypatch):
     timed = bounds.TimedDetector(BrightDetector(), "bright")
     with pytest.raises(Problem):
         getattr(timed, method)(*[None] * {"redetect": 3, "reread": 3, "examine": 4}[method])
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(RefineParams)])
+def test_an_endless_value_is_not_repeated(name):
+    for value in ("x" * 200_000, ["y" * 200_000]):
+        answer = ask(
+            make_client(), "/hints", **{"image": BODY["image"], "backend": "draft", name: value}
+        )
+        if answer.status_code != 200:  # a prompt may be that long
+            assert len(answer.content) < 3000
+
+
+def test_an_endless_name_is_not_repeated():
+    answer = ask(make_client(), "/hints", **{"image": BODY["image"], "x" * 200_000: 1})
+    assert answer.status_code == 422
+    assert len(answer.content) < 3000
+
+
+def test_a_number_of_thousands_of_digits_is_refused():
+    body = b'{"image": "a", "seed": ' + b"1" * 5000 + b"}"
+    answer = make_client().post(f"{PREFIX}/hints", content=body)
+    assert answer.json()["detail"] == "The body is not JSON (a number has too many digits)."
+
+
+def test_a_picture_of_900_million_pixels_is_refused_with_its_limit():
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d" + chunk + struct.pack(">I", zlib.crc32(chunk))
+    end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    for data in (header + end, header):
+        answer = ask(make_client(), "/hints", image=base64.b64encode(data).decode())
+        assert answer.status_code == 422
+    sent = ask(make_client(), "/hints", image=base64.b64encode(header + end).decode())
+    assert "million pixels" in sent.json()["detail"]

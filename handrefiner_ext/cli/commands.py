@@ -307,8 +307,7 @@ def _tell_notes(listing: Listing) -> Listing:
 
 
 def _tell_seed(command: RefineCommand) -> None:
-    seed = command.random_seed
-    if seed is not None:
+    if (seed := command.random_seed) is not None:
         print(f"The random seed is {seed}; --seed {seed} gives the same pictures again.")
 
 
