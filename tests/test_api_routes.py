@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
+import zlib
 from dataclasses import asdict, fields
 from threading import Lock
 
@@ -316,7 +318,6 @@ def test_a_body_over_the_limit_is_not_read(client, monkeypatch):
 
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_unpacked(client):
     # Hand-made: a header that promises more than there is.
-
     header = struct.pack(">IIBBBBB", 10001, 10000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     png = (
