@@ -109,6 +109,7 @@ def _read_plugins(group: str, taken: set[str]) -> dict[str, str]:
 
 DETECTORS = Registry(
     "detector",
+    yolo="handrefiner_ext.detect.yolo:YoloDetector",
     litert="handrefiner_ext.detect.litert:LitertDetector",
     mediapipe="handrefiner_ext.detect.mediapipe:MediapipeDetector",
 )

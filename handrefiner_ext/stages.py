@@ -170,11 +170,16 @@ def build_renderer(params: RefineParams, home: ModelHome) -> Renderer:
     return renderer
 
 
+SAME_NETWORKS = ("yolo", "litert")
+"""Detectors that read a hand alike, so that asking the other one again is of no use."""
+
+
 def choose_fallbacks(
     detector: Detector, reconstructor: Reconstructor, params: RefineParams, build: Build
 ) -> Fallbacks:
     """Return the other detectors if the user left the choice to us, and the embedded mesh."""
-    others = [name for name in DETECTORS.names() if name != detector.name]
+    alike = SAME_NETWORKS if detector.name in SAME_NETWORKS else (detector.name,)
+    others = [name for name in DETECTORS.names() if name not in alike]
     return Fallbacks(
         tuple(others) if params.detector == AUTO else (),
         (EMBEDDED,) if reconstructor.name != EMBEDDED else (),

@@ -58,12 +58,14 @@ ONLY_IN = {
     "trimesh": ("render.renderers", "files.outputs"),
     "torch": (
         *("pickles", "mesh.graphormer", "inpaint.diffusion", "weights", "host"),
-        *("files.diagnosis", "train"),
+        *("detect.yolo_networks", "files.diagnosis", "train"),
     ),
     "safetensors": ("mesh.graphormer", "inpaint.diffusion", "weights", "train"),
     "diffusers": ("inpaint.diffusion", "train"),
     "accelerate": ("train",),
     "transformers": ("inpaint.diffusion", "train"),
+    "ultralytics": ("detect",),
+    "onnxruntime": ("detect",),
     "ray": ("cluster",),
     "pyarrow": ("cluster",),
     "fsspec": ("cluster",),
@@ -77,7 +79,7 @@ ONLY_IN = {
 AT_FIRST_USE = {
     *("mediapipe", "ai_edge_litert", "pyrender", "OpenGL", "trimesh"),
     *("torch", "diffusers", "accelerate", "transformers", "ray", "pyarrow", "fsspec", "requests"),
-    *("pillow_heif", "pillow_jxl"),
+    *("pillow_heif", "pillow_jxl", "ultralytics", "onnxruntime"),
 }
 """Packages too heavy, or too often missing, to be imported with a module outside its backend."""
 

@@ -75,6 +75,7 @@ def test_without_any_detector_one_sentence_names_both_and_what_to_run(without_de
 
 def test_the_list_of_backends_says_why_each_cannot_be_used(without_detectors):
     _, said = without_detectors
+    assert "handrefiner weights download" in said["detector"].pop("yolo")
     assert all("pip install" in reason for reason in said["detector"].values())
     assert said["mesh"]["open_hand"] is None
     assert said["renderer"]["raster"] is None

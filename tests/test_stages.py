@@ -13,7 +13,7 @@ from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.host.ui import show_hands
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.registry import INPAINTERS, RECONSTRUCTORS, Registry
+from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, Registry
 from handrefiner_ext.stages import BackendCache, build_stages, list_obstacles
 from handrefiner_ext.types import ModelHome
 
@@ -45,9 +45,10 @@ def test_every_backend_is_built_for_the_home_that_was_given(built):
 
 
 def test_a_backend_is_built_once_whether_it_is_named_or_found_by_auto(built):
-    for detector in ("litert", "auto", "litert"):
+    first = DETECTORS.names()[0]
+    for detector in (first, "auto", first):
         build_stages(RefineParams(detector=detector), HERE)
-    assert [name for kind, name, _ in built if kind == "detector"] == ["litert"]
+    assert [name for kind, name, _ in built if kind == "detector"] == [first]
 
 
 def test_another_home_drops_what_depends_on_it_before_the_new_one_is_built(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def alone(tmp_path, monkeypatch):
     for name in ("HANDREFINER_MODELS", "HANDREFINER_WEBUI", "HANDREFINER_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HANDREFINER_RAW_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
@@ -85,6 +88,20 @@ def test_the_preprocessors_download_of_sd_webui_controlnet_is_found(alone, monke
     there = put(alone / folder / GRAPHORMER)
     monkeypatch.setenv("HANDREFINER_WEBUI", str(alone / "webui"))
     assert find(GRAPHORMER, standard_places(alone)) == there
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"])
+def test_what_adetailer_brought_into_the_hubs_cache_is_found(alone, variable):
+    inside = {"HF_HUB_CACHE": "", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub"}[variable]
+    versions = alone / "elsewhere" / inside / "models--Bingsu--adetailer" / "snapshots"
+    old = put(versions / "ab12" / "hand_yolov8n.pt")
+    os.utime(old, (1, 1))
+    new = put(versions / "cd34" / "hand_yolov8n.pt")
+    put(versions / "ef56" / "face_yolov8n.pt")
+    places = standard_places(alone / "none", {variable: str(alone / "elsewhere")})
+    assert find("hand_yolov8n.pt", places) == new
+    own = put(alone / "none" / "hand_yolov8n.pt")
+    assert find("hand_yolov8n.pt", places) == own
 
 
 def test_mano_is_found_in_its_unpacked_archive(alone):

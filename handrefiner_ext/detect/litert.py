@@ -7,14 +7,15 @@ picture, so that no tile's edge cuts a hand.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
 from handrefiner_ext.detect import flow
+from handrefiner_ext.detect.looks import BOX_WINDOW, read_turned
 from handrefiner_ext.detect.networks import HandNetworks, Palm
 from handrefiner_ext.detect.people import PeopleNetworks
+from handrefiner_ext.detect.proposals import Proposal
 from handrefiner_ext.detect.searching import HandSearch
 from handrefiner_ext.detect.sightings import Sighting, build_detection
 from handrefiner_ext.detect.views import examine, reread
@@ -24,8 +25,6 @@ from handrefiner_ext.types import Box, Detection, Hand, Image, View
 
 MOST_FAINT = 3
 """Most palms below the threshold that are looked at."""
-BOX_WINDOW, BOX_TURNS = 1.4, 8
-"""Windows tried on a box without a palm: side in units of its longer side, number of turns."""
 
 
 class LitertDetector:
@@ -42,10 +41,15 @@ class LitertDetector:
             return flow.detect(self, image, params)
         height, width = image.shape[:2]
         first = self.scan(image, [Box(0, 0, width, height)], params)
-        search = HandSearch(self._networks, image, params)
+        proposals = self.propose(image, params)
+        search = HandSearch(self._networks, image, params, proposals=proposals)
         seen = search.run(first, self._people)
         found = build_detection(seen, height, width, params)
         return replace(found, faces=search.surroundings.faces)
+
+    def propose(self, image: Image, params: RefineParams) -> list[Proposal]:
+        """Return boxes in which another network sees hands; there is none here."""
+        return []
 
     @cached_property
     def _people(self) -> PeopleNetworks:
@@ -117,10 +121,7 @@ class LitertDetector:
 
     def _guess_palm(self, image: Image, box: Box) -> Palm:
         """Turn the box to where it looks most like a hand; return the window of its landmarks."""
-        window = around_box(box, BOX_WINDOW)
-        turns = (2 * math.pi * turn / BOX_TURNS for turn in range(BOX_TURNS))
-        seen = [self._networks.read(image, replace(window, angle=angle)) for angle in turns]
-        best = max(seen, key=lambda hand: hand.score)
+        best = read_turned(self._networks, image, around_box(box, BOX_WINDOW))
         return Palm(0.0, around_landmarks(best.landmarks))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from handrefiner_ext.detect.networks import HandNetworks, Palm
 from handrefiner_ext.detect.people import Wrist
+from handrefiner_ext.detect.proposals import Proposal
 from handrefiner_ext.detect.sightings import Sighting
 from handrefiner_ext.detect.views import smooth
 from handrefiner_ext.detect.windows import (
@@ -43,7 +44,9 @@ WORK_PX = 1536
 """Longest side at which the picture is smoothed: the filter's time grows with the pixels."""
 CLOSE_UP_PALM = 0.6
 """Palm score from which a large hand can be a close-up's subject."""
-MIDDLE, TURNS = 1.0, 8
+MIDDLE, BOX_WINDOW, TURNS = 1.0, 1.4, 8
+"""Windows tried where no palm tells the direction: their sides, in longer sides of the picture or
+of a box, and the number of turns."""
 USUAL_THRESHOLD = 0.5
 """`detection_threshold` above which no faint palms are read."""
 
@@ -103,13 +106,17 @@ class Looks:
         """Read the picture's middle as a hand in TURNS directions, without asking for a palm."""
         height, width = self.image.shape[:2]
         middle = around_box(Box(0, 0, width, height), MIDDLE)
-        turned = [replace(middle, angle=2 * math.pi * n / TURNS) for n in range(TURNS)]
-        best = max(
-            (self.networks.read(self.image, window) for window in turned), key=lambda h: h.score
-        )
-        palm = Palm(CLOSE_UP_PALM, around_landmarks(best.landmarks))
-        seen = self.read(self.image, palm)
+        best = read_turned(self.networks, self.image, middle)
+        seen = self.read(self.image, Palm(CLOSE_UP_PALM, around_landmarks(best.landmarks)))
         return [] if seen is None else [seen]
+
+    def sight_proposed(self, proposal: Proposal) -> Sighting:
+        """Read the hand in a proposed box; it may have hardly any presence."""
+        best = read_turned(self.networks, self.image, around_box(proposal.box, BOX_WINDOW))
+        seen = self.read(self.image, Palm(proposal.score, around_landmarks(best.landmarks)))
+        if seen is None:
+            return Sighting(replace(best, score=0.0), proposal.score, from_tile=True)
+        return self.centre(seen)
 
     def sight_mirrored(self, views: Sequence[Box]) -> list[Sighting]:
         """Read every palm of the picture's mirror image."""
@@ -140,6 +147,13 @@ class Looks:
         if wide.score >= ALIKE * best.score and wide.size_px > best.size_px:
             best = wide
         return replace(sighting, hand=best)
+
+
+def read_turned(networks: HandNetworks, image: Image, window: Roi) -> Hand:
+    """Return the reading with the most presence through a window turned in TURNS directions."""
+    turns = (2 * math.pi * turn / TURNS for turn in range(TURNS))
+    seen = (networks.read(image, replace(window, angle=angle)) for angle in turns)
+    return max(seen, key=lambda hand: hand.score)
 
 
 def scale_hand(hand: Hand, factors: tuple[float, float], size: tuple[int, int]) -> Hand:

@@ -1,6 +1,7 @@
 """The order in which a picture is searched, so that a clear hand pays for none of the later looks.
 
-1. The whole picture, by the palm network, and the people and faces in it.
+1. The whole picture, by the palm network, and the people and faces in it; then the boxes that
+   another network proposes (`yolo`).
 2. Around every wrist of a body that no hand explains yet; then the landmark network reads the wrist
    itself.
 3. Where nothing is found, or a wrist stays unexplained, or a face has fewer than two hands, the
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from handrefiner_ext.detect.flow import enlarge
+from handrefiner_ext.detect.flow import belongs_to, enlarge
 from handrefiner_ext.detect.looks import CLOSE_UP_PALM, LIKELY_HAND, Looks
 from handrefiner_ext.detect.networks import HandNetworks, Palm
 from handrefiner_ext.detect.people import (
@@ -32,6 +33,7 @@ from handrefiner_ext.detect.people import (
     with_ears,
     wrist_distance,
 )
+from handrefiner_ext.detect.proposals import Proposal
 from handrefiner_ext.detect.sightings import Sighting, is_same_hand
 from handrefiner_ext.detect.views import (
     AGAINST_FACE,
@@ -42,6 +44,7 @@ from handrefiner_ext.detect.views import (
     LANDMARKS_ALONE,
     LANDMARKS_AT_WRIST,
     NEAR_FACE,
+    PROPOSED,
     Evidence,
     describe_doubt,
     measure_support,
@@ -97,6 +100,11 @@ LONE_IN_QUARTER, LONE_IN_TILE = 0.45, 0.25
 quarters, and fine tiles, are not searched for others."""
 
 
+WORTH_REPORTING = 0.5
+"""Score from which a proposed box in which no hand is read is reported as left alone."""
+UNREAD = "A hand detector sees a hand here, but its fingers cannot be read well enough."
+
+
 @dataclass
 class HandSearch:
     """One search of one picture; `found` grows from step to step."""
@@ -107,6 +115,7 @@ class HandSearch:
     surroundings: Surroundings = field(default_factory=Surroundings)
     found: list[Sighting] = field(default_factory=list)
     doubted: list[Sighting] = field(default_factory=list)
+    proposals: Sequence[Proposal] = ()
 
     def __post_init__(self) -> None:
         self.looks = Looks(self.networks, self.image, self.params)
@@ -120,6 +129,7 @@ class HandSearch:
         self._drop_faces_on_hands(first)
         faults = [s for s in first if s.fault]
         self.consider((s for s in first if not s.fault), IN_PICTURE)
+        self.search_proposals()
         self.search_wrists()
         tiles = self.params.tiles
         if tiles != "off" and (self.misses_something() or self.may_hide_more(LONE_IN_QUARTER)):
@@ -154,6 +164,19 @@ class HandSearch:
         return replace(sighting, hand=weighed)
 
     # Steps ---------------------------------------------------------------------------------
+
+    def search_proposals(self) -> None:
+        """Read the boxes in which another network sees hands that are not found yet."""
+        for proposal in self.proposals:
+            if any(belongs_to(s.hand, proposal.box) for s in self.found):
+                continue
+            sighting = self.looks.sight_proposed(proposal)
+            known = len(self.found)
+            if belongs_to(sighting.hand, proposal.box):
+                self.consider([sighting], PROPOSED)
+            if len(self.found) == known and proposal.score >= WORTH_REPORTING:
+                hand = replace(sighting.hand, box=proposal.box)
+                self.doubted.append(replace(sighting, hand=hand, fault=UNREAD))
 
     def search_wrists(self) -> None:
         """Look around every wrist that no hand explains."""
@@ -267,7 +290,7 @@ class HandSearch:
                 return LANDMARKS_AT_WRIST
         if any(area(intersect(hand.box, face)) > IN_FACE * area(hand.box) for face in self._faces):
             return AGAINST_FACE
-        if usual is not IN_PICTURE and self._belongs_to_face(hand):
+        if usual not in (IN_PICTURE, PROPOSED) and self._belongs_to_face(hand):
             return NEAR_FACE
         long_side = max(self.image.shape[:2])
         if (

@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from handrefiner_ext.pickles.arrays import SparseMatrix, read_arrays
 from handrefiner_ext.pickles.bounds import printable
+from handrefiner_ext.pickles.modules import ModuleContent, read_module
 from handrefiner_ext.pickles.tensors import read_tensors
 
-__all__ = ["SparseMatrix", "printable", "read_arrays", "read_tensors"]
+__all__ = [
+    "ModuleContent",
+    "SparseMatrix",
+    "printable",
+    "read_arrays",
+    "read_module",
+    "read_tensors",
+]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,7 @@ REBUILDERS = frozenset(Name("torch._utils", f"_rebuild_tensor{v}") for v in ("",
 LARGEST_PICKLE = 64 * 2**20
 """Bytes of an archive's pickle, which holds names and shapes only; SDXL's has under a million."""
 
+Taken = TypeVar("Taken")
 Storages = Callable[[str, int], NDArray[np.uint8]]
 """Takes a storage's key and its length in bytes, returns its bytes."""
 
@@ -84,13 +85,21 @@ def read_tensors(path: Path, without: Container[str] = ()) -> dict[str, torch.Te
     without: names to skip, so that they take no memory.
     Nothing else in the file is read, and nothing is called. Raises WeightsError.
     """
+    return read_checkpoint(path, lambda content, reader: _gather(content, reader, without))
+
+
+def read_checkpoint(path: Path, take: Callable[[Any, TensorReader], Taken]) -> Taken:
+    """Return what `take` makes of a checkpoint's content, in which every object is a note.
+
+    Raises WeightsError with the file's name.
+    """
     budget = Budget(path.stat().st_size)
     try:
         if zipfile.is_zipfile(path):
             content, storages = _open_archive(path, budget)
         else:
             content, storages = _open_legacy(path, budget)
-        return _gather(content, TensorReader(storages, budget), without)
+        return take(content, TensorReader(storages, budget))
     except WeightsError as error:
         raise WeightsError(f"{path} is refused. {error}") from error
     except (*BAD_CONTENT, zipfile.BadZipFile) as error:
@@ -100,9 +109,9 @@ def read_tensors(path: Path, without: Container[str] = ()) -> dict[str, torch.Te
 
 
 def _gather(content: Any, reader: TensorReader, without: Container[str]) -> dict[str, torch.Tensor]:
-    entries = _entries(content)
+    entries = read_entries(content)
     inner = entries.get("state_dict")
-    entries = entries if inner is None else _entries(inner)
+    entries = entries if inner is None else read_entries(inner)
     wanted = {k: v for k, v in entries.items() if isinstance(k, str) and k not in without}
     read = {key: reader.read(value) for key, value in wanted.items()}
     tensors = {key: tensor for key, tensor in read.items() if tensor is not None}
@@ -111,7 +120,8 @@ def _gather(content: Any, reader: TensorReader, without: Container[str]) -> dict
     return tensors
 
 
-def _entries(value: Any) -> Mapping[Any, Any]:
+def read_entries(value: Any) -> Mapping[Any, Any]:
+    """Return the items of a dictionary, or of a note of one such as an OrderedDict."""
     if isinstance(value, dict):
         return value
     return dict(value.items) if isinstance(value, Built) else {}

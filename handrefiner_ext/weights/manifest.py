@@ -30,6 +30,7 @@ class WeightsFile:
 
     size, sha256: as a public source states them, or None.
     webui: folders under a WebUI's root in which its users may have the file already.
+    hub: repository of Hugging Face's hub from whose cache another program may have brought it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class WeightsFile:
     sha256: str | None = None
     how: str = ""
     webui: tuple[str, ...] = ()
+    hub: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,28 @@ INPAINTING = WeightsFile(
     webui=("models/Stable-diffusion",),
 )
 
+ADETAILER = "models/adetailer"
+ANIME_HANDS = WeightsFile(
+    "hand_detect_v1.0_s.onnx",
+    f"{HUB}/deepghs/anime_hand_detection/resolve/dba2c5bec15fcee9ac4909b244a84e8783cf46a2/"
+    "hand_detect_v1.0_s/model.onnx",
+    # Both as two public programs state them that download this file.
+    44_583_229,
+    "408750ad39645fcdc0c5e774aa45a73941b2e785fc5611fb7d3d9790a41899c0",
+    webui=(ADETAILER,),
+)
+ADETAILER_HANDS = tuple(
+    WeightsFile(
+        name,
+        None,
+        how="ADetailer brings hand_yolov8n.pt; the others are on the page of Bingsu/adetailer.",
+        webui=(ADETAILER,),
+        hub="Bingsu/adetailer",
+    )
+    for name in ("hand_yolov9c.pt", "hand_yolov8s.pt", "hand_yolov8n.pt")
+)
+"""The best first."""
+
 MANIFEST = (
     Weights(
         "controlnet",
@@ -128,6 +152,19 @@ MANIFEST = (
         "a plain depth ControlNet for SD1.5, not trained on hands (--finetuned False), optional",
         "OpenRAIL, see the page of lllyasviel/ControlNet-v1-1",
         (PLAIN_DEPTH,),
+    ),
+    Weights(
+        "anime_hands",
+        "a detector of drawn hands (YOLOv8s, ONNX), for the detector yolo, optional",
+        "OpenRAIL, see the page of deepghs/anime_hand_detection",
+        (ANIME_HANDS,),
+    ),
+    Weights(
+        "adetailer_hands",
+        "ADetailer's hand detectors, for the detector yolo where ultralytics is installed; "
+        "one is enough",
+        "see the page of Bingsu/adetailer; ultralytics itself is AGPL-3.0",
+        ADETAILER_HANDS,
     ),
 )
 

@@ -81,11 +81,15 @@ SUBFOLDERS = ("", "mano", "models", "mano_v1_2/models")
 
 @dataclass(frozen=True)
 class Places:
-    """folders: searched in this order. target: where downloads go. webui: its root, or None."""
+    """folders: searched in this order. target: where downloads go. webui: its root, or None.
+
+    hub: the cache of Hugging Face's hub, or None.
+    """
 
     folders: tuple[Path, ...]
     target: Path
     webui: Path | None = None
+    hub: Path | None = None
 
 
 def find(name: str, places: Path | Places | None = None) -> Path | None:
@@ -105,11 +109,22 @@ def _candidates(name: str, places: Places) -> list[Path]:
     own = [folder / sub / name for folder in places.folders for sub in SUBFOLDERS]
     known = [file for file in all_files() if file.name == name]
     hosts = [folder / name for file in known for folder in _host_folders(file, places)]
-    return own + hosts
+    cached = [path for file in known for path in _list_cached(file, places)]
+    return own + hosts + cached
 
 
 def _host_folders(file: WeightsFile, places: Places) -> list[Path]:
     return [] if places.webui is None else [places.webui / folder for folder in file.webui]
+
+
+def _list_cached(file: WeightsFile, places: Places) -> list[Path]:
+    """Return the file's versions in the hub's cache, the newest download first."""
+    if places.hub is None or file.hub is None:
+        return []
+    repository = places.hub / f"models--{file.hub.replace('/', '--')}" / "snapshots"
+    versions = [version / file.name for version in repository.glob("*")]
+    there = [path for path in versions if path.is_file()]
+    return sorted(there, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def standard_places(
@@ -127,7 +142,17 @@ def standard_places(
         *([extension / "models"] if extension else []),
         cache_folder(environment),
     ]
-    return Places(tuple(folders), folders[0], _find_webui(extension, environment))
+    return Places(
+        tuple(folders), folders[0], _find_webui(extension, environment), hub_cache(environment)
+    )
+
+
+def hub_cache(environment: Mapping[str, str]) -> Path:
+    """Return the cache of Hugging Face's hub, by the variables that huggingface_hub reads."""
+    if environment.get("HF_HUB_CACHE"):
+        return Path(environment["HF_HUB_CACHE"]).expanduser()
+    cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(environment.get("HF_HOME") or Path(cache) / "huggingface").expanduser() / "hub"
 
 
 def cache_folder(environment: Mapping[str, str], platform: str = sys.platform) -> Path:
