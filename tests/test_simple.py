@@ -100,7 +100,9 @@ def test_backends_are_kept_between_calls(tiny, monkeypatch):
     names = ["litert", "graphormer", "raster", "open_hand", "mediapipe"]
     assert built == [(name, None) for name in names]
     handrefiner_ext.refine(picture_with(BOTH), device="cpu")
-    assert built[5:] == [("yolo", "cpu"), ("graphormer", "cpu")], "only what depends on the device is built again"
+    assert built[5:] == [("yolo", "cpu"), ("graphormer", "cpu")], (
+        "only what depends on the device is built again"
+    )
 
 
 def test_what_is_wrong_is_a_sentence():
