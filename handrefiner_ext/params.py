@@ -53,7 +53,7 @@ class RefineParams:
     )
     keep_best: bool = knob(
         True,
-        "Keep best",
+        "Keep the better hand",
         "Keep the original hand unless the new one is better drawn by Keep margin and matches its "
         "mesh.",
     )
@@ -245,9 +245,9 @@ class RefineParams:
     )
     candidates: int = knob(
         1,
-        "Candidates",
-        "How many times each region is painted, each time with the next seed; the best drawn hand "
-        "is kept.",
+        "Tries",
+        "How many candidates are painted of each region, each with the next seed; the best drawn "
+        "hand is kept.",
         in_draft="paints the same each time, so once is enough",
         **span(1, 8, 1),
     )
@@ -260,7 +260,7 @@ class RefineParams:
     keep_margin: float = knob(
         0.1,
         "Keep margin",
-        "How much better a new hand must be for Keep best to accept it: 0.1 asks for 0.60 where "
+        "How much better a new hand must be to take the old one's place: 0.1 asks for 0.60 where "
         "the old one's quality is 0.50, and for 0.86 where it is 0.80.",
         **span(0.0, 1.0, 0.01),
     )

@@ -13,7 +13,7 @@ from modules import scripts, sd_samplers, shared
 from PIL import Image
 
 from handrefiner_ext.api.body import NAMES
-from handrefiner_ext.host import controlnet, ui
+from handrefiner_ext.host import controlnet, preview, ui
 from handrefiner_ext.host.layout import AS_PICTURE, FIELDS, LISTS, TABS, knob_of
 from handrefiner_ext.host.settings import ORDER_HINT, SECTION, read_model_home, read_settings
 from handrefiner_ext.infotext import key_of, written_fields
@@ -94,31 +94,91 @@ def test_a_model_whose_file_is_gone_is_not_offered(webui):
     assert controlnet.list_models() == []
 
 
-# --- the advice beside the slider
+# --- the advice beside the slider, and the line below
 
 
-@pytest.mark.parametrize("name", ["strength", "control_model", "enabled"])
-def test_the_advice_follows_the_slider_the_model_and_the_switch(webui, name):
+def look(**values):
+    """Advice, status line and download that a look shows; values: of the panel's components."""
+    for name, value in values.items():
+        part("txt2img", name).value = value
+    advice, status, fetch = click(part("txt2img", "look"))
+    return advice["value"], status, fetch["visible"]
+
+
+@pytest.mark.parametrize("name", ["strength", "control_model", "mesh", "checkpoint", "enabled"])
+def test_advice_and_status_follow_what_they_depend_on(webui, name):
     script = webui.find("HandRefiner")
     component = dict(zip(NAMES, script.controls, strict=True))[name]
-    events = [event for event in component.events["change"] if event.fn is not None]
-    (event,) = events
-    assert event.outputs == (part("txt2img", "advice"),)
-    assert gr.fire(event)["visible"] is False
+    (event,) = [event for event in component.events["change"] if event.fn is not None]
+    assert event.outputs[:2] == (part("txt2img", "advice"), part("txt2img", "status"))
+    assert gr.fire(event)[0]["visible"] is False
     part("txt2img", "strength").value = 0.9
-    assert "plastic" in gr.fire(event)["value"]
+    assert "plastic" in gr.fire(event)[0]["value"]
 
 
-def test_the_advice_says_why_no_model_fits(webui):
-    shared.sd_model.is_sd1, shared.sd_model.is_sdxl = False, True
-    shown = ui.show_advice(0.55, "auto")
-    assert shown["visible"]
-    assert "SDXL" in shown["value"]
+def test_the_status_says_what_the_next_run_uses(webui):
+    _, status, fetch = look()
+    for said in ("Ready:", "Stable Diffusion 1.x", stand_in.HAND, "plate"):
+        assert f">{said}<" in status
+    assert not fetch
+    assert 'role="status"' in status
 
 
-def test_the_advice_is_silent_where_the_webui_cannot_be_asked(webui, monkeypatch, caplog):
-    monkeypatch.setattr(scripts, "scripts_data", None)
-    assert ui.show_advice(0.55, "auto")["visible"] is False
+def test_the_status_says_that_another_checkpoint_decides_later(webui):
+    _, status, _ = look(checkpoint="other <1>")
+    assert "other &lt;1&gt;" in status
+    assert "chosen when it is loaded" in status
+
+
+def test_without_controlnet_the_status_says_how_to_install_it(tmp_path):
+    stand_in.WebUI(tmp_path, controlnet=False).build_page()
+    _, status, fetch = look()
+    assert "Not ready:" in status
+    assert "Install from URL" in status
+    assert not fetch
+
+
+def test_without_the_hand_model_the_panel_offers_to_download_it(webui):
+    Path(webui.controlnet_state.cn_models[stand_in.HAND]).unlink()
+    _, status, fetch = look()
+    assert "Download the one that was trained on hands" in status
+    assert fetch
+    licence = part("txt2img", "licence").value
+    assert "CreativeML Open RAIL-M" in licence
+    assert "huggingface.co/hr16" in licence
+
+
+def test_a_model_that_was_added_is_found_by_looking_again(webui):
+    Path(webui.controlnet_state.cn_models[stand_in.HAND]).unlink()
+    webui.add_control_model("control_v11f1p_sd15_depth [cfd03158]", known=False)
+    assert "control_v11f1p_sd15_depth" in look()[1]
+
+
+@pytest.mark.parametrize(
+    ("sdxl", "wanted", "said"),
+    [
+        (True, "auto", "Put one, such as a depth or union model"),
+        (True, stand_in.HAND, "but the checkpoint is SDXL"),
+        (False, "nothing", "The ControlNet model nothing is not installed"),
+    ],
+)
+def test_the_status_says_why_no_model_fits(webui, sdxl, wanted, said):
+    shared.sd_model.is_sd1, shared.sd_model.is_sdxl = not sdxl, sdxl
+    _, status, fetch = look(control_model=wanted)
+    assert said in status
+    assert not fetch
+
+
+def test_the_status_names_the_real_mesh_or_says_what_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stand_in.WebUI(tmp_path).build_page()
+    assert ">open hand<" in look()[1]
+    assert "The mesh graphormer lacks" in look(mesh="graphormer")[1]
+
+
+def test_where_the_webui_cannot_be_asked_the_status_says_so(webui, monkeypatch, caplog):
+    monkeypatch.setattr(controlnet, "is_installed", None)
+    assert "The WebUI could not be asked" in look()[1]
     assert "could not ask which ControlNet model" in caplog.text
 
 
@@ -208,16 +268,16 @@ def test_another_mesh_is_counted_up_and_starts_again_after_the_last(webui):
 def test_without_a_picture_the_preview_says_what_to_do(webui):
     pictures, said = click(part("txt2img", "show"))
     assert not pictures["visible"]
-    assert ui.NO_PICTURE in said
+    assert preview.NO_PICTURE in said
 
 
 def test_a_drawing_that_does_not_count_is_said(webui):
     drawing = np.zeros(BRIGHT.shape[:2], np.uint8)
     drawing[100:200, 50:150] = 255
     view("txt2img", sketch(mask=Image.fromarray(drawing)))
-    assert ui.UNUSED_DRAWING in click(part("txt2img", "show"))[1]
+    assert preview.UNUSED_DRAWING in click(part("txt2img", "show"))[1]
     part("txt2img", "mask").value = "union"
-    assert ui.UNUSED_DRAWING not in click(part("txt2img", "show"))[1]
+    assert preview.UNUSED_DRAWING not in click(part("txt2img", "show"))[1]
 
 
 def test_wrong_values_and_faults_are_said_in_the_preview(webui, monkeypatch, caplog):
@@ -228,7 +288,7 @@ def test_wrong_values_and_faults_are_said_in_the_preview(webui, monkeypatch, cap
     assert "boxes" in said
     assert "<middle>" not in said
     part("txt2img", "boxes").value = ""
-    monkeypatch.setattr(ui, "hints", None)
+    monkeypatch.setattr(preview, "hints", None)
     assert "The preview failed: TypeError" in click(part("txt2img", "show"))[1]
     assert "preview failed" in caplog.text
 

@@ -19,7 +19,8 @@ from handrefiner_ext.infotext.migrations import Change
 
 OLD = Path(__file__).parent / "data" / "0.1.0"
 TABS = ("txt2img", "img2img")
-KEEP_BEST = [f"{OURS}{tab}/Keep best/value" for tab in TABS]
+LABEL, OLD_LABEL = "Keep the better hand", "Keep best"
+KEEP_BEST = [f"{OURS}{tab}/{LABEL}/value" for tab in TABS]
 FOREIGN = {
     "txt2img/Sampling steps/value": 33,
     "txt2img/Prompt/value": "größer ✋",
@@ -47,23 +48,30 @@ def write(folder, **more):
     (folder / "ui-config.json").write_text(text, "utf-8")
 
 
+def moved(stored):
+    """A file of 0.1.0 as it should be now: one parameter has a new label and a new default."""
+    new = {
+        key.replace(f"/{OLD_LABEL}/", f"/{LABEL}/") if key.startswith(OURS) else key: value
+        for key, value in stored.items()
+    }
+    return {key: value for key, value in new.items() if key not in KEEP_BEST}
+
+
 def test_a_default_of_0_1_0_gives_way_and_what_the_user_chose_stays(tmp_path, caplog):
     chosen = {f"{OURS}txt2img/Strength/value": 0.7, f"{OURS}img2img/Which hands/value": "left"}
     limits = {f"{OURS}txt2img/Mask padding/maximum": 100}
     write(tmp_path, **chosen, **limits)
     before = read(tmp_path)
     txt2img, img2img = start(tmp_path)
-    assert (txt2img["Keep best"], img2img["Keep best"]) == (True, True)
+    assert (txt2img[LABEL], img2img[LABEL]) == (True, True)
     assert (txt2img["Strength"], img2img["Strength"]) == (0.7, 0.55)
     assert (txt2img["Which hands"], img2img["Which hands"]) == ("all", "left")
     after = read(tmp_path)
-    assert {key: after[key] for key in before if key not in KEEP_BEST} == {
-        key: value for key, value in before.items() if key not in KEEP_BEST
-    }
+    assert {key: after[key] for key in moved(before)} == moved(before)
     assert [after[key] for key in KEEP_BEST] == [True, True]
     assert after[VERSION_KEY] == __version__
     said = [record.getMessage() for record in caplog.records]
-    assert len([line for line in said if "Keep best" in line and "on by default" in line]) == 2
+    assert len([line for line in said if LABEL in line and "on by default" in line]) == 2
 
 
 def test_the_same_value_chosen_later_stays(tmp_path, caplog):
@@ -74,16 +82,16 @@ def test_the_same_value_chosen_later_stays(tmp_path, caplog):
     (tmp_path / "ui-config.json").write_text(json.dumps({**stored, KEEP_BEST[0]: False}))
     for _ in range(2):
         txt2img, img2img = start(tmp_path)
-        assert (txt2img["Keep best"], img2img["Keep best"]) == (False, True)
+        assert (txt2img[LABEL], img2img[LABEL]) == (False, True)
     assert caplog.text == ""
 
 
 def test_a_value_chosen_in_a_webui_that_never_ran_an_older_version_stays(tmp_path, caplog):
-    assert start(tmp_path)[0]["Keep best"] is True
+    assert start(tmp_path)[0][LABEL] is True
     stored = read(tmp_path)
     assert stored[VERSION_KEY] == __version__
     (tmp_path / "ui-config.json").write_text(json.dumps({**stored, KEEP_BEST[1]: False}))
-    assert [tab["Keep best"] for tab in start(tmp_path)] == [True, False]
+    assert [tab[LABEL] for tab in start(tmp_path)] == [True, False]
     assert caplog.text == ""
 
 
@@ -93,9 +101,11 @@ def test_nothing_but_our_entries_is_written(tmp_path, monkeypatch):
     place, before = tmp_path / "ui-config.json", read(tmp_path)
     monkeypatch.setattr(shared.cmd_opts, "ui_config_file", str(place), raising=False)
     ui_config.upgrade_ui_config()
-    expected = {key: value for key, value in before.items() if key not in KEEP_BEST}
-    expected[VERSION_KEY] = __version__
-    assert place.read_text("utf-8") == json.dumps(expected, indent=4, ensure_ascii=False)
+    text = place.read_text("utf-8")
+    after = json.loads(text)
+    assert after == {**moved(before), VERSION_KEY: __version__}
+    assert list(after.items())[: len(FOREIGN)] == list(FOREIGN.items())
+    assert text == json.dumps(after, indent=4, ensure_ascii=False)
     changed = place.stat().st_mtime_ns
     ui_config.upgrade_ui_config()
     assert place.stat().st_mtime_ns == changed

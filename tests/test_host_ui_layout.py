@@ -10,8 +10,8 @@ import pytest
 import handrefiner_ext
 from handrefiner_ext.host.layout import (
     FIELDS,
-    FIRST,
     IMG2IMG_ONLY,
+    IN_VIEW,
     MULTILINE,
     SWITCH,
     advise,
@@ -22,6 +22,7 @@ from handrefiner_ext.host.layout import (
 from handrefiner_ext.knobs import WEBUI
 from handrefiner_ext.params import fields_of
 
+OURS = re.compile(r'(\.dark )?(div|button)?(\[id\^="handrefiner_"\]|#handrefiner)')
 PROJECT = Path(handrefiner_ext.__file__).parent.parent
 
 
@@ -29,8 +30,8 @@ def test_every_parameter_of_the_webui_has_exactly_one_place():
     assert sorted(placed()) == sorted(f.name for f in fields_of(WEBUI))
 
 
-def test_the_switch_and_the_strength_come_first():
-    assert placed()[:2] == (SWITCH, FIRST) == ("enabled", "strength")
+def test_the_switch_and_what_people_change_most_come_first():
+    assert placed()[:4] == (SWITCH, *IN_VIEW) == ("enabled", "strength", "candidates", "keep_best")
 
 
 def test_the_switch_is_off_by_default_and_the_first_argument():
@@ -70,19 +71,16 @@ def test_the_special_cases_are_parameters(name):
     ("strength", "warned"), [(0.0, False), (0.55, False), (0.8, False), (0.85, True), (1.0, True)]
 )
 def test_a_warning_stands_beside_a_strength_above_the_recommended_range(strength, warned):
-    said = advise(strength, "control_sd15_inpaint_depth_hand_fp16", strength, "")
+    said = advise(strength, "control_sd15_inpaint_depth_hand_fp16", strength)
     assert ("plastic" in said) == warned
     assert bool(said) == warned
 
 
 def test_another_recommendation_of_the_chosen_model_is_shown():
-    assert advise(0.55, "depth <model>", 1.0, "") == "depth &lt;model&gt; recommends strength 1."
-    assert advise(0.55, "depth model", 0.55, "") == ""
-    assert advise(0.6, "hand model made for the default", 0.55, "") == ""
-
-
-def test_the_reason_stands_there_when_no_model_fits():
-    assert advise(0.55, None, None, "No model is installed.") == "No model is installed."
+    assert advise(0.55, "depth <model>", 1.0) == "depth &lt;model&gt; recommends strength 1."
+    assert advise(0.55, "depth model", 0.55) == ""
+    assert advise(0.6, "hand model made for the default", 0.55) == ""
+    assert advise(0.55, None, None) == ""
 
 
 def test_style_sheet_touches_only_elements_of_ours():
@@ -94,4 +92,4 @@ def test_style_sheet_touches_only_elements_of_ours():
         for selector in head.split(",")
     ]
     assert selectors
-    assert all(re.match(r'(div)?(\[id\^="handrefiner_"\]|#handrefiner)', s) for s in selectors)
+    assert all(OURS.match(s) for s in selectors)

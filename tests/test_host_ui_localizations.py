@@ -1,42 +1,64 @@
-"""Translations: every text that one gives is still a text of the panel."""
+"""Translations: all texts that the panel shows, and no others."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from pathlib import Path
 
+import gradio as gr
 import pytest
+import stand_in
 
 import handrefiner_ext
-from handrefiner_ext.host.layout import TABS, knob_of, placed
-from handrefiner_ext.knobs import WEBUI
+from handrefiner_ext.host import fetching, preview, status
+from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
 
-PACKAGE = Path(handrefiner_ext.__file__).parent
-FILES = sorted((PACKAGE.parent / "localizations").glob("*.json"))
+FILES = sorted((Path(handrefiner_ext.__file__).parent.parent / "localizations").glob("*.json"))
+SAID_LATER = (
+    *(status.READY, status.MISSING, status.WORKING, status.LATER, *status.MESH_NAMES.values()),
+    *(status.INSTALL_CONTROLNET, status.GET_HAND_MODEL, status.GET_SDXL_MODEL),
+    *(fetching.STOPPED, fetching.FORBIDDEN, preview.NO_PICTURE, preview.UNUSED_DRAWING),
+)
+"""Texts that appear only after a click, each a text node of its own."""
+NAMES = {"MeshGraphormer", FAMILY_NAMES[SD1], FAMILY_NAMES[SDXL], fetching.HAND_CONTROLNET.name}
+"""Names, which no language translates."""
 
 
-def texts_of_the_panel():
-    """The schema's labels and help texts, the tabs' titles and the panel's own words."""
-    knobs = [knob_of(name) for name in placed()]
-    source = ast.parse((PACKAGE / "host" / "ui.py").read_text("utf-8"))
-    words = {n.value for n in ast.walk(source) if isinstance(n, ast.Constant)}
-    return {k.label for k in knobs} | {k.help_on(WEBUI) for k in knobs} | set(TABS) | words
+def texts_in(html):
+    """Return the text nodes of HTML, as the WebUI's own translation sees them."""
+    return {text.strip() for text in re.split(r"<[^>]*>", html)}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Every text of the panel in both tabs: labels, tooltips, buttons, folds and lines."""
+    stand_in.WebUI(tmp_path_factory.mktemp("webui")).build_page()
+    found = set(SAID_LATER)
+    for elem_id, block in gr.page.blocks.items():
+        if not elem_id.startswith("handrefiner"):
+            continue
+        found |= {getattr(block, name, None) or "" for name in ("label", "info", "tooltip")}
+        if isinstance(block, gr.Button | gr.HTML):
+            found |= texts_in(block.value)
+    return {text for text in found if re.search(r"\w", text)} - NAMES
 
 
 def test_there_is_a_translation():
-    assert FILES
+    assert "de_DE" in [path.stem for path in FILES]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_translation_names_only_texts_that_the_panel_shows(path):
-    assert set(json.loads(path.read_text("utf-8"))) <= texts_of_the_panel()
+def test_a_translation_has_every_text_that_the_panel_shows_and_no_other(shown, path):
+    given = set(json.loads(path.read_text("utf-8")))
+    assert shown - given == set(), "is missing"
+    assert given - shown == set(), "is shown no more"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_translation_keeps_the_placeholders(path):
-    texts = json.loads(path.read_text("utf-8"))
-    for original, translated in texts.items():
+def test_a_translation_keeps_what_must_be_typed_as_it_is(path):
+    """Placeholders, file names and addresses."""
+    literal = r"\[[A-Z]+\]|\w+_\w+|https?://[\w./-]+|--[a-z-]+"
+    for original, translated in json.loads(path.read_text("utf-8")).items():
         assert translated.strip()
-        assert re.findall(r"\[[A-Z]+\]", original) == re.findall(r"\[[A-Z]+\]", translated)
+        assert sorted(re.findall(literal, original)) == sorted(re.findall(literal, translated))

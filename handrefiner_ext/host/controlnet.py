@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,3 +140,17 @@ def make_unit(model: str, control: Image, params: RefineParams) -> object:
     if "union" in model.lower():
         unit["union_control_type"] = "Depth"
     return the_host().make_unit(unit)
+
+
+def is_installed() -> bool:
+    """Return whether ControlNet is among the scripts of img2img, in which the hands are painted."""
+    from modules import scripts
+
+    return find_script(scripts.scripts_img2img) is not None
+
+
+def models_folder() -> Path:
+    """Return the folder in which every host looks for ControlNet's models."""
+    from modules import paths
+
+    return Path(paths.models_path) / "ControlNet"

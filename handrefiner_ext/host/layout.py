@@ -18,6 +18,8 @@ from handrefiner_ext.params import MAIN, fields_of
 logger = logging.getLogger(__name__)
 
 SWITCH, FIRST = "enabled", MAIN.name
+IN_VIEW = (FIRST, "candidates", "keep_best")
+"""The row that is always seen; everything else is folded."""
 BEST_STRENGTHS = (0.4, 0.8)
 """Strengths at which hand-finetuned models work best (HandRefiner, section 4.3)."""
 TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -40,10 +42,7 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("guidance_start", "guidance_end"),
         ("adaptive_strength",),
     ),
-    "Choice": (
-        ("keep_best", "keep_margin"),
-        ("candidates", "skip_good"),
-    ),
+    "Choice": (("keep_margin", "skip_good"),),
     "Painting": (
         ("skip_img2img", "extra_images"),
         ("denoising_strength", "steps"),
@@ -54,7 +53,7 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("seed_step",),
     ),
 }
-"""The Advanced fold: tab -> rows of parameters. Switch and strength stand above it."""
+"""The Advanced fold: tab -> rows of parameters. The switch and `IN_VIEW` stand above it."""
 IMG2IMG_ONLY = ("skip_img2img",)
 MULTILINE = ("prompt", "negative_prompt", "pose")
 
@@ -80,14 +79,14 @@ def kind_of(name: str, listed: tuple[str, ...] = ()) -> Kind:
 def placed() -> tuple[str, ...]:
     """Return every parameter of the panel, from top to bottom."""
     rest = tuple(name for rows in TABS.values() for row in rows for name in row)
-    return (SWITCH, FIRST, *rest)
+    return (SWITCH, *IN_VIEW, *rest)
 
 
-def advise(strength: float, model: str | None, recommended: float | None, reason: str) -> str:
+def advise(strength: float, model: str | None, recommended: float | None) -> str:
     """Return the advice beside the slider as HTML: a warning, and a remark about the model.
 
-    model: the one that would be used; None where none can be, and `reason` says why. The default
-    strength is the range's middle, so a model that recommends it needs no words.
+    model: the one that would be used; None where none can be. The default strength is the range's
+    middle, so a model that recommends it needs no words.
     """
     low, high = BEST_STRENGTHS
     parts = []
@@ -96,11 +95,9 @@ def advise(strength: float, model: str | None, recommended: float | None, reason
             f"Above {high:g} the hand ControlNet makes skin look smooth and plastic; {low:g} to "
             f"{high:g} works best."
         )
-    if model is None:
-        parts.append(reason)
-    elif recommended not in (None, FIELDS[FIRST].default, strength):
+    if model is not None and recommended not in (None, FIELDS[FIRST].default, strength):
         parts.append(f"{model} recommends strength {recommended:g}.")
-    return "<br>".join(escape(part) for part in parts if part)
+    return "<br>".join(map(escape, parts))
 
 
 AS_PICTURE = ""

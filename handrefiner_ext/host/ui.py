@@ -1,28 +1,24 @@
-"""The panel in the txt2img and img2img tabs, built from the schema, with its preview."""
+"""The panel in the txt2img and img2img tabs, built from the schema."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
-import numpy as np
-from modules.infotext_utils import PasteField, image_from_url_text
+from modules.infotext_utils import PasteField
 from modules.ui_common import create_refresh_button
-from modules.ui_components import InputAccordion
+from modules.ui_components import InputAccordion, ToolButton
 
-from handrefiner_ext.api.body import Arguments, read_arguments
-from handrefiner_ext.errors import HandRefinerError, InvalidParameter
-from handrefiner_ext.host import controlnet
-from handrefiner_ext.host.inputs import read_depth_in, read_drawn_mask
+from handrefiner_ext.host import fetching
 from handrefiner_ext.host.layout import (
     FIELDS,
     FIRST,
     IMG2IMG_ONLY,
+    IN_VIEW,
     LISTS,
     MULTILINE,
     SWITCH,
@@ -31,24 +27,21 @@ from handrefiner_ext.host.layout import (
     kind_of,
     knob_of,
 )
-from handrefiner_ext.host.settings import read_model_home
-from handrefiner_ext.host.sketch import make_sketch, split_sketch
+from handrefiner_ext.host.preview import build_preview
+from handrefiner_ext.host.status import (
+    ASK,
+    MISSING,
+    READY,
+    WORKING,
+    Status,
+    find_status,
+    write_line,
+)
 from handrefiner_ext.infotext import restore
-from handrefiner_ext.knobs import coerce
-from handrefiner_ext.pictures.masks import draw_mask
-from handrefiner_ext.pictures.overlay import draw_overlay
-from handrefiner_ext.pipeline import hints
-from handrefiner_ext.report import list_panel_lines
-from handrefiner_ext.stages import build_stages
-from handrefiner_ext.types import Image
+from handrefiner_ext.weights.manifest import HAND_CONTROLNET
 
 logger = logging.getLogger(__name__)
 TITLE = "HandRefiner"
-NO_PICTURE = "Drop a picture here first, or take the last one that was generated."
-UNUSED_DRAWING = "What you painted counts only where Mask is drawn or union."
-ANOTHER = "another"
-PLACE_OF_ANOTHER = list(FIELDS).index(ANOTHER)
-Pictures = list[tuple[Image, str]]
 
 
 @dataclass(frozen=True)
@@ -92,13 +85,14 @@ def build_panel(script: Any, is_img2img: bool) -> list[Any]:
     )
     panel.parts[SWITCH] = switch
     with switch:
-        panel.add(FIRST)
+        panel.add_row(IN_VIEW)
         advice = gr.HTML("", elem_id=panel.elem_id("advice"), visible=False)
+        state = _add_status(panel)
         with gr.Accordion("Advanced", open=False, elem_id=panel.elem_id("advanced")):
             _add_tabs(panel)
         with gr.Accordion("Preview", open=False, elem_id=panel.elem_id("preview")):
             given = build_preview(script, panel.tab, panel.in_order)
-    _connect_advice(panel, advice)
+    _connect_state(panel, [advice, *state])
     _connect_infotext(script, panel)
     return [*panel.in_order(), *given]
 
@@ -116,7 +110,7 @@ def _common(panel: Panel, name: str) -> dict[str, Any]:
     return {
         "label": knob.label,
         "value": FIELDS[name].default,
-        "info": knob.help,
+        "tooltip": knob.help,
         "elem_id": panel.elem_id(name),
         "visible": panel.tab == "img2img" or name not in IMG2IMG_ONLY,
     }
@@ -162,28 +156,75 @@ MAKERS: dict[str, Callable[[Panel, str], Any]] = {
 }
 
 
-def _connect_advice(panel: Panel, advice: Any) -> None:
-    strength, model = panel.parts[FIRST], panel.parts["control_model"]
-    for component in (strength, model, panel.parts[SWITCH]):
-        component.change(
-            show_advice,
-            inputs=[strength, model],
-            outputs=[advice],
-            show_progress=False,
-            queue=False,
+STATE_OF = (FIRST, "control_model", "mesh", "checkpoint")
+"""The parameters on which the lines under the first row depend."""
+
+
+def _add_status(panel: Panel) -> tuple[Any, Any, Any]:
+    """Add the line that says what the next run uses, and the download of what is missing."""
+    with gr.Row(elem_id=panel.elem_id("row_status")):
+        status = gr.HTML(write_line("", [ASK]), elem_id=panel.elem_id("status"))
+        look = ToolButton("↻", elem_id=panel.elem_id("look"), tooltip="Look again")
+    with gr.Row(elem_id=panel.elem_id("row_fetch"), visible=False) as fetch_row:
+        gr.HTML(_describe_download(), elem_id=panel.elem_id("licence"))
+        fetch = gr.Button(
+            "Download (0.7 GB)", variant="primary", size="sm", elem_id=panel.elem_id("fetch")
         )
+        stop = gr.Button("Stop", size="sm", elem_id=panel.elem_id("stop"))
+    fetch.click(fetch_model, inputs=[], outputs=[status, fetch_row], show_progress=False)
+    stop.click(fetching.FETCHER.stop, inputs=[], outputs=[], show_progress=False)
+    return status, fetch_row, look
 
 
-def show_advice(strength: float, wanted: str) -> Any:
-    """Update the advice beside the slider; it is hidden where there is none."""
+def _connect_state(panel: Panel, shown: Sequence[Any]) -> None:
+    *outputs, look = shown
+    inputs = [panel.parts[name] for name in STATE_OF]
+    arguments: dict[str, Any] = {
+        "inputs": inputs,
+        "outputs": outputs,
+        "show_progress": False,
+        "queue": False,
+    }
+    for component in (*inputs, panel.parts[SWITCH]):
+        component.change(show_state, **arguments)
+    look.click(show_state, **arguments)
+
+
+def show_state(strength: float, wanted: str, mesh: str, checkpoint: str) -> tuple[Any, str, Any]:
+    """Return the advice beside the slider, hidden where there is none, status and download."""
     try:
-        family = controlnet.checkpoint_family()
-        choice = controlnet.choose_model(controlnet.list_models(), family, wanted)
-    except Exception:
+        status = find_status(wanted, mesh, checkpoint)
+    except Exception as fault:
         logger.exception("HandRefiner could not ask which ControlNet model would be used")
-        choice = controlnet.ModelChoice(None, None, "")
-    text = advise(float(strength), choice.name, choice.recommended_strength, choice.reason)
-    return gr.update(value=text, visible=bool(text))
+        status = Status(missing=f"The WebUI could not be asked ({type(fault).__name__}: {fault}).")
+    text = advise(float(strength), status.model.name, status.model.recommended_strength)
+    return (
+        gr.update(value=text, visible=bool(text)),
+        write_line(MISSING, [status.missing])
+        if status.missing
+        else write_line(READY, status.parts),
+        gr.update(visible=status.can_download),
+    )
+
+
+def _describe_download() -> str:
+    """Return what the button downloads from where, and the licence, as HTML."""
+    name = HAND_CONTROLNET.name
+    link = f'<a href="{fetching.PAGE}" target="_blank" rel="noopener">{name}</a>'
+    return f"{link}<br><span>Licence:</span> {escape(fetching.LICENCE)}"
+
+
+def fetch_model() -> Iterator[tuple[str, Any]]:
+    """Download the hand ControlNet; yield the status line while that lasts."""
+    if not fetching.is_allowed():
+        yield write_line(MISSING, [fetching.FORBIDDEN]), gr.update(visible=False)
+        return
+    for job in fetching.watch():
+        if job.succeeded:
+            yield write_line(READY, [job.describe()]), gr.update(visible=False)
+        else:
+            head = MISSING if job.ended else WORKING
+            yield write_line(head, [job.describe()]), gr.update(visible=True)
 
 
 def _connect_infotext(script: Any, panel: Panel) -> None:
@@ -191,118 +232,3 @@ def _connect_infotext(script: Any, panel: Panel) -> None:
     # Without an `api` name: the host would set it on the request, which knows no such field.
     script.infotext_fields = [PasteField(panel.parts[n], target) for n, target in targets.items()]
     script.paste_field_names = list(targets.values())
-
-
-def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> list[Any]:
-    """Build the fold; return what holds the mask drawn by hand, and the depth map."""
-    with gr.Row():
-        take = gr.Button("Take the last picture", elem_id=f"handrefiner_{tab}_take")
-        show = gr.Button(
-            "Show hands", variant="primary", elem_id=f"handrefiner_{tab}_show", size="sm"
-        )
-        another = gr.Button("Another mesh", elem_id=f"handrefiner_{tab}_show_another", size="sm")
-    sketch = make_sketch(
-        "Picture; paint on it what may change (mask: drawn or union)",
-        f"handrefiner_{tab}_sketch",
-    )
-    depth_in = gr.Image(
-        label="Depth map of your own instead of a search (near is bright, black = no hand)",
-        source="upload",
-        type="pil",
-        image_mode="I",  # "RGB" would turn every 16-bit map white
-        elem_id=f"handrefiner_{tab}_depth_in",
-        height=200,
-    )
-    said = gr.HTML("", elem_id=f"handrefiner_{tab}_said")
-    pictures = gr.Gallery(
-        label="Hands, depth and mask",
-        elem_id=f"handrefiner_{tab}_hints",
-        columns=3,
-        object_fit="contain",
-        height="auto",
-        show_label=False,
-        visible=False,
-    )
-    show.click(
-        show_hands,
-        inputs=[*components(), sketch, depth_in],
-        outputs=[pictures, said],
-        show_progress=True,
-    )
-    another.click(
-        show_another,
-        inputs=[*components(), sketch, depth_in],
-        outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
-        show_progress=True,
-    )
-    script.on_after_component(partial(_connect_gallery, take, sketch), elem_id=f"{tab}_gallery")
-    return [sketch, depth_in]
-
-
-def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
-    """Connect the button with the WebUI's gallery, which is built after the panel."""
-    take.click(
-        image_from_url_text,
-        _js="extract_image_from_gallery",
-        inputs=[made.component],
-        outputs=[sketch],
-        show_progress=False,
-    )
-
-
-def show_hands(*values: object) -> tuple[Any, str]:
-    """Return overlay, depth and mask for the values in view, and the words below them."""
-    try:
-        pictures, text = _preview(values)
-    except HandRefinerError as error:
-        pictures, text = [], str(error)
-    except Exception as error:
-        logger.exception("HandRefiner's preview failed")
-        pictures, text = [], f"The preview failed: {type(error).__name__}: {error}"
-    return gr.update(value=pictures, visible=bool(pictures)), _paragraphs(text)
-
-
-def show_another(*values: object) -> tuple[int, Any, str]:
-    """Show the next mesh of every hand, after the last the best again; return its number too."""
-    number = _next_mesh(values[PLACE_OF_ANOTHER])
-    chosen = [*values[:PLACE_OF_ANOTHER], number, *values[PLACE_OF_ANOTHER + 1 :]]
-    return number, *show_hands(*chosen)
-
-
-def _next_mesh(shown: object) -> int:
-    try:
-        number = int(coerce(FIELDS[ANOTHER], shown)) + 1
-        return int(coerce(FIELDS[ANOTHER], number))
-    except InvalidParameter:
-        return 0
-
-
-def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
-    arguments = read_arguments(values)
-    picture = picture_of(arguments)
-    if picture is None:
-        return [], NO_PICTURE
-    params, size = arguments.params, (picture.shape[0], picture.shape[1])
-    drawn = read_drawn_mask(arguments.drawn_mask, size)
-    used = drawn if params.uses_drawing else None
-    depth_in = read_depth_in(arguments.depth_in, size)
-    seen = hints(picture, params, build_stages(params, read_model_home()), used, depth_in)
-    pictures = [
-        (draw_overlay(picture, seen), "hands"),
-        (seen.maps.control, "depth"),
-        (draw_mask(seen.maps.mask), "mask"),
-    ]
-    unused = "" if used is drawn else UNUSED_DRAWING
-    return pictures, "\n".join([*list_panel_lines(seen), unused])
-
-
-def picture_of(arguments: Arguments) -> Image | None:
-    """Return the picture under the sketch, (H, W, 3), or None."""
-    sketch = split_sketch(arguments.drawn_mask)
-    if sketch is None or sketch.picture is None:
-        return None
-    return np.asarray(sketch.picture.convert("RGB"), dtype=np.uint8)
-
-
-def _paragraphs(text: str) -> str:
-    return "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())

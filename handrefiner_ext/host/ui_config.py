@@ -20,7 +20,7 @@ from modules import shared
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import HandRefinerError
 from handrefiner_ext.host.layout import FIELDS
-from handrefiner_ext.infotext.migrations import FIRST, Past, as_of, parse_version
+from handrefiner_ext.infotext.migrations import FIRST, Past, as_of, parse_version, today
 from handrefiner_ext.pictures.disk import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def upgrade_entries(stored: Stored, version: object) -> list[str]:
     """Change our entries, as `version` stored them, into today's; return what is worth saying."""
     said = []
     for f in FIELDS.values():
-        past, now = as_of(f, version), as_of(f, __version__)
+        past, now = as_of(f, version), today(f)
         for tab in TABS:
             _move(stored, f"{OURS}{tab}/{past.label}/", f"{OURS}{tab}/{now.label}/")
             key = f"{OURS}{tab}/{now.label}/value"

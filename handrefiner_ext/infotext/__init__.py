@@ -59,7 +59,7 @@ def restore(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
     if f.name == SWITCH:
         return True if version else None
     past = as_of(f, version, said)
-    if _key(past.label) not in infotext:
+    if _key(past.label) not in infotext and key_of(f) not in infotext:
         return coerce(f, past.meant) if version else None
     raw = _read(f, infotext)
     if raw is None:
@@ -73,8 +73,11 @@ def restore(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
 
 
 def _read(f: Field[Any], infotext: Mapping[str, object]) -> str | None:
-    """Return what a picture says of a parameter, under the name that it had then."""
-    raw = infotext.get(_key(as_of(f, infotext.get(MARK)).label))
+    """Return what a picture says of a parameter, under the name that it had then, or has today.
+
+    A development version bears the number of the last release until the next.
+    """
+    raw = infotext.get(_key(as_of(f, infotext.get(MARK)).label), infotext.get(key_of(f)))
     if not isinstance(raw, str):
         return None
     return _unescape(raw) if isinstance(f.default, str) else raw

@@ -45,6 +45,9 @@ class Change:
 CHANGES: tuple[Change, ...] = (
     # Off, as long as nothing could tell a well drawn hand from a bad one.
     Change("keep_best", until="0.1.0", default=False, unless=QUALITY),
+    # Two of the three that are always in view got the names that people look for.
+    Change("keep_best", until="0.2.0", label="Keep best"),
+    Change("candidates", until="0.2.0", label="Candidates"),
 )
 
 
@@ -87,6 +90,11 @@ def as_of(f: Field[Any], version: object, said: str = "") -> Past:
         later = {old: choices.get(new, new) for old, new in change.choices.items()}
         choices = {**choices, **later}
     return Past(label, default, choices)
+
+
+def today(f: Field[Any]) -> Past:
+    """Return a parameter as it is now, also where this version's number is still the last one's."""
+    return Past(f.metadata["knob"].label, f.default, {})  # type: ignore[arg-type]
 
 
 def parse_version(version: object) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ class Event:
 
     fn: Callable[..., Any] | None
     inputs: tuple[Component, ...]
-    outputs: tuple[Component, ...]
+    outputs: tuple[Block, ...]
     js: str | None
 
 
@@ -96,7 +96,10 @@ class Accordion(Container):
 
 
 class Component(Block):
-    """A block with a value. The host sets `custom_script_source` and reads `label`."""
+    """A block with a value. The host sets `custom_script_source` and reads `label`.
+
+    tooltip: the host's own addition to every component (gradio_extensons.py:17).
+    """
 
     custom_script_source: str
 
@@ -106,6 +109,7 @@ class Component(Block):
         *,
         label: str | None = None,
         info: str | None = None,
+        tooltip: str | None = None,
         elem_id: str | None = None,
         visible: bool = True,
     ) -> None:
@@ -113,6 +117,7 @@ class Component(Block):
         self.value = value
         self.label = label
         self.info = info
+        self.tooltip = tooltip
         self.events: dict[str, list[Event]] = {}
 
     def _connect(
@@ -120,7 +125,7 @@ class Component(Block):
         name: str,
         fn: Callable[..., Any] | None,
         inputs: Sequence[Component],
-        outputs: Sequence[Component],
+        outputs: Sequence[Block],
         js: str | None,
     ) -> None:
         event = Event(fn, tuple(inputs), tuple(outputs), js)
@@ -130,7 +135,7 @@ class Component(Block):
         self,
         fn: Callable[..., Any] | None,
         inputs: Sequence[Component] = (),
-        outputs: Sequence[Component] = (),
+        outputs: Sequence[Block] = (),
         *,
         show_progress: Progress = "full",
         queue: bool | None = None,
@@ -220,8 +225,9 @@ class Button(Component):
         variant: Literal["primary", "secondary", "stop"] = "secondary",
         size: Literal["sm", "lg"] | None = None,
         elem_id: str | None = None,
+        tooltip: str | None = None,
     ) -> None:
-        super().__init__(value, elem_id=elem_id)
+        super().__init__(value, elem_id=elem_id, tooltip=tooltip)
         self.variant = variant
         self.size = size
 
@@ -229,9 +235,10 @@ class Button(Component):
         self,
         fn: Callable[..., Any] | None,
         inputs: Sequence[Component] = (),
-        outputs: Sequence[Component] = (),
+        outputs: Sequence[Block] = (),
         *,
         show_progress: Progress = "full",
+        queue: bool | None = None,
         _js: str | None = None,
     ) -> None:
         """Call fn(*values of inputs) at a click; its answers go to `outputs`."""

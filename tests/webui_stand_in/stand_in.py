@@ -58,6 +58,7 @@ class WebUI:
         vars(shared.cmd_opts).clear()
         vars(shared.cmd_opts).update(values)
         paths.data_path = str(self.folder)
+        paths.models_path = str(self.folder / "models")
         shared.cmd_opts.ui_config_file = str(self.folder / "ui-config.json")
         shared.opts.data = dict(shared.DEFAULTS)
         shared.opts.data["outdir_samples"] = str(self.folder / "samples")

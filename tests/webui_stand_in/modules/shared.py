@@ -28,6 +28,7 @@ DEFAULTS: dict[str, object] = {
 FLAGS: dict[str, object] = {
     "api": True,
     "api_auth": None,
+    "disable_extension_access": False,
     "lowvram": False,
     "medvram": False,
     "medvram_sdxl": False,

@@ -1,4 +1,4 @@
-"""A fold whose state is a value (ui_components.py:88-144)."""
+"""A fold whose state is a value, and a small button (ui_components.py:12-22, 88-144)."""
 
 from __future__ import annotations
 
@@ -18,3 +18,7 @@ class InputAccordion(gr.Checkbox):
 
     def __exit__(self, *fault: object) -> None:
         self.accordion.__exit__(*fault)
+
+
+class ToolButton(gr.Button):
+    """A small button with one sign as its text."""

@@ -1,0 +1,150 @@
+"""The panel's fold with a picture: its hands, depth and mask, and what the user draws or gives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from modules.infotext_utils import image_from_url_text
+
+from handrefiner_ext.api.body import Arguments, read_arguments
+from handrefiner_ext.errors import HandRefinerError, InvalidParameter
+from handrefiner_ext.host.inputs import read_depth_in, read_drawn_mask
+from handrefiner_ext.host.layout import FIELDS
+from handrefiner_ext.host.settings import read_model_home
+from handrefiner_ext.host.sketch import make_sketch, split_sketch
+from handrefiner_ext.knobs import coerce
+from handrefiner_ext.pictures.masks import draw_mask
+from handrefiner_ext.pictures.overlay import draw_overlay
+from handrefiner_ext.pipeline import hints
+from handrefiner_ext.report import list_panel_lines
+from handrefiner_ext.stages import build_stages
+from handrefiner_ext.types import Image
+
+logger = logging.getLogger(__name__)
+NO_PICTURE = "Drop a picture here first, or take the selected one of the gallery."
+UNUSED_DRAWING = "What you painted counts only where Mask is drawn or union."
+ANOTHER = "another"
+PLACE_OF_ANOTHER = list(FIELDS).index(ANOTHER)
+Pictures = list[tuple[Image, str]]
+
+
+def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> list[Any]:
+    """Build the fold; return what holds the mask drawn by hand, and the depth map."""
+    with gr.Row(elem_id=f"handrefiner_{tab}_row_take"):
+        take = gr.Button("Take the selected picture", size="sm", elem_id=f"handrefiner_{tab}_take")
+        show = gr.Button(
+            "Show hands", variant="primary", elem_id=f"handrefiner_{tab}_show", size="sm"
+        )
+        another = gr.Button("Another mesh", elem_id=f"handrefiner_{tab}_show_another", size="sm")
+    sketch = make_sketch(
+        "Picture; paint on it what may change (Mask: drawn or union)",
+        f"handrefiner_{tab}_sketch",
+    )
+    with gr.Accordion("Depth map of your own", open=False, elem_id=f"handrefiner_{tab}_own_depth"):
+        depth_in = gr.Image(
+            label="Used instead of a search: near is bright, black = no hand",
+            source="upload",
+            type="pil",
+            image_mode="I",  # "RGB" would turn every 16-bit map white
+            elem_id=f"handrefiner_{tab}_depth_in",
+            height=200,
+        )
+    said = gr.HTML("", elem_id=f"handrefiner_{tab}_said")
+    pictures = gr.Gallery(
+        label="Hands, depth and mask",
+        elem_id=f"handrefiner_{tab}_hints",
+        columns=3,
+        object_fit="contain",
+        height="auto",
+        show_label=False,
+        visible=False,
+    )
+    show.click(
+        show_hands,
+        inputs=[*components(), sketch, depth_in],
+        outputs=[pictures, said],
+        show_progress=True,
+    )
+    another.click(
+        show_another,
+        inputs=[*components(), sketch, depth_in],
+        outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
+        show_progress=True,
+    )
+    script.on_after_component(partial(_connect_gallery, take, sketch), elem_id=f"{tab}_gallery")
+    return [sketch, depth_in]
+
+
+def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
+    """Connect the button with the WebUI's gallery, which is built after the panel."""
+    take.click(
+        image_from_url_text,
+        _js="extract_image_from_gallery",
+        inputs=[made.component],
+        outputs=[sketch],
+        show_progress=False,
+    )
+
+
+def show_hands(*values: object) -> tuple[Any, str]:
+    """Return overlay, depth and mask for the values in view, and the words below them."""
+    try:
+        pictures, text = _preview(values)
+    except HandRefinerError as error:
+        pictures, text = [], str(error)
+    except Exception as error:
+        logger.exception("HandRefiner's preview failed")
+        pictures, text = [], f"The preview failed: {type(error).__name__}: {error}"
+    return gr.update(value=pictures, visible=bool(pictures)), _paragraphs(text)
+
+
+def show_another(*values: object) -> tuple[int, Any, str]:
+    """Show the next mesh of every hand, after the last the best again; return its number too."""
+    number = _next_mesh(values[PLACE_OF_ANOTHER])
+    chosen = [*values[:PLACE_OF_ANOTHER], number, *values[PLACE_OF_ANOTHER + 1 :]]
+    return number, *show_hands(*chosen)
+
+
+def _next_mesh(shown: object) -> int:
+    try:
+        number = int(coerce(FIELDS[ANOTHER], shown)) + 1
+        return int(coerce(FIELDS[ANOTHER], number))
+    except InvalidParameter:
+        return 0
+
+
+def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
+    arguments = read_arguments(values)
+    picture = picture_of(arguments)
+    if picture is None:
+        return [], NO_PICTURE
+    params, size = arguments.params, (picture.shape[0], picture.shape[1])
+    drawn = read_drawn_mask(arguments.drawn_mask, size)
+    used = drawn if params.uses_drawing else None
+    depth_in = read_depth_in(arguments.depth_in, size)
+    seen = hints(picture, params, build_stages(params, read_model_home()), used, depth_in)
+    pictures = [
+        (draw_overlay(picture, seen), "hands"),
+        (seen.maps.control, "depth"),
+        (draw_mask(seen.maps.mask), "mask"),
+    ]
+    unused = "" if used is drawn else UNUSED_DRAWING
+    return pictures, "\n".join([*list_panel_lines(seen), unused])
+
+
+def picture_of(arguments: Arguments) -> Image | None:
+    """Return the picture under the sketch, (H, W, 3), or None."""
+    sketch = split_sketch(arguments.drawn_mask)
+    if sketch is None or sketch.picture is None:
+        return None
+    return np.asarray(sketch.picture.convert("RGB"), dtype=np.uint8)
+
+
+def _paragraphs(text: str) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())

@@ -1,0 +1,58 @@
+// What the panel does by itself: it looks again when the checkpoint changes, and its help is said by
+// screen readers. Without this file the button ↻ does the first, and the tooltips stay.
+
+(function() {
+    const TABS = ['txt2img', 'img2img'];
+
+    function part(tab, name) {
+        return gradioApp().getElementById(`handrefiner_${tab}_${name}`);
+    }
+
+    function isOn(tab) {
+        const box = gradioApp().getElementById(`handrefiner_${tab}-visible-checkbox`);
+        return Boolean(box && box.checked);
+    }
+
+    function lookAgain() {
+        TABS.filter(isOn).forEach((tab) => part(tab, 'look')?.click());
+    }
+
+    // A tooltip belongs to a block, which has no focus: its fields carry the words as well.
+    function describeFields() {
+        gradioApp().querySelectorAll('[id^="handrefiner_"][title]').forEach((block) => {
+            block.querySelectorAll('input, textarea, select').forEach((field) => {
+                if (field.getAttribute('aria-description') !== block.title) {
+                    field.setAttribute('aria-description', block.title);
+                }
+                if (!field.getAttribute('aria-label') && !field.labels?.length) {
+                    const label = block.querySelector('label > span, label');
+                    if (label) field.setAttribute('aria-label', label.textContent.trim());
+                }
+            });
+        });
+    }
+
+    // Signs alone say nothing to a screen reader.
+    function nameButtons() {
+        gradioApp().querySelectorAll('button[id^="handrefiner_"].tool[title]').forEach((button) => {
+            button.setAttribute('aria-label', button.title);
+        });
+    }
+
+    let checkpoint = null;
+
+    onUiLoaded(() => setTimeout(() => {
+        lookAgain();
+        describeFields();
+        nameButtons();
+    }, 500));
+    onAfterUiUpdate(() => {
+        describeFields();
+        nameButtons();
+    });
+    onOptionsChanged(() => {
+        if (opts.sd_checkpoint_hash === checkpoint) return;
+        checkpoint = opts.sd_checkpoint_hash;
+        lookAgain();
+    });
+})();
