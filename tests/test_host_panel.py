@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import stand_in
 from host_runs import BRIGHT, PLAIN, run
-from modules import scripts, sd_samplers, shared
+from modules import sd_samplers, shared
 from PIL import Image
 
 from handrefiner_ext.api.body import NAMES

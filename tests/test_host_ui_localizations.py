@@ -11,7 +11,7 @@ import pytest
 import stand_in
 
 import handrefiner_ext
-from handrefiner_ext.host import fetching, preview, status
+from handrefiner_ext.host import fetching, fix, preview, status
 from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
 
 FILES = sorted((Path(handrefiner_ext.__file__).parent.parent / "localizations").glob("*.json"))
@@ -19,6 +19,7 @@ SAID_LATER = (
     *(status.READY, status.MISSING, status.WORKING, status.LATER, *status.MESH_NAMES.values()),
     *(status.INSTALL_CONTROLNET, status.GET_HAND_MODEL, status.GET_SDXL_MODEL),
     *(fetching.STOPPED, fetching.FORBIDDEN, preview.NO_PICTURE, preview.UNUSED_DRAWING),
+    *(fix.NO_PICTURE, fix.NO_CHECKPOINT),
 )
 """Texts that appear only after a click, each a text node of its own."""
 NAMES = {"MeshGraphormer", FAMILY_NAMES[SD1], FAMILY_NAMES[SDXL], fetching.HAND_CONTROLNET.name}

@@ -147,7 +147,7 @@ def refine_picture(image: Image, params: RefineParams, given: Given) -> RefineRe
         raise BackendUnavailable("No checkpoint is loaded; choose one in the WebUI first.")
     shared.state.begin(job="handrefiner")
     try:
-        with closing(_make_run(params)) as p:
+        with closing(make_run(params)) as p:
             try:
                 home = read_model_home()
                 painter = CarefulPainter(WebuiInpainter(p, build_renderer(params, home)))
@@ -170,7 +170,7 @@ def _sampling() -> dict[str, Any]:
     return {"sampler_name": f"{SAMPLER} {SCHEDULER}"}
 
 
-def _make_run(params: RefineParams) -> StableDiffusionProcessingImg2Img:
+def make_run(params: RefineParams) -> StableDiffusionProcessingImg2Img:
     """Return a run that was never started, with all that the second pass reads from one."""
     p = StableDiffusionProcessingImg2Img(
         sd_model=shared.sd_model,

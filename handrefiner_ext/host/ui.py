@@ -14,6 +14,7 @@ from modules.ui_common import create_refresh_button
 from modules.ui_components import InputAccordion, ToolButton
 
 from handrefiner_ext.host import fetching
+from handrefiner_ext.host.fix_button import FixButton
 from handrefiner_ext.host.layout import (
     FIELDS,
     FIRST,
@@ -94,6 +95,7 @@ def build_panel(script: Any, is_img2img: bool) -> list[Any]:
             given = build_preview(script, panel.tab, panel.in_order)
     _connect_state(panel, [advice, *state])
     _connect_infotext(script, panel)
+    FixButton(script, panel.tab, [*panel.in_order(), *given])
     return [*panel.in_order(), *given]
 
 

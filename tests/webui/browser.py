@@ -85,9 +85,7 @@ class WebuiPage:
             self.set_number(f"{tab}_{part}", value)
 
     def accept_everything(self, tab: str) -> None:
-        """Switch Keep best off: a random network paints noise."""
-        self.unfold(tab, "advanced")
-        self.press_tab(f"#handrefiner_{tab}_tabs", "Choice")
+        """Switch Keep the better hand off: a random network paints noise."""
         self.panel(tab, "keep_best").locator("input").uncheck()
 
     def generate(self, tab: str) -> str:
@@ -172,13 +170,15 @@ class WebuiPage:
 
 
 @contextmanager
-def open_page(browser: Any, url: str) -> Iterator[WebuiPage]:
+def open_page(
+    browser: Any, url: str, theme: str = "light", width: int = 1400
+) -> Iterator[WebuiPage]:
     """A fresh page, ready to be used; at the end its errors must be the host's own."""
-    page = browser.new_page(viewport={"width": 1400, "height": 1300})
+    page = browser.new_page(viewport={"width": width, "height": 1300})
     opened = WebuiPage(page)
     page.on("pageerror", lambda error: opened.errors.append(str(error)))
     page.set_default_timeout(30_000)
-    page.goto(f"{url}/?__theme=light", wait_until="domcontentloaded")
+    page.goto(f"{url}/?__theme={theme}", wait_until="domcontentloaded")
     page.wait_for_selector("#txt2img_generate", timeout=LONG_MS)
     page.wait_for_selector("#handrefiner_txt2img .input-accordion-checkbox")
     try:

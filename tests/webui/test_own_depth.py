@@ -51,6 +51,7 @@ def test_the_page_shows_it_in_the_preview_and_uses_it_in_the_run(
     webui.unfold("img2img")
     webui.accept_everything("img2img")
     webui.unfold("img2img", "preview")
+    webui.unfold("img2img", "own_depth")
     given = webui.panel("img2img", "depth_in")
     given.locator("input[type=file]").set_input_files(str(tmp_path / "depth.png"))
     given.locator("img").first.wait_for()

@@ -17,7 +17,8 @@ from handrefiner_ext.host.ui_config import OURS, VERSION_KEY
 
 OLD = Path(__file__).parents[1] / "data" / "0.1.0"
 TABS = ("txt2img", "img2img")
-KEEP_BEST = {tab: f"{OURS}{tab}/Keep best/value" for tab in TABS}
+LABEL = "Keep the better hand"
+KEEP_BEST = {tab: f"{OURS}{tab}/{LABEL}/value" for tab in TABS}
 STRENGTH = f"{OURS}txt2img/Strength/value"
 STEPS = "customscript/sampler.py/txt2img/Sampling steps/value"
 
@@ -47,8 +48,6 @@ def edit(folder: Path, values: dict[str, Any]) -> None:
 def is_checked(webui: WebuiPage, tab: str) -> bool:
     webui.go_to(tab)
     webui.unfold(tab)
-    webui.unfold(tab, "advanced")
-    webui.press_tab(f"#handrefiner_{tab}_tabs", "Choice")
     return bool(webui.panel(tab, "keep_best").locator("input").is_checked())
 
 
@@ -57,7 +56,7 @@ def test_a_webui_that_ran_0_1_0_keeps_no_wrong_default_and_what_was_chosen(
 ) -> None:
     host = start_host(folder)
     try:
-        assert "Keep best (txt2img) is on by default since version" in host.read_log()
+        assert f"{LABEL} (txt2img) is on by default since version" in host.read_log()
         with open_page(browser, host.url) as webui:
             assert all(is_checked(webui, tab) for tab in TABS)
             assert webui.get_number("handrefiner_txt2img_strength") == 0.7

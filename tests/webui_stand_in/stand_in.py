@@ -86,14 +86,26 @@ class WebUI:
         script_callbacks.call("ui_settings")
         for runner, is_img2img in self._runners():
             runner.setup_ui()
-            gallery = gr.Gallery(elem_id=f"{'img2img' if is_img2img else 'txt2img'}_gallery")
-            for callback in scripts.after_component.get(str(gallery.elem_id), []):
-                callback(scripts.OnComponent(gallery))
+            self._build_output("img2img" if is_img2img else "txt2img")
         defaults = ui_loadsave.UiLoadsave(shared.cmd_opts.ui_config_file)
         for runner, is_img2img in self._runners():
             for component in filter(None, runner.inputs):
                 defaults.add_component("img2img" if is_img2img else "txt2img", component)
         defaults.dump_defaults()
+
+    def _build_output(self, tab: str) -> None:
+        """Build the gallery, its row of buttons, and what is said below (ui_common.py:164-245)."""
+        last = "txt2img_upscale" if tab == "txt2img" else "img2img_send_to_extras"
+        made: list[gr.Component] = [
+            gr.Gallery(elem_id=f"{tab}_gallery"),
+            gr.Button(elem_id=last),
+            gr.HTML(elem_id=f"html_info_{tab}"),
+            gr.HTML(elem_id=f"html_log_{tab}"),
+            gr.Textbox(elem_id=f"generation_info_{tab}", visible=False),
+        ]
+        for component in made:
+            for callback in scripts.after_component.get(str(component.elem_id), []):
+                callback(scripts.OnComponent(component))
 
     def find(self, title: str, *, img2img: bool = False) -> Any:
         """Return the script of a title in one of the tabs."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 saved: list[tuple[str, Image.Image]] = []
 """(suffix, picture) of everything that was saved."""
@@ -33,6 +34,7 @@ def save_image(
     seed: int | None = None,
     prompt: str | None = None,
     extension: str = "png",
+    info: str | None = None,
     *,
     p: Any = None,
     suffix: str = "",
@@ -42,6 +44,10 @@ def save_image(
     folder.mkdir(parents=True, exist_ok=True)
     number = len(list(folder.glob(f"*.{extension}")))
     target = folder / f"{basename}{number:05}-{seed}{suffix}.{extension}"
-    image.save(target)
+    text = PngInfo()
+    if info is not None:
+        text.add_text("parameters", info)
+    image.save(target, pnginfo=text)
+    image.already_saved_as = str(target)  # type: ignore[attr-defined]
     saved.append((suffix, image))
     return str(target), None

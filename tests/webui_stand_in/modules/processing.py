@@ -7,7 +7,6 @@ a test can tell what was painted, by which network, with which seed and under wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from modules import devices, images, paths, scripts, sd_models, sd_samplers, shared
+from modules.infotext_utils import quote
 from modules.sd_hijack import model_hijack
 
 Infotext = Callable[..., str | None]
@@ -278,13 +278,8 @@ def create_infotext(p: StableDiffusionProcessing, index: int) -> str:
         if text is not None:
             written.append(f"{name}: {quote(text)}")
     prompt = p.prompts[index] if p.prompts else p.prompt
-    return "\n".join([prompt, ", ".join(written)])
-
-
-def quote(text: object) -> str:
-    """Return a value as the infotext writes it (infotext_utils.py:56)."""
-    said = str(text)
-    return json.dumps(said, ensure_ascii=False) if set(said) & set(",:\n") else said
+    negative = [f"Negative prompt: {p.negative_prompt}"] if p.negative_prompt else []
+    return "\n".join([prompt, *negative, ", ".join(written)])
 
 
 def process_images(p: StableDiffusionProcessing) -> Processed:

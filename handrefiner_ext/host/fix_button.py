@@ -1,0 +1,60 @@
+"""Place the button *Fix hands* in the row under the WebUI's gallery, and connect it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from modules.call_queue import wrap_gradio_gpu_call
+from modules.ui_components import ToolButton
+
+from handrefiner_ext.host.fix import fix_selected
+
+SIGN = "✋"
+TOOLTIP = (
+    "Fix hands: repaint the hands of the selected picture in place, with HandRefiner's values."
+)
+BESIDE = {"txt2img": "txt2img_upscale", "img2img": "img2img_send_to_extras"}
+"""The WebUI's own button behind which ours stands."""
+PARTS = ("{tab}_gallery", "generation_info_{tab}", "html_info_{tab}", "html_log_{tab}")
+"""What a run of the tab fills, in the order of its outputs."""
+
+
+class FixButton:
+    """One tab's button. panel: the components whose values it uses, in the script's order.
+
+    The WebUI builds the gallery and its row after the panel, so the button waits for them.
+    """
+
+    def __init__(self, script: Any, tab: str, panel: list[Any]) -> None:
+        self.tab = tab
+        self.panel = panel
+        self.button: Any = None
+        self.parts: dict[str, Any] = {}
+        script.on_after_component(self._place, elem_id=BESIDE[tab])
+        for part in (name.format(tab=tab) for name in PARTS):
+            script.on_after_component(partial(self._keep, part), elem_id=part)
+
+    def _place(self, made: Any) -> None:
+        self.button = ToolButton(SIGN, elem_id=f"handrefiner_{self.tab}_fix", tooltip=TOOLTIP)
+        self._connect()
+
+    def _keep(self, part: str, made: Any) -> None:
+        self.parts[part] = made.component
+        self._connect()
+
+    def _connect(self) -> None:
+        """Connect the button as soon as everything is there."""
+        if self.button is None or len(self.parts) < len(PARTS):
+            return
+        gallery, info, below, log = (self.parts[part.format(tab=self.tab)] for part in PARTS)
+        # The page puts its own values in place of the first, third and fifth.
+        inputs = [log, gallery, below, info, log, *self.panel]
+        count = len(inputs)
+        self.button.click(
+            wrap_gradio_gpu_call(fix_selected, extra_outputs=[None, "", ""]),
+            _js=f"(...values) => handrefinerFix('{self.tab}', values.slice(0, {count}))",
+            inputs=inputs,
+            outputs=[gallery, info, below, log],
+            show_progress=False,
+        )

@@ -1,0 +1,133 @@
+"""The button *Fix hands* under the gallery of a real WebUI, pressed as a user does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import LONG_MS, WebuiPage, keep_screenshot
+from PIL import Image
+
+THUMBS = ".thumbnail-item.thumbnail-small"
+
+
+def press(webui: WebuiPage, tab: str) -> None:
+    webui.panel(tab, "fix").click()
+
+
+def wait_for_log(webui: WebuiPage, tab: str, words: str) -> str:
+    log = webui.page.locator(f"#html_log_{tab}").first
+    log.get_by_text(words).first.wait_for(timeout=LONG_MS)
+    return str(log.inner_text())
+
+
+def read_texts(webui: WebuiPage, tab: str) -> list[str]:
+    made = webui.page.locator(f"#generation_info_{tab} textarea").input_value()
+    return list(json.loads(made)["infotexts"])
+
+
+def selected(webui: WebuiPage, tab: str) -> int:
+    thumbs = webui.page.locator(f"#{tab}_gallery {THUMBS}")
+    return int(thumbs.evaluate_all("x => x.findIndex(e => e.classList.contains('selected'))"))
+
+
+@pytest.fixture
+def gentle(webui: WebuiPage, photographs: Path) -> WebuiPage:
+    """img2img with a photograph whose hand is still found, the panel open but switched off."""
+    webui.load_gently(photographs / "1.jpg")
+    webui.unfold("img2img")
+    webui.accept_everything("img2img")
+    webui.set_number("handrefiner_img2img_strength", 0.7)
+    box = webui.panel("img2img").locator(".input-accordion-checkbox")
+    box.uncheck()
+    return webui
+
+
+def test_it_gives_what_the_run_gives_with_the_panel_ticked(gentle, tmp_path):
+    assert "HandRefiner" not in gentle.generate("img2img")
+    (plain,) = gentle.read_gallery("img2img")
+    press(gentle, "img2img")
+    wait_for_log(gentle, "img2img", "1 right refined")
+    gentle.page.wait_for_function(
+        "([tab, thumbs]) => [...document.querySelectorAll(`#${tab}_gallery ${thumbs}`)]"
+        ".findIndex(e => e.classList.contains('selected')) === 1",
+        arg=["img2img", THUMBS],
+    )
+    keep_screenshot(gentle.page.locator("#img2img_results"), "fix_hands", tmp_path)
+    first, fixed = gentle.read_gallery("img2img")
+    assert first.tobytes() == plain.tobytes()
+    before, after = read_texts(gentle, "img2img")
+    assert "HandRefiner" not in before
+    assert after.startswith(before)
+    assert "HandRefiner strength: 0.7" in after
+    shown = gentle.page.locator("#html_info_img2img").first.inner_text()
+    assert "HandRefiner strength: 0.7" in shown
+
+    gentle.panel("img2img").locator(".input-accordion-checkbox").check()
+    said = gentle.generate("img2img")
+    (ticked,) = gentle.read_gallery("img2img")
+    assert ticked.tobytes() == fixed.tobytes()
+    assert read_texts(gentle, "img2img") == [after]
+    assert "1 right refined" in said
+
+
+def test_the_file_that_is_saved_holds_the_text(gentle):
+    gentle.generate("img2img")
+    press(gentle, "img2img")
+    wait_for_log(gentle, "img2img", "1 right refined")
+    gentle.page.wait_for_timeout(1000)
+    found = gentle.page.locator("#img2img_gallery .thumbnails img")
+    urls = found.evaluate_all("found => found.map(x => x.src)")
+    place = Path(urls[1].partition("file=")[2].partition("?")[0])
+    with Image.open(place) as file:
+        assert file.text["parameters"] == read_texts(gentle, "img2img")[1]
+    assert "img2img-images" in str(place)
+
+
+def test_the_progress_bar_moves_and_interrupt_keeps_the_picture(gentle):
+    gentle.generate("img2img")
+    gentle.panel("img2img").locator(".input-accordion-checkbox").check()
+    gentle.unfold("img2img", "advanced")
+    gentle.press_tab("#handrefiner_img2img_tabs", "Painting")
+    gentle.set_number("handrefiner_img2img_steps", 150)
+    press(gentle, "img2img")
+    bar = gentle.page.locator("#img2img_results .progressDiv .progress")
+    bar.get_by_text("HandRefiner: region 1 of 1").wait_for(timeout=LONG_MS)
+    gentle.page.locator("#img2img_interrupt").click()
+    wait_for_log(gentle, "img2img", "interrupted or skipped")
+    gentle.page.locator("#img2img_interrupt").wait_for(state="hidden")
+    assert len(gentle.read_gallery("img2img")) == 1
+    assert len(read_texts(gentle, "img2img")) == 1
+
+
+def test_a_picture_without_hands_is_said_to_have_none(webui):
+    webui.make_small("txt2img")
+    webui.generate("txt2img")
+    press(webui, "txt2img")
+    assert "none found" in wait_for_log(webui, "txt2img", "hands:")
+    assert len(webui.read_gallery("txt2img")) == 1
+
+
+def test_an_empty_gallery_is_said(webui):
+    press(webui, "txt2img")
+    wait_for_log(webui, "txt2img", "There is no picture to fix yet")
+
+
+def test_an_older_text_of_ours_makes_way(gentle: Any) -> None:
+    gentle.panel("img2img").locator(".input-accordion-checkbox").check()
+    gentle.generate("img2img")
+    gentle.set_number("handrefiner_img2img_strength", 0.45)
+    press(gentle, "img2img")
+    wait_for_log(gentle, "img2img", "hands:")
+    gentle.page.wait_for_timeout(1000)
+    texts = read_texts(gentle, "img2img")
+    assert "HandRefiner strength: 0.7" in texts[0]
+    if len(texts) == 2:  # the hand that noise replaced may not be found any more
+        assert texts[1].count("HandRefiner strength") == 1
+        assert "HandRefiner strength: 0.45" in texts[1]
+    pictures = gentle.read_gallery("img2img")
+    assert len(pictures) == len(texts)
+    assert all(np.asarray(picture).shape == (512, 512, 3) for picture in pictures)
