@@ -9,7 +9,7 @@ from typing import Any
 
 from modules.infotext_utils import parse_generation_parameters, quote
 
-from handrefiner_ext.host.state import options
+from handrefiner_ext.host.patches import options
 from handrefiner_ext.infotext import MARK
 
 ENTRY = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
