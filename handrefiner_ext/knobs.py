@@ -25,6 +25,8 @@ class Knob:
     cli_note: what only the command line adds to the help. in_draft: what the backend `draft` does
     with it, to complete "The draft backend …"; empty where the parameter has its full effect.
     main: the one that most people change: first after the switch, and always in the infotext.
+    key: its name in the infotext, where that is not the label: what older versions wrote and other
+    programs read stays when a label changes.
     """
 
     label: str
@@ -37,6 +39,7 @@ class Knob:
     cli_note: str = ""
     in_draft: str = ""
     main: bool = False
+    key: str = ""
 
     def help_on(self, surface: str) -> str:
         """Return the help text; on the command line with its notes, because `draft` runs there."""

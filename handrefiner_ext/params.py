@@ -56,6 +56,7 @@ class RefineParams:
         "Keep the better hand",
         "Keep the original hand unless the new one is better drawn by Keep margin and matches its "
         "mesh.",
+        key="Keep best",
     )
     backend: str = knob(
         "draft",
@@ -248,6 +249,7 @@ class RefineParams:
         "Tries",
         "How many candidates are painted of each region, each with the next seed; the best drawn "
         "hand is kept.",
+        key="Candidates",
         in_draft="paints the same each time, so once is enough",
         **span(1, 8, 1),
     )

@@ -116,11 +116,12 @@ def another_value(f):
 @pytest.mark.parametrize(
     "f", [f for f in written_fields() if another_value(f) is not None], ids=lambda f: f.name
 )
-def test_a_value_that_is_not_the_default_is_written_under_its_label(f):
+def test_a_value_that_is_not_the_default_is_written_under_its_name(f):
     value = type(f.default)(another_value(f))
     written = to_infotext(replace(RefineParams(), **{f.name: value}))
     assert written[key_of(f)] == str(value)
-    assert key_of(f) == f"HandRefiner {f.metadata['knob'].label.lower()}"
+    knob = f.metadata["knob"]
+    assert key_of(f) == f"HandRefiner {(knob.key or knob.label).lower()}"
 
 
 def test_the_key_of_the_results_is_no_parameters_key():

@@ -123,9 +123,7 @@ def test_keep_best_was_off_until_it_could_judge(version, said, keep_best):
     read = {**picture(), MARK: version, REPORT: said}
     assert restored(read)["keep_best"] is keep_best
     for written in (True, False):
-        for key in ("HandRefiner keep best", "HandRefiner keep the better hand"):
-            if "best" not in key or version != "99.0.0":  # which would not write the old name
-                assert restored({**read, key: str(written)})["keep_best"] is written
+        assert restored({**read, "HandRefiner keep best": str(written)})["keep_best"] is written
 
 
 def test_what_this_version_writes_it_reads_unchanged():

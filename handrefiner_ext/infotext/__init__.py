@@ -13,7 +13,7 @@ from typing import Any
 
 from handrefiner_ext import __version__
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.infotext.migrations import Value, as_of, renumber
+from handrefiner_ext.infotext.migrations import Past, Value, as_of, renumber
 from handrefiner_ext.knobs import WEBUI, Knob, coerce
 from handrefiner_ext.params import MAIN, RefineParams, fields_of
 
@@ -31,9 +31,9 @@ HANDS = next(f for f in fields_of(WEBUI) if f.name == "hands")
 
 
 def key_of(f: Field[Any]) -> str:
-    """Return the infotext key of a parameter: our name and its label in lower case."""
+    """Return the infotext key of a parameter: our name and its key or label in lower case."""
     knob: Knob = f.metadata["knob"]
-    return _key(knob.label)
+    return _key(knob.key or knob.label)
 
 
 def written_fields() -> tuple[Field[Any], ...]:
@@ -59,7 +59,7 @@ def restore(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
     if f.name == SWITCH:
         return True if version else None
     past = as_of(f, version, said)
-    if _key(past.label) not in infotext and key_of(f) not in infotext:
+    if _key_in(f, past) not in infotext:
         return coerce(f, past.meant) if version else None
     raw = _read(f, infotext)
     if raw is None:
@@ -73,14 +73,17 @@ def restore(f: Field[Any], infotext: Mapping[str, object]) -> Value | None:
 
 
 def _read(f: Field[Any], infotext: Mapping[str, object]) -> str | None:
-    """Return what a picture says of a parameter, under the name that it had then, or has today.
-
-    A development version bears the number of the last release until the next.
-    """
-    raw = infotext.get(_key(as_of(f, infotext.get(MARK)).label), infotext.get(key_of(f)))
+    """Return what a picture says of a parameter, under the name that it had then."""
+    raw = infotext.get(_key_in(f, as_of(f, infotext.get(MARK))))
     if not isinstance(raw, str):
         return None
     return _unescape(raw) if isinstance(f.default, str) else raw
+
+
+def _key_in(f: Field[Any], past: Past) -> str:
+    """Return the infotext key of a parameter in pictures of an older version."""
+    knob: Knob = f.metadata["knob"]
+    return _key(knob.key or past.label)
 
 
 def _key(label: str) -> str:

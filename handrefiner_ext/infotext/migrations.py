@@ -45,7 +45,8 @@ class Change:
 CHANGES: tuple[Change, ...] = (
     # Off, as long as nothing could tell a well drawn hand from a bad one.
     Change("keep_best", until="0.1.0", default=False, unless=QUALITY),
-    # Two of the three that are always in view got the names that people look for.
+    # Two of the three that are always in view got the names that people look for; in pictures they
+    # keep the old ones (`Knob.key`).
     Change("keep_best", until="0.2.0", label="Keep best"),
     Change("candidates", until="0.2.0", label="Candidates"),
 )
