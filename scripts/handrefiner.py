@@ -3,6 +3,7 @@
 from modules import script_callbacks, scripts
 
 from handrefiner_ext.host import ui, xyz
+from handrefiner_ext.host.preprocessors import add_preprocessors
 from handrefiner_ext.host.problem_report import register_button
 from handrefiner_ext.host.script import HandRefinerScript
 from handrefiner_ext.host.serving import add_routes
@@ -45,4 +46,5 @@ register_settings()
 register_button()
 xyz.register_axes()
 script_callbacks.on_before_ui(upgrade_ui_config)
+script_callbacks.on_before_ui(add_preprocessors)
 script_callbacks.on_app_started(lambda _page, app: add_routes(app))

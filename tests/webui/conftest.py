@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from browser import FLAGS, WebuiPage, find_chromium, open_page
 from generation import Outcome, img2img, load
+from installed import A1111, ENVIRONMENTS, FOLDERS, Installed, find_installed
 from running_host import Host, missing_for_a_host, start_host
 
 IMAGES = Path(os.environ.get("HANDREFINER_IMAGES", Path(__file__).parents[3] / "shared" / "images"))
@@ -22,8 +23,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.webui)
 
 
+@pytest.fixture(
+    scope="session", autouse=True, params=find_installed() or [None], ids=lambda w: w and w.kind
+)
+def webui_under_test(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The kind of WebUI under test; where several are installed, the suite runs on one by one."""
+    own: Installed | None = request.param
+    if own is None:
+        yield A1111
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDERS, str(own.folder))
+        patch.setenv(ENVIRONMENTS, str(own.environment))
+        yield own.kind
+
+
+@pytest.fixture(autouse=True)
+def fitting(request: pytest.FixtureRequest, webui_under_test: str) -> None:
+    """Skip what another kind of WebUI cannot do, or does not have."""
+    mark = request.node.get_closest_marker("only_on")
+    if mark is not None and webui_under_test not in mark.args:
+        pytest.skip(f"only on {', '.join(mark.args)}: {mark.kwargs['reason']}")
+
+
 @pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def host(webui_under_test: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A running WebUI with the extension in it: `host.get`, `host.post`, `host.ask`."""
     reason = missing_for_a_host()
     if reason is not None:

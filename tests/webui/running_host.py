@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -13,26 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import installed
 import small_files
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
-ARGUMENTS = [
-    "--skip-torch-cuda-test",
-    "--no-half",
-    "--use-cpu",
-    "all",
-    "--skip-version-check",
-    "--api",
-    "--no-download-sd-model",
-    "--do-not-download-clip",
-    "--opt-sdp-attention",
-    "--skip-prepare-environment",
-    "--server-name",
-    "127.0.0.1",
-]
-READY = ("Startup time:", "Model loaded in")
-"""The port must not be polled: a request before the API is complete kills the host."""
+LEFT_OUT: tuple[str, ...] = ()
+"""Arguments without which hosts are started, for the length of a test."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +39,11 @@ class Host:
     log: Path | None = None
     data: Path | None = None
     process: subprocess.Popen[bytes] | None = None
+    kind: str = installed.A1111
+
+    def count_loads(self) -> int:
+        """How many checkpoints were read from disk since the start."""
+        return self.read_log().count(installed.LOADING[self.kind])
 
     def ask(self, method: str, path: str, body: object = None, timeout_s: float = 300) -> Answer:
         """The answer to one request, whatever its status."""
@@ -103,17 +96,20 @@ def missing_for_a_host() -> str | None:
     """Why no host can be started here; None where one can."""
     if os.environ.get("HANDREFINER_WEBUI_URL"):
         return None
-    for name in ("HANDREFINER_WEBUI", "HANDREFINER_WEBUI_VENV", "HF_HOME"):
+    for name in (installed.FOLDERS, "HF_HOME"):
         if not os.environ.get(name):
             return f"needs a real WebUI: {name} is not set"
-        if not Path(os.environ[name]).exists():
-            return f"needs a real WebUI: {name} = {os.environ[name]} does not exist"
+    (own,) = installed.find_installed()
+    for place in (own.folder, own.python, Path(os.environ["HF_HOME"])):
+        if not place.exists():
+            return f"needs a real WebUI: {place} does not exist"
     return None
 
 
-SETTINGS = {"emphasis": "No norm"}
+SETTINGS = {"emphasis": "No norm", "show_progress_type": "Approx cheap"}
 """Emphasis scales a prompt by the mean of its embedding, which a random text encoder can have at
-exactly 0: then some prompts, others on another processor, give pictures of NaN."""
+exactly 0: then some prompts, others on another processor, give pictures of NaN. And the default
+preview needs a file that only A1111 brings along; the others would download it."""
 
 
 def make_data_folder(folder: Path, webui: Path) -> Path:
@@ -136,11 +132,12 @@ def start_host(
     folder: Path, *arguments: str, port: int | None = None, model: str = "tiny-sd15.safetensors"
 ) -> Host:
     """A host of our own in `folder`, ready to answer; its output is in folder/host.log."""
-    webui = Path(os.environ["HANDREFINER_WEBUI"])
-    python = Path(os.environ["HANDREFINER_WEBUI_VENV"]) / "bin" / "python"
+    (own,) = installed.find_installed()
+    webui = own.folder
     data = make_data_folder(folder / "data", webui)
     port = port or _free_port()
-    command = [str(python), "launch.py", *ARGUMENTS, "--port", str(port), "--data-dir", str(data)]
+    given = [argument for argument in own.arguments if argument not in LEFT_OUT]
+    command = [str(own.python), "launch.py", *given, "--port", str(port), "--data-dir", str(data)]
     checkpoint = webui / "models" / "Stable-diffusion" / model
     small_files.write_lora(folder / "lora")
     small_files.write_vae(folder / "vae", checkpoint)
@@ -151,13 +148,14 @@ def start_host(
         process = subprocess.Popen(
             command, cwd=webui, env=_environment(), stdout=output, stderr=subprocess.STDOUT
         )
-    host = Host(f"http://127.0.0.1:{port}", log, data, process)
+    host = Host(f"http://127.0.0.1:{port}", log, data, process, own.kind)
     _wait_until_ready(host, float(os.environ.get("START_TIMEOUT", "400")))
     return host
 
 
 def _environment() -> dict[str, str]:
-    venv = Path(os.environ["HANDREFINER_WEBUI_VENV"]) / "bin"
+    (own,) = installed.find_installed()
+    venv = own.python.parent
     return {
         **os.environ,
         "PATH": f"{venv}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -180,7 +178,8 @@ def _free_port() -> int:
 
 def _wait_until_ready(host: Host, limit_s: float) -> None:
     end = time.monotonic() + limit_s
-    while not all(line in host.read_log() for line in READY):
+    # The port must not be polled: a request before the API is complete kills the host.
+    while not all(re.search(line, host.read_log()) for line in installed.READY[host.kind]):
         assert host.process is not None
         died = host.process.poll() is not None
         if died or time.monotonic() > end:

@@ -247,8 +247,7 @@ def own_hosts(tmp_path, monkeypatch):
     started = []
 
     def start(*arguments, without=()):
-        kept = [argument for argument in running_host.ARGUMENTS if argument not in without]
-        monkeypatch.setattr(running_host, "ARGUMENTS", kept)
+        monkeypatch.setattr(running_host, "LEFT_OUT", without)
         started.append(start_host(tmp_path, *arguments))
         return started[-1]
 
@@ -277,7 +276,7 @@ def test_our_routes_ask_for_the_users_of_the_host(own_hosts):
 
 
 def test_without_the_api_flag_only_light_routes_are_there(own_hosts):
-    host = own_hosts("--gradio-auth", "bob:word", without=["--api"])
+    host = own_hosts("--gradio-auth", "bob:word", without=("--api",))
     assert ask_as(host, PREFIX + "/version").status == 401
     said = ask_as(host, PREFIX + "/version", None, log_in(host, "bob", "word"))
     assert (said.status, said.body["computes"]) == (200, False)

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from handrefiner_ext.host.patches import options
+from handrefiner_ext.types import Image
 
 if TYPE_CHECKING:
     from modules.processing import StableDiffusionProcessing
@@ -86,6 +89,24 @@ class A1111:
                 script.process(copy.copy(p), *args)
             except Exception:
                 logger.exception("ControlNet could not be set up again for the pictures to come.")
+
+    def add_preprocessor(self, name: str, draw: Callable[[np.ndarray, int], Image]) -> None:
+        module = find_module("Preprocessor", "add_supported_preprocessor")
+        if module is None or module.Preprocessor.get_preprocessor(name) is not None:
+            return
+        kind: Any = module.Preprocessor
+
+        class HandDepth(kind):  # type: ignore[misc]  # the class is known at run time only
+            def __init__(self) -> None:
+                super().__init__(name=name)
+                self.tags = ["Depth"]
+
+            def __call__(
+                self, input_image: np.ndarray, resolution: int, *args: Any, **kwargs: Any
+            ) -> Image:
+                return draw(input_image, int(resolution))
+
+        kind.add_supported_preprocessor(HandDepth())
 
     # --- checkpoint and VAE
 

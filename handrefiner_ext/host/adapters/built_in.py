@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from handrefiner_ext.host.adapters.a1111 import A1111, find_module
+from handrefiner_ext.types import Image
 
 if TYPE_CHECKING:
     from modules.processing import StableDiffusionProcessing
@@ -79,6 +81,26 @@ class BuiltIn(A1111):
     ) -> Iterator[None]:
         """Do nothing; between two samplings nothing is hooked."""
         yield
+
+    def add_preprocessor(self, name: str, draw: Callable[[np.ndarray, int], Image]) -> None:
+        shared: Any = import_module("modules_forge.shared")
+        if name in shared.supported_preprocessors:
+            return
+        kind: Any = import_module("modules_forge.supported_preprocessor").Preprocessor
+
+        class HandDepth(kind):  # type: ignore[misc]  # the class is known at run time only
+            def __init__(self) -> None:
+                super().__init__()
+                self.name = name
+                self.tags = ["Depth"]
+                self.model_filename_filters = ["depth"]
+
+            def __call__(
+                self, input_image: np.ndarray, resolution: int, *args: Any, **kwargs: Any
+            ) -> Image:
+                return draw(input_image, int(resolution))
+
+        shared.add_supported_preprocessor(HandDepth())
 
 
 def _controlnet() -> Any | None:

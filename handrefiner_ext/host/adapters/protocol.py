@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from handrefiner_ext.types import Image
+
 if TYPE_CHECKING:
     from modules.processing import StableDiffusionProcessing
 
@@ -58,6 +62,13 @@ class Host(Protocol):
         """Take the outer run's units out of the network; put them back for its next pictures.
 
         restore_model: called before they are put back.
+        """
+        ...
+
+    def add_preprocessor(self, name: str, draw: Callable[[np.ndarray, int], Image]) -> None:
+        """Add a preprocessor to ControlNet's list, if it is there and has none of this name.
+
+        draw: makes (h, w, 3) uint8 of a picture and the resolution that ControlNet asks for.
         """
         ...
 
