@@ -65,11 +65,11 @@ def find_installed() -> list[Installed]:
     """
     folders = [Path(name) for name in _split(FOLDERS)]
     given = [Path(name) for name in _split(ENVIRONMENTS)] or [None] * len(folders)
-    if len(given) != len(folders):
+    if folders and len(given) != len(folders):
         raise ValueError(f"{ENVIRONMENTS} must name as many folders as {FOLDERS} does.")
     return [
         Installed(folder, environment or _environment_of(folder), kind_of(folder))
-        for folder, environment in zip(folders, given, strict=True)
+        for folder, environment in zip(folders, given, strict=False)
     ]
 
 
