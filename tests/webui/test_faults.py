@@ -8,6 +8,7 @@ from pathlib import Path
 import campaign_webui
 import pytest
 from generation import GENTLE, alike, img2img
+from installed import A1111
 
 FAULTS = {
     "detector gone": "a_package_that_is_gone",
@@ -15,7 +16,7 @@ FAULTS = {
     "detector breaks": "no luck",
     "mesh breaks": "no fit",
     "renderer breaks": "GL",
-    "controlnet gone": "ControlNet extension is missing",
+    "controlnet gone": "ControlNet",
     "controlnet raises": "corrupt unit",
     "controlnet idle": "ControlNet was not applied",
     "sampler raises": "mat1 and mat2",
@@ -37,6 +38,8 @@ def test_a_fault_costs_no_picture_and_is_named(host, woman, plain, fault):
     on = img2img(host, woman, GENTLE, alwayson_scripts=scripts)
     assert alike(on.image, plain.image)
     assert FAULTS[fault] in on.hands
+    if fault == "controlnet gone":
+        assert ("is missing" if host.kind == A1111 else "is switched off") in on.hands
     assert "refined" not in on.hands
     if host.log is not None:
         assert f"HandRefiner: hands: {on.hands}" in host.read_log()[logged:]

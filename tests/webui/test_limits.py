@@ -82,6 +82,7 @@ def test_with_keep_best_noise_does_not_replace_the_hand(host, woman):
     assert "original was kept" in kept.hands
 
 
+@pytest.mark.only_on("a1111", reason="ADetailer is installed there")
 def test_adetailer_and_we_both_run_once_in_one_request(host, woman):
     more = {"alwayson_scripts": {"ADetailer": FACES}}
     faces = img2img(host, woman, **more)

@@ -125,6 +125,26 @@ def test_another_checkpoint_is_loaded_once_for_a_batch_and_leaves_no_trace(host,
     assert host.get("/sdapi/v1/options")["sd_model_checkpoint"].startswith("tiny-sd15.")
 
 
+def test_the_hand_is_the_one_that_the_other_checkpoint_paints(host, woman):
+    """From the same picture, painted by that checkpoint as the request's own."""
+    name = "tiny-sd15-inpainting"
+    hands = {**GENTLE, "skip_img2img": True, "denoising_strength": 0.5}
+    own = {"override_settings": {"sd_model_checkpoint": name}}
+    theirs = img2img(host, woman, hands, **own)
+    ours = img2img(host, woman, {**hands, "checkpoint": name})
+    assert alike(ours.image, theirs.image)
+    assert not alike(ours.image, img2img(host, woman, hands).image)
+
+
+def test_every_control_mode_paints_another_hand(host, woman):
+    made = [
+        img2img(host, woman, {**GENTLE, "denoising_strength": 0.3, "control_mode": mode}).image
+        for mode in ("balanced", "prompt", "controlnet")
+    ]
+    for number, image in enumerate(made):
+        assert not any(alike(image, other) for other in made[:number])
+
+
 @pytest.mark.parametrize("with_outer_unit", [False, True])
 def test_another_checkpoint_is_read_once_for_all_iterations(host, woman, with_outer_unit):
     more = {"n_iter": 3, "do_not_save_grid": True}

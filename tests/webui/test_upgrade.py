@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser import LONG_MS, WebuiPage, keep_screenshot, open_page
+from installed import A1111, FORGE, REFORGE
 from running_host import Host, missing_for_a_host, start_host
 
 import handrefiner_ext
@@ -17,6 +18,8 @@ from handrefiner_ext.host.ui_config import OURS, VERSION_KEY
 
 OLD = Path(__file__).parents[1] / "data" / "0.1.0"
 TABS = ("txt2img", "img2img")
+HOSTS = {A1111: "- stable-diffusion-webui", FORGE: "- Forge f2", REFORGE: "- reForge f1"}
+GRADIO = {A1111: "gradio 3.41.2", FORGE: "gradio 4.40.0", REFORGE: "gradio 3.41.2"}
 LABEL = "Keep the better hand"
 KEEP_BEST = {tab: f"{OURS}{tab}/{LABEL}/value" for tab in TABS}
 STRENGTH = f"{OURS}txt2img/Strength/value"
@@ -108,8 +111,8 @@ def test_the_settings_page_collects_a_report_to_copy(
         result = webui.page.locator("#settings_result")
         result.get_by_text(re.compile(r"settings changed")).wait_for()
     for expected in (
-        *(f"handrefiner {handrefiner_ext.__version__}", "gradio 3.41.2", "### Backends"),
-        *("- stable-diffusion-webui", "sd-webui-controlnet", "checkpoint: sd1"),
+        *(f"handrefiner {handrefiner_ext.__version__}", GRADIO[host.kind], "### Backends"),
+        *(HOSTS[host.kind], "zz-photograph", "checkpoint: sd1"),
         *("control_sd15_inpaint_depth_hand_fp16", "- HandRefiner strength: 0.65"),
     ):
         assert expected in said

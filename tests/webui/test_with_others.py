@@ -17,6 +17,7 @@ def woman(photographs, host):
     return picture
 
 
+@pytest.mark.only_on("a1111", reason="ADetailer is installed there")
 def test_both_after_detailers_run_once(host, woman):
     face = {"ad_model": "mediapipe_face_short", "ad_denoising_strength": 0.1}
     scripts = {"ADetailer": {"args": [True, False, face]}}
