@@ -6,7 +6,8 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
-from modules import shared
+from host_runs import BRIGHT, PLAIN, run
+from modules import sd_samplers, shared
 
 from handrefiner_ext.host.patches import attribute, options
 
@@ -45,3 +46,19 @@ def test_a_value_of_the_instance_comes_back():
     with attribute(flags, "no_prompt_history", True):
         assert flags.no_prompt_history
     assert flags.no_prompt_history is False
+
+
+def test_a_sampler_that_another_extension_hands_out_is_the_outer_runs_alone(webui, monkeypatch):
+    """Tiled Diffusion's splits what it samples into the tiles of the outer picture."""
+    made = []
+    real = sd_samplers.create_sampler
+
+    def hand_out(name, model):
+        made.append(name)
+        return real(name, model)
+
+    monkeypatch.setattr(sd_samplers, "create_sampler", hand_out)
+    done = run(webui.img2img(BRIGHT, PLAIN, denoising_strength=0.5, sampler_name="Euler a"))
+    assert "1 right refined; 2 left refined" in done.infotexts[0]
+    assert made == ["Euler a"]
+    assert sd_samplers.create_sampler is hand_out

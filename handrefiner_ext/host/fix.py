@@ -23,6 +23,7 @@ from PIL import Image as PillowImage
 from handrefiner_ext.api.body import read_arguments
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, PictureError
 from handrefiner_ext.host import checkpoint
+from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.infotexts import Generation, add_to_text, read_generation
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.host.inputs import read_depth_in, read_drawn_mask
@@ -91,7 +92,7 @@ def fix_selected(
 def _fix(picture: PillowImage.Image | None, text: str, tab: str, panel: Sequence[object]) -> Fixed:
     if picture is None:
         raise PictureError(NO_PICTURE)
-    if shared.sd_model is None:
+    if not the_host().load_checkpoint():
         raise BackendUnavailable(NO_CHECKPOINT)
     arguments = read_arguments(panel)
     params = replace(arguments.params, enabled=True)

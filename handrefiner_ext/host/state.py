@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from modules import sd_samplers
+
 from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.controlnet import find_script
 from handrefiner_ext.host.patches import attribute, options
@@ -27,6 +29,9 @@ QUIET_OPTIONS: Mapping[str, object] = {
     "control_net_allow_script_control": False,
 }
 """So that a nested run gives one bare picture and writes no file."""
+MAKE_SAMPLER = sd_samplers.create_sampler
+"""As it is before any run. For the length of a run Tiled Diffusion hands out a sampler of its own,
+whose tiles are those of the outer picture (its scripts/tilediffusion.py:364-366, 421-429)."""
 
 
 @contextmanager
@@ -66,6 +71,7 @@ def undisturbed(
             quiet["interrupt_after_current"] = False
         stack.enter_context(options(quiet))
         stack.enter_context(_without_batch_hijack())
+        stack.enter_context(attribute(sd_samplers, "create_sampler", MAKE_SAMPLER))
         stack.enter_context(the_host().remarks_kept())
         try:
             yield
