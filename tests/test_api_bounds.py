@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import socket
 import struct
 import threading
+import urllib.error
+import urllib.request
 import zlib
 from dataclasses import fields
 
+import numpy as np
 import pytest
 from cli_runs import wait_until
 from hand_scenes import BOTH, BrightDetector, hold_tiny_backends, picture_with
@@ -16,10 +20,12 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
 from api_client import ask, make_client, to_text
+from fastapi import FastAPI
 
 from handrefiner_ext.api import bounds, routes
 from handrefiner_ext.api.body import Problem
 from handrefiner_ext.api.routes import PREFIX
+from handrefiner_ext.api.worker import Services
 from handrefiner_ext.params import RefineParams
 
 BODY = {"image": to_text(picture_with(BOTH)), "backend": "draft"}
@@ -160,3 +166,45 @@ def test_a_picture_of_900_million_pixels_is_refused_with_its_limit():
         assert answer.status_code == 422
     sent = ask(make_client(), "/hints", image=base64.b64encode(header + end).decode())
     assert "million pixels" in sent.json()["detail"]
+
+
+def test_the_routes_take_no_larger_picture_than_the_server_allows(held):
+    client = make_client(Services(most_pixels=lambda: 100_000))
+    sides = [(300, 400), (300, 300)]
+    answers = [ask(client, "/hints", image=to_text(np.zeros((*s, 3), np.uint8))) for s in sides]
+    assert [answer.status_code for answer in answers] == [422, 200]
+    assert "400 × 300 pixels" in answers[0].json()["detail"]
+    assert client.get(f"{PREFIX}/schema").json()["max_pixels"] == 100_000
+
+
+def test_a_client_that_sends_everything_first_reads_that_it_was_too_much(held, monkeypatch):
+    """As urllib does; a connection that is reset would tell nothing."""
+    uvicorn = pytest.importorskip("uvicorn")
+    monkeypatch.setattr(routes, "MAX_BODY_BYTES", 1 << 20)
+    monkeypatch.setattr(routes, "MOST_DISCARDED_BYTES", 64 << 20)
+    app = FastAPI()
+    routes.add_routes(app)
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+        running = threading.Thread(target=server.run, args=([place],), daemon=True)
+        running.start()
+        wait_until(lambda: server.started)
+        url = f"http://127.0.0.1:{place.getsockname()[1]}{PREFIX}/hints"
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, b"x" * (32 << 20), headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            opener.open(request, timeout=60)
+        with raised.value as error:
+            assert error.code == 413
+            assert b"longer than 1 MB" in error.read()
+        server.should_exit = True
+        running.join(30)
+
+
+@pytest.mark.parametrize("users", [{}, {"ann": "secret"}])
+def test_what_needs_a_login_is_not_listed_without_one(users):
+    client = make_client(Services(users=users))
+    listed = client.get("/openapi.json").json()["paths"]
+    assert any(path.startswith(PREFIX) for path in listed) == (not users)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import stand_in
 from host_runs import BRIGHT, PLAIN, hands_of
-from modules import errors, script_callbacks, scripts
+from modules import errors, script_callbacks, scripts, shared
 
 from handrefiner_ext.errors import InvalidParameter
-from handrefiner_ext.host.xyz import CARRIER, LEFT_OUT, add_axes, axis_label, set_value
+from handrefiner_ext.host.xyz import CARRIER, LEFT_OUT, SWEPT, add_axes, axis_label, set_value
 from handrefiner_ext.knobs import WEBUI
 from handrefiner_ext.params import fields_of
 
@@ -29,11 +29,18 @@ def sweep(webui, label, texts, hands=None):
     return [processed.infotexts[0] for processed in results]
 
 
-def test_every_parameter_but_those_left_out_is_an_axis_and_the_strength_is_the_first(webui):
+def test_what_people_sweep_is_an_axis_and_the_strength_is_the_first(webui):
     found = axes(webui)
     assert next(iter(found)) == "[HandRefiner] Strength"
-    expected = {axis_label(f) for f in fields_of(WEBUI) if f.name not in LEFT_OUT}
-    assert set(found) == expected
+    assert set(found) == {axis_label(f) for f in fields_of(WEBUI) if f.name in SWEPT}
+    assert len(found) == len(SWEPT) == 20
+
+
+def test_a_setting_adds_every_other_parameter_but_those_left_out(webui):
+    shared.opts.data["handrefiner_all_axes"] = True
+    assert add_axes() is True
+    found = axes(webui)
+    assert set(found) == {axis_label(f) for f in fields_of(WEBUI) if f.name not in LEFT_OUT}
     assert found["[HandRefiner] Checkpoint"].cost > found["[HandRefiner] VAE"].cost > 0
 
 

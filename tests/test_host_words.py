@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hand_scenes import BOTH, FloodPainter, make_stages, picture_with
+from host_runs import BRIGHT, PLAIN, run
 from PIL import Image
 
 from handrefiner_ext.api.body import decode_picture
@@ -17,6 +19,7 @@ from handrefiner_ext.host.inputs import read_drawn_mask
 from handrefiner_ext.host.reports import describe, fail
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
+from handrefiner_ext.repaint import keep_best
 from handrefiner_ext.repaint.regions import prompt_for
 from handrefiner_ext.report import NONE_FOUND
 from handrefiner_ext.types import Painting, RegionReport
@@ -162,3 +165,22 @@ def test_no_hand_is_said():
 
 def test_a_failure_keeps_the_reason_on_one_line():
     assert fail("It broke\nbadly.").words == "not repainted (It broke badly)"
+
+
+def test_a_hand_that_was_kept_is_told_below_the_picture_with_what_to_try(webui, monkeypatch):
+    reason = "The original was kept: it looks well formed (quality 0.90)."
+    monkeypatch.setattr(keep_best, "find_worse", lambda *_: {0: reason})
+    done = run(webui.txt2img([BRIGHT], {**PLAIN, "keep_best": True}, width=512, height=256))
+    said = json.loads(done.js())["comments"]
+    assert said == done.comments.splitlines()
+    assert f"HandRefiner: Hand 1 right: {reason}" in said
+    assert "change the seed" in said[-1]
+
+
+def test_a_picture_without_hands_is_told_below_the_picture(webui):
+    done = run(webui.txt2img([picture_with(())], PLAIN, width=512, height=256))
+    assert any("No hand was repainted" in comment for comment in done.comments.splitlines())
+
+
+def test_where_every_hand_was_repainted_nothing_is_told(webui):
+    assert run(webui.txt2img([BRIGHT], PLAIN, width=512, height=256)).comments == ""

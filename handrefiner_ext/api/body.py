@@ -33,6 +33,7 @@ from handrefiner_ext.pictures import (
     to_depth,
     to_mask,
 )
+from handrefiner_ext.pictures.decode import MAX_PIXELS
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import check_values
 from handrefiner_ext.report import describe_decision, describe_found, told
@@ -227,18 +228,18 @@ class Request:
     named: frozenset[str]
 
 
-def read_request(body: bytes) -> Request:
-    """Read the JSON body of /hints or /refine."""
+def read_request(body: bytes, most_pixels: int = MAX_PIXELS) -> Request:
+    """Read the JSON body of /hints or /refine; its pictures have no more pixels than that."""
     values = _read_json(body)
     if values.get(IMAGE) is None:
         raise Problem(422, f"image is missing; {INSTEAD}.")
-    picture = decode_picture(values[IMAGE], IMAGE)
+    picture = decode_picture(values[IMAGE], IMAGE, most_pixels)
     height, width = picture.image.shape[:2]
     try:
         check_names(values, (IMAGE, *PARAMETERS, *GIVEN))
         params = read_parameters({name: values[name] for name in PARAMETERS if name in values})
         drawn, depth = (
-            None if values.get(name) is None else decode_picture(values[name], name)
+            None if values.get(name) is None else decode_picture(values[name], name, most_pixels)
             for name in GIVEN
         )
         given = Given(
@@ -250,7 +251,7 @@ def read_request(body: bytes) -> Request:
     return Request(picture, params, given, frozenset(values) & frozenset(PARAMETERS))
 
 
-def decode_picture(text: object, name: str) -> Picture:
+def decode_picture(text: object, name: str, most_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a picture file from base64, with or without `data:image/...;base64,` in front.
 
     Addresses and paths are refused: a server must not open files for whoever asks.
@@ -273,7 +274,7 @@ def decode_picture(text: object, name: str) -> Picture:
             f"{INSTEAD}.",
         )
     try:
-        return read_picture(data, Path(name))
+        return read_picture(data, Path(name), most_pixels)
     except PictureError as error:
         raise Problem(422, str(error)) from error
 

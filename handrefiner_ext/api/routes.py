@@ -28,9 +28,9 @@ from handrefiner_ext.errors import (
     UsageError,
     describe_fault,
 )
-from handrefiner_ext.pictures.decode import MAX_PIXELS
 
 logger = logging.getLogger(__name__)
+MOST_DISCARDED_BYTES = 8 * MAX_BODY_BYTES
 NO_MEMORY = "The picture needs more memory than there is; scale it down first."
 PROBLEMS: dict[int, dict[str, Any]] = {
     401: {"model": models.Problem, "description": "Not logged in."},
@@ -58,6 +58,8 @@ def add_routes(app: Any, services: Services | None = None) -> None:
         return
     routes = Routes(services or Services())
     guard = [Depends(build_check(app, routes.services.users))]
+    # The lists of routes, /docs and /openapi.json, ask for no login, so ours are then left out.
+    shown = {"include_in_schema": not routes.services.users and not getattr(app, "auth", None)}
 
     def add(method: str, path: str, endpoint: Callable[..., Any], *first: Any, **more: Any) -> None:
         app.add_api_route(
@@ -65,6 +67,7 @@ def add_routes(app: Any, services: Services | None = None) -> None:
             endpoint,
             methods=[method],
             tags=["HandRefiner"],
+            **shown,
             **more,
             dependencies=[*guard, *first],
         )
@@ -81,19 +84,26 @@ def add_routes(app: Any, services: Services | None = None) -> None:
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body of a JSON request; stop reading at the limit."""
+    """Return the body of a JSON request; nothing is kept of one over the limit.
+
+    The rest of it is read all the same, if that is not endless: most clients read no answer before
+    they have sent everything, and a server that hangs up earlier resets their connection.
+    """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip()
     if kind.lower() != "application/json":
         raise HTTPException(415, f"The body must be application/json, not {kind}.")
     length = request.headers.get("content-length", "")
-    too_long = HTTPException(413, f"The body is longer than {MAX_BODY_BYTES >> 20} MB.")
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        raise too_long
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise too_long
+    announced = int(length) if length.isdigit() else 0
+    body, received = bytearray(), 0
+    if announced <= MOST_DISCARDED_BYTES:
+        async for part in request.stream():
+            received += len(part)
+            if max(received, announced) <= MAX_BODY_BYTES:
+                body += part
+            elif received > MOST_DISCARDED_BYTES:
+                break
+    if max(received, announced) > MAX_BODY_BYTES:
+        raise HTTPException(413, f"The body is longer than {MAX_BODY_BYTES >> 20} MB.")
     return bytes(body)
 
 
@@ -136,7 +146,8 @@ class Routes:
 
     def schema(self) -> dict[str, Any]:
         """Return all parameters with types, limits, texts and positions."""
-        return asdict(SchemaReport(describe_parameters(), MAX_BODY_BYTES, MAX_PIXELS))
+        most_pixels = self.services.most_pixels()
+        return asdict(SchemaReport(describe_parameters(), MAX_BODY_BYTES, most_pixels))
 
     def models(self) -> dict[str, Any]:
         """Return the control models and backends that can be chosen here."""
@@ -158,9 +169,9 @@ class Routes:
             return self.gate.run(lambda: self._answer_refine(body))
 
     def _answer_hints(self, body: bytes) -> dict[str, Any]:
-        request = read_request(body)
+        request = read_request(body, self.services.most_pixels())
         return answer_hints(request.picture.image, self.worker.hints(request))
 
     def _answer_refine(self, body: bytes) -> dict[str, Any]:
-        request = read_request(body)
+        request = read_request(body, self.services.most_pixels())
         return answer_refine(request.picture, self.worker.refine(request))

@@ -10,7 +10,7 @@ from typing import Any
 
 from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import Problem, Request
-from handrefiner_ext.api.bounds import TimedDetector
+from handrefiner_ext.api.bounds import ROUTE_PIXELS, TimedDetector
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import INPAINTERS
 from handrefiner_ext.report import told
@@ -69,6 +69,7 @@ class Services:
     heavy: whether the routes that compute are added. home: where models lie and compute.
     check: raises InvalidParameter for what only the program can know to be wrong.
     refine: the WebUI's own second pass. lock: held while the graphics card works.
+    most_pixels: of a picture that is sent.
     """
 
     host: str = "none"
@@ -79,6 +80,7 @@ class Services:
     check: Callable[[RefineParams], None] = lambda params: None
     refine: Refine | None = None
     lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    most_pixels: Callable[[], int] = lambda: ROUTE_PIXELS
 
 
 NO_PAINTER = (

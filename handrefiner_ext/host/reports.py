@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,23 +12,33 @@ from modules import images, shared
 from modules.processing import Processed, StableDiffusionProcessing
 from PIL import Image as PillowImage
 
+from handrefiner_ext.host.layout import knob_of
 from handrefiner_ext.host.settings import read_settings
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures.masks import draw_mask
 from handrefiner_ext.pictures.overlay import draw_overlay
-from handrefiner_ext.report import say_result, shorten
+from handrefiner_ext.report import ADVICE, NONE_FOUND, report_hands, say_result, shorten
 from handrefiner_ext.types import Image, RefineResult
 
 logger = logging.getLogger(__name__)
+TRY = (
+    "To have it repainted all the same, change the seed, raise "
+    f"{knob_of('candidates').label} or untick {knob_of('keep_best').label}."
+)
 
 
 @dataclass
 class PictureReport:
-    """One picture of a run. words: the whole story in one line; extras: pictures asked for."""
+    """One picture of a run.
+
+    words: the whole story in one line. advice: why hands stayed as they were, and what to try.
+    extras: pictures asked for.
+    """
 
     words: str
     refined: int = 0
     problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
     extras: tuple[tuple[str, Image], ...] = field(default=())
 
 
@@ -35,7 +46,30 @@ def describe(result: RefineResult) -> PictureReport:
     """Return the report of a picture; hands that could not be painted are its problems."""
     problems = [decision.reason for decision in result.decisions if decision.failed]
     refined = sum(decision.refined for decision in result.decisions)
-    return PictureReport(say_result(result), refined, tuple(dict.fromkeys(problems)))
+    return PictureReport(
+        say_result(result), refined, tuple(dict.fromkeys(problems)), advise_on_kept(result)
+    )
+
+
+def advise_on_kept(result: RefineResult) -> tuple[str, ...]:
+    """Return why hands stayed as they were although nothing failed, and what to try."""
+    if not result.hints.meshes:
+        return (f"No hand was repainted: {NONE_FOUND}. {ADVICE}",)
+    hands = report_hands(result.hints)
+    kept = [d for d in result.decisions if not d.refined and not d.failed]
+    said = [f"Hand {hands[d.number].words}: {d.reason}" for d in kept]
+    return (*said, TRY) if said else ()
+
+
+def add_comments(processed: Processed) -> None:
+    """Have the API's `info` hold the comments that the page shows below the gallery."""
+    js = processed.js
+
+    def js_with_comments() -> str:
+        info = json.loads(js())
+        return json.dumps({"comments": processed.comments.splitlines(), **info})
+
+    processed.js = js_with_comments  # type: ignore[method-assign]
 
 
 def fail(reason: str) -> PictureReport:

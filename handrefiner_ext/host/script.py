@@ -31,6 +31,7 @@ from handrefiner_ext.host.inputs import (
 from handrefiner_ext.host.nested import INNER
 from handrefiner_ext.host.reports import (
     PictureReport,
+    add_comments,
     append_extras,
     collect_extras,
     describe,
@@ -145,8 +146,8 @@ class HandRefinerScript:
         run.reports[p.iteration, p.batch_index] = report
         log = logger.warning if report.problems else logger.info
         log("HandRefiner: hands: %s", report.words)
-        for problem in report.problems:
-            p.comment(f"HandRefiner: {problem}")
+        for sentence in (*report.problems, *report.advice):
+            p.comment(f"HandRefiner: {sentence}")
 
     def postprocess(
         self, p: StableDiffusionProcessing, processed: Processed, *args: object
@@ -157,6 +158,7 @@ class HandRefinerScript:
         try:
             if run is not None:
                 append_extras(processed, run.reports, p.batch_size)
+                add_comments(processed)
         finally:
             checkpoint.restore(p)
             checkpoint.let_go()

@@ -24,7 +24,7 @@ from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.host.layout import LISTS
-from handrefiner_ext.host.settings import read_model_home
+from handrefiner_ext.host.settings import read_model_home, read_settings
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
 from handrefiner_ext.protocols import CandidatePainter, PaintRequest
@@ -63,6 +63,7 @@ def build_services() -> Services:
         check=check_names,
         refine=refine_picture,
         lock=call_queue.queue_lock,
+        most_pixels=lambda: read_settings().route_megapixels * 1_000_000,
     )
 
 
@@ -85,8 +86,10 @@ def read_users(api_auth: str | None) -> dict[str, str]:
 
 def list_models() -> ModelList:
     """Return ControlNet's models, and the one that `auto` takes for the loaded checkpoint."""
-    names = controlnet.list_models()
     family = controlnet.checkpoint_family()
+    if not controlnet.is_installed():
+        return ModelList((), family, None, controlnet.missing())
+    names = controlnet.list_models()
     auto = controlnet.choose_model(names, family)
     models = tuple(
         ControlModel(name, controlnet.choose_model(names, family, name).recommended_strength)

@@ -10,6 +10,8 @@ import gradio as gr
 from modules import devices, script_callbacks, shared
 from modules.options import OptionHTML, OptionInfo
 
+from handrefiner_ext.api.bounds import ROUTE_PIXELS
+from handrefiner_ext.pictures.decode import MAX_PIXELS
 from handrefiner_ext.types import ModelHome
 
 FEW = ("medvram", "medvram_sdxl")
@@ -47,6 +49,8 @@ class Settings:
     keep_on_cpu: bool
     save_copies: tuple[str, ...]
     refine_upscaled: bool
+    all_axes: bool
+    route_megapixels: int
 
 
 def read_settings() -> Settings:
@@ -59,6 +63,8 @@ def read_settings() -> Settings:
         keep_on_cpu=bool(values["keep_on_cpu"]),
         save_copies=tuple(name for name in COPIES if name in (values["save_copies"] or ())),
         refine_upscaled=bool(values["refine_upscaled"]),
+        all_axes=bool(values["all_axes"]),
+        route_megapixels=int(values["route_megapixels"]),
     )
 
 
@@ -104,4 +110,13 @@ def _options() -> dict[str, OptionInfo]:
         "refine_upscaled": OptionInfo(
             False, "Refine hands again in pictures that the upscale button made"
         ).info("they were refined when they were generated"),
+        "all_axes": OptionInfo(False, "Offer every parameter as an axis of the X/Y/Z plot")
+        .info("otherwise those that people sweep")
+        .needs_reload_ui(),
+        "route_megapixels": OptionInfo(
+            ROUTE_PIXELS // 1_000_000,
+            "Largest picture that the routes of the API take, in megapixels",
+            gr.Slider,
+            {"minimum": 1, "maximum": MAX_PIXELS // 1_000_000, "step": 1},
+        ).info("each megapixel costs about 25 MB of memory while its hands are repainted"),
     }

@@ -10,9 +10,16 @@ from typing import Any
 from modules import script_callbacks, scripts
 
 from handrefiner_ext.host.layout import LISTS
+from handrefiner_ext.host.settings import read_settings
 from handrefiner_ext.knobs import WEBUI, Knob, coerce
 from handrefiner_ext.params import MAIN, fields_of
 
+SWEPT = (
+    *("strength", "denoising_strength", "enabled", "control_model", "mask", "padding_bbox"),
+    *("mask_blur", "mesh", "another", "hands", "candidates", "keep_best", "keep_margin"),
+    *("control_mode", "guidance_end", "region_size", "checkpoint", "vae", "sampler", "steps"),
+)
+"""Axes that people sweep; a setting adds the others."""
 LEFT_OUT = ("skip_img2img", "extra_images")
 """An X/Y/Z plot keeps one picture of a cell, and makes it the same way in all."""
 COSTS = {"checkpoint": 1.0, "control_model": 0.9, "vae": 0.7}
@@ -34,11 +41,14 @@ def add_axes() -> bool:
     present = {option.label for option in xyz.axis_options}
     fields = sorted(fields_of(WEBUI), key=lambda f: f != MAIN)
     xyz.axis_options += [
-        _make_axis(xyz, f)
-        for f in fields
-        if f.name not in LEFT_OUT and axis_label(f) not in present
+        _make_axis(xyz, f) for f in fields if is_offered(f.name) and axis_label(f) not in present
     ]
     return True
+
+
+def is_offered(name: str) -> bool:
+    """Return whether a parameter is an axis, as the settings have it."""
+    return name in SWEPT or (name not in LEFT_OUT and read_settings().all_axes)
 
 
 def axis_label(f: Field[Any]) -> str:

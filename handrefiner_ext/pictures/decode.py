@@ -80,12 +80,13 @@ class Decoded:
     notes: tuple[str, ...]
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes, most_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode a picture file; raise PictureError (a sentence without subject) if that fails."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode_png(data) if data.startswith(SIGNATURE) else _decode_other(data)
+            is_png = data.startswith(SIGNATURE)
+            return _decode_png(data, most_pixels) if is_png else _decode_other(data, most_pixels)
     except UnidentifiedImageError as error:
         extra = _find_missing(data)
         if extra is not None:
@@ -96,14 +97,14 @@ def decode(data: bytes) -> Decoded:
         raise PictureError("is not a picture that can be read; use PNG, JPEG or WebP.") from error
     except PillowImage.DecompressionBombError as error:  # raised before check_size can look
         raise PictureError(
-            f"has more than {MAX_PIXELS // 10**6} million pixels, the most that are possible. "
+            f"has more than {most_pixels // 10**6} million pixels, the most that are possible. "
             "Scale it down first."
         ) from error
     except DECODER_ERRORS as error:
         raise PictureError(f"is damaged and cannot be read ({error}).") from error
 
 
-def _decode_png(data: bytes) -> Decoded:
+def _decode_png(data: bytes, most_pixels: int) -> Decoded:
     """Decode the first (or only) frame; Pillow never sees the metadata, which may be hostile."""
     chunks = split_png(data)
     if not chunks or chunks[0].kind != b"IHDR":
@@ -112,7 +113,7 @@ def _decode_png(data: bytes) -> Decoded:
     notes = (FIRST_FRAME,) if any(c.kind == b"acTL" for c in chunks) else ()
     still = join_png(c for c in chunks if c.kind in DECODING)
     with PillowImage.open(io.BytesIO(still), formats=("PNG",)) as opened:
-        check_size(opened)
+        check_size(opened, most_pixels)
         opened.load()
         deep = chunks[0].body[8] == 16
         pixels = _decode_deep_png(chunks) if deep else own_pixels(opened)
@@ -177,9 +178,9 @@ def _find_missing(data: bytes) -> str | None:
     return "heif" if data[4:8] == b"ftyp" else None
 
 
-def _decode_other(data: bytes) -> Decoded:
+def _decode_other(data: bytes, most_pixels: int) -> Decoded:
     with PillowImage.open(io.BytesIO(data), formats=list_formats()) as opened:
-        check_size(opened)
+        check_size(opened, most_pixels)
         notes = (FIRST_FRAME,) if getattr(opened, "n_frames", 1) > 1 else ()
         opened.seek(0)
         opened.load()
@@ -210,11 +211,11 @@ def take_pillow(given: PillowImage.Image) -> Decoded:
     return Decoded(own_pixels(given), tuple(chunks), ())
 
 
-def check_size(opened: PillowImage.Image) -> None:
+def check_size(opened: PillowImage.Image, most_pixels: int = MAX_PIXELS) -> None:
     """Raise PictureError for a picture that is too large to decode; every reader has this limit."""
-    if opened.width * opened.height > MAX_PIXELS:
+    if opened.width * opened.height > most_pixels:
         raise PictureError(
-            f"has {opened.width} × {opened.height} pixels; at most {MAX_PIXELS // 10**6} million "
+            f"has {opened.width} × {opened.height} pixels; at most {most_pixels // 10**6} million "
             "are possible. Scale it down first."
         )
 

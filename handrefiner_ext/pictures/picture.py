@@ -23,6 +23,7 @@ from PIL import Image as PillowImage
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.pictures.decode import (
+    MAX_PIXELS,
     Decoded,
     Pixels,
     decode,
@@ -71,10 +72,10 @@ def load_picture(path: Path) -> Picture:
     return read_picture(read_file(path), path)
 
 
-def read_picture(data: bytes, path: Path) -> Picture:
+def read_picture(data: bytes, path: Path, most_pixels: int = MAX_PIXELS) -> Picture:
     """Decode the bytes of a picture file; PictureError calls it `path.name`."""
     try:
-        decoded = decode(data)
+        decoded = decode(data, most_pixels)
     except PictureError as error:
         raise PictureError(f"{path.name} {error}") from error
     return _set_upright(path, decoded, data)

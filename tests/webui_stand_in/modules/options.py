@@ -31,6 +31,10 @@ class OptionInfo:
         self.comment_after += info
         return self
 
+    def needs_reload_ui(self) -> OptionInfo:
+        """Add the remark that the page must be built again."""
+        return self.info(" (requires Reload UI)")
+
 
 class OptionHTML(OptionInfo):
     """Text on the settings page, without a value."""

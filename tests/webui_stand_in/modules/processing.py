@@ -7,6 +7,7 @@ a test can tell what was painted, by which network, with which seed and under wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,10 @@ class Processed:
         self.index_of_first_image = index_of_first_image
         self.infotexts = infotexts or [info] * len(images_list)
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
+
+    def js(self) -> str:
+        """What the API answers as `info`; the comments are not in it (processing.py:571)."""
+        return json.dumps({"infotexts": self.infotexts})
 
 
 @dataclass(eq=False)
