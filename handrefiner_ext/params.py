@@ -305,6 +305,14 @@ class RefineParams:
         "a draft would change what is beside the hand. A mask drawn by hand is obeyed as it is.",
     )
 
+    gesture: str = knob(
+        "",
+        "Gesture",
+        "Fingers in a named pose, where the hand is: a name such as victory for all hands, or "
+        "1: victory; left: fist. Such hands are painted as they are wished and not judged.",
+        cli_note="handrefiner gestures lists the names.",
+    )
+
     @property
     def uses_drawing(self) -> bool:
         """Whether a mask drawn by hand is used."""

@@ -13,6 +13,7 @@ from handrefiner_ext.detect.flow import CachingDetector, find_others_in_box, par
 from handrefiner_ext.detect.people import list_heads
 from handrefiner_ext.errors import InvalidParameter, PictureError
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
+from handrefiner_ext.hands.gestures import give_gestures, parse_gestures
 from handrefiner_ext.hands.mapped import (
     EMPTY_DEPTH,
     MappedHands,
@@ -22,7 +23,7 @@ from handrefiner_ext.hands.mapped import (
 )
 from handrefiner_ext.hands.meshing import Meshes
 from handrefiner_ext.hands.painted import add_painted_hands, keep_touched
-from handrefiner_ext.hands.posed import parse_pose, take_meshes
+from handrefiner_ext.hands.posed import find_pose, parse_pose, take_meshes
 from handrefiner_ext.judge.agreement import NOT_FOUND
 from handrefiner_ext.params import DRAWN, RefineParams
 from handrefiner_ext.render.maps import build_maps, check_order, parse_order
@@ -38,6 +39,7 @@ from handrefiner_ext.types import (
     Detection,
     Hand,
     HandMesh,
+    HandPose,
     Hints,
     Image,
     Mask,
@@ -64,6 +66,7 @@ def check_values(params: RefineParams) -> None:
         parse_boxes(params.boxes)
     if params.pose:
         parse_pose(params.pose)
+    parse_gestures(params.gesture)
 
 
 def hints(
@@ -106,6 +109,9 @@ def hints(
     else:
         meshes = stages.mesher(image, detection.hands, stages.backends, params)
     size = (image.shape[0], image.shape[1])
+    if params.gesture:
+        posed = give_gestures(meshes.found, parse_gestures(params.gesture), size)
+        meshes = replace(meshes, found=posed)
     maps = build_maps(
         meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image
     )
@@ -117,6 +123,21 @@ def hints(
         left = [hand.box for hand in others]
         maps, notes = _spare(maps, meshes, everything, detection, left)
     return Hints(detection, meshes.found, meshes.refused, maps, notes)
+
+
+NO_HAND = "No hand was found in this picture; take one in which it is larger and seen whole."
+
+
+def read_fingers(image: Image, params: RefineParams, stages: Stages) -> HandPose:
+    """Return the pose of a picture's hand, whose fingers can be given to others as a gesture.
+
+    `params.hands` says which hand; of several, the largest. PictureError where none is found.
+    """
+    plain = replace(params, pose="", gesture="", mask="box")
+    meshes = hints(image, plain, stages).meshes
+    if not meshes:
+        raise PictureError(NO_HAND)
+    return find_pose(max(meshes, key=lambda mesh: mesh.size_px))
 
 
 def _map_hands(
@@ -253,8 +274,9 @@ def _check_picture(image: Image, drawn_mask: Mask | None) -> None:
 def _check_depth(image: Image, params: RefineParams, depth_in: NDArray[np.uint8] | None) -> None:
     if depth_in is None:
         return
-    if params.pose:
-        raise InvalidParameter("pose and depth_in exclude each other; give one of them.")
+    for name in ("pose", "gesture"):
+        if getattr(params, name):
+            raise InvalidParameter(f"{name} and depth_in exclude each other; give one of them.")
     if depth_in.shape != image.shape[:2] or depth_in.dtype != np.uint8:
         raise PictureError(
             f"The depth map is {depth_in.shape} of {depth_in.dtype}; it must be "

@@ -60,6 +60,7 @@ class HandReport:
     joints_2d: list[list[float]] = told("The same 21 points of the fitted mesh.")
     reprojection_error: float = told("Mean distance of the two, in hand sizes.")
     mesh: str = told("What reconstructed it.")
+    gesture: str = told("The gesture it is given; empty where none.", default="")
 
     @property
     def line(self) -> str:
@@ -79,6 +80,8 @@ class HandReport:
             fit = "assumed at rest because you painted there and none was seen"
             if self.mesh == DEPTH_IN:
                 fit = "from your depth map, none was seen there"
+        if self.gesture:
+            fit += f", gesture {self.gesture}"
         box = ", ".join(map(str, self.box))
         return f"{self.number}: {self.handedness} hand, {fit}, box {box}"
 
@@ -248,6 +251,7 @@ def _report_hand(mesh: HandMesh, number: int) -> HandReport:
         joints_2d=_points(mesh.joints_2d),
         reprojection_error=round(float(mesh.reprojection_error), 6),
         mesh=mesh.backend,
+        gesture=mesh.gesture,
     )
 
 

@@ -165,7 +165,7 @@ class HandMesh:
     the mesh's silhouette; None if the picture's colours do not tell.
     strain: how far landmarks, depth, limits and priors contradict one another; comparable only
     between fits of the same landmarks; None if the backend does not measure it.
-    pose: the record of the open hand; None for other meshes.
+    pose: the record of the open hand; None for other meshes. gesture: the one it was given.
     relief: depth that was given; the vertices are then its surface, without a back.
     """
 
@@ -180,11 +180,12 @@ class HandMesh:
     strain: float | None = None
     pose: HandPose | None = None
     relief: Relief | None = None
+    gesture: str = ""
 
     @property
     def is_known(self) -> bool:
         """Whether a new hand can be judged: an old one was seen, and the mesh is that hand's."""
-        return not self.hand.assumed and (self.relief is None or self.relief.fits)
+        return not (self.hand.assumed or self.gesture or (self.relief and not self.relief.fits))
 
     @property
     def handedness(self) -> Handedness:

@@ -55,7 +55,7 @@ def test_the_json_says_what_the_pipeline_found(pictures, tmp_path, tiny_stages):
     found = BrightDetector().detect(image, None).hands
     (hand,) = said["hands"]
     keys = ("number", "handedness", "assumed", "score", "box", "landmarks", "joints_2d")
-    assert tuple(hand) == (*keys, "reprojection_error", "mesh")
+    assert tuple(hand) == (*keys, "reprojection_error", "mesh", "gesture")
     assert (hand["number"], hand["assumed"]) == (1, False)
     assert (hand["handedness"], hand["score"], hand["mesh"]) == ("right", 0.8, "plate")
     assert hand["box"] == list(found[0].box)

@@ -107,6 +107,10 @@ def _drop_output() -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; `run` in its namespace is the command's function."""
+    from handrefiner_ext.cli.dataset import add_dataset
+    from handrefiner_ext.cli.doctor import add_doctor
+    from handrefiner_ext.cli.gestures import add_gestures
+    from handrefiner_ext.cli.train import add_train
     from handrefiner_ext.cli.weights import add_weights
 
     parser = SentenceParser(
@@ -134,16 +138,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     refine.set_defaults(run=_run_refine)
     add_refine_options(refine)
-    add_weights(commands)
-    from handrefiner_ext.cli.dataset import add_dataset
-
-    add_dataset(commands)
-    from handrefiner_ext.cli.train import add_train
-
-    add_train(commands)
-    from handrefiner_ext.cli.doctor import add_doctor
-
-    add_doctor(commands)
+    for add in (add_weights, add_gestures, add_dataset, add_train, add_doctor):
+        add(commands)
     return parser
 
 

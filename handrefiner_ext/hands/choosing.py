@@ -12,7 +12,7 @@ excludes, all other hands are chosen.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from handrefiner_ext.errors import InvalidParameter, show
@@ -88,20 +88,24 @@ def choose_hands(detection: Detection, hands: str, height: int) -> Detection:
     Arguments:
         height: of the picture, pixels.
     """
-    parts = parse_hands(hands)
     numbered = tuple(replace(hand, number=n) for n, hand in enumerate(detection.hands, start=1))
+    chosen = select(numbered, parse_hands(hands), height)
+    left_out = (_refuse(hand, hands) for hand in numbered if hand.number not in chosen)
+    kept = tuple(hand for hand in numbered if hand.number in chosen)
+    return replace(detection, hands=kept, refused=(*detection.refused, *left_out))
+
+
+def select(hands: tuple[Hand, ...], parts: Sequence[Part], height: int) -> frozenset[int]:
+    """Return the numbers of the hands that are meant, in a picture `height` pixels high."""
     wanted, unwanted = (
         frozenset[int]().union(
-            *(part.select(numbered, height) for part in parts if part.excludes is excludes)
+            *(part.select(hands, height) for part in parts if part.excludes is excludes)
         )
         for excludes in (False, True)
     )
     if all(part.excludes for part in parts):
-        wanted = frozenset(hand.number for hand in numbered)
-    chosen = wanted - unwanted
-    left_out = (_refuse(hand, hands) for hand in numbered if hand.number not in chosen)
-    kept = tuple(hand for hand in numbered if hand.number in chosen)
-    return replace(detection, hands=kept, refused=(*detection.refused, *left_out))
+        wanted = frozenset(hand.number for hand in hands)
+    return wanted - unwanted
 
 
 def _applies(word: str, hand: Hand, height: int) -> bool:

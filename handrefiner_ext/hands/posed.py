@@ -242,7 +242,7 @@ class Poses:
 
 def describe_poses(meshes: Sequence[HandMesh], height: int, width: int) -> dict[str, Any]:
     """Return the meshes as our JSON; what was no open hand is fitted by one."""
-    poses = [_find_pose(mesh) for mesh in meshes]
+    poses = [find_pose(mesh) for mesh in meshes]
     return {
         VERSION_KEY: VERSION,
         **{"width": width, "height": height},
@@ -250,7 +250,8 @@ def describe_poses(meshes: Sequence[HandMesh], height: int, width: int) -> dict[
     }
 
 
-def _find_pose(mesh: HandMesh) -> HandPose:
+def find_pose(mesh: HandMesh) -> HandPose:
+    """Return the open hand's record of a mesh; what was no open hand is fitted by one."""
     if mesh.pose is not None:
         return mesh.pose
     joints = mesh.joints_2d

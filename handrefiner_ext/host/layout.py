@@ -35,6 +35,7 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("mesh", "renderer"),
         ("outline", "occlusion_order"),
         ("another", "guard"),
+        ("gesture",),
         ("pose",),
     ),
     "ControlNet": (
