@@ -268,6 +268,28 @@ def test_another_mesh_is_counted_up_and_starts_again_after_the_last(webui):
         assert pictures["visible"]
 
 
+def test_where_no_hand_is_found_another_mesh_does_not_count_up(webui):
+    view("txt2img", sketch(np.zeros_like(BRIGHT)))
+    part("txt2img", "another").value = 0
+    number, _, said = click(part("txt2img", "show_another"))
+    assert number == 0
+    assert "No hand was found" in said
+    assert preview.OTHER_IS_USED not in said
+
+
+@pytest.mark.parametrize("tab", TAB_NAMES)
+@pytest.mark.parametrize(
+    ("name", "event"), [("sketch", "upload"), ("sketch", "clear"), ("take", "click")]
+)
+def test_another_mesh_belongs_to_the_picture_it_was_chosen_for(webui, tab, name, event):
+    view(tab, sketch())
+    number, _, said = click(part(tab, "show_another"))
+    assert number == 1
+    assert preview.OTHER_IS_USED in said
+    resets = [e for e in part(tab, name).events[event] if e.outputs == (part(tab, "another"),)]
+    assert [e.fn() for e in resets] == [0]
+
+
 def test_without_a_picture_the_preview_says_what_to_do(webui):
     pictures, said = click(part("txt2img", "show"))
     assert not pictures["visible"]
@@ -298,7 +320,7 @@ def test_wrong_values_and_faults_are_said_in_the_preview(webui, monkeypatch, cap
 
 @pytest.mark.parametrize("tab", TAB_NAMES)
 def test_the_last_picture_is_taken_from_the_gallery_of_the_same_tab(webui, tab):
-    (event,) = part(tab, "take").events["click"]
+    *_, event = part(tab, "take").events["click"]
     assert event.inputs == (gr.page.blocks[f"{tab}_gallery"],)
     assert event.outputs == (part(tab, "sketch"),)
     assert event.js == "extract_image_from_gallery"

@@ -29,7 +29,10 @@ from handrefiner_ext.types import Image
 logger = logging.getLogger(__name__)
 NO_PICTURE = "Drop a picture here first, or take the selected one of the gallery."
 UNUSED_DRAWING = "What you painted counts only where Mask is drawn or union."
-ANOTHER = "another"
+ANOTHER, BEST = "another", 0
+OTHER_IS_USED = (
+    "The next runs use this mesh, too, until another picture is here or Another mesh is 0 again."
+)
 PLACE_OF_ANOTHER = list(FIELDS).index(ANOTHER)
 Pictures = list[tuple[Image, str]]
 
@@ -77,6 +80,9 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
         show_progress=True,
     )
+    # Which mesh is used belongs to the picture that it was chosen for.
+    for changes in (take.click, sketch.upload, sketch.clear):
+        changes(lambda: BEST, inputs=[], outputs=[components()[PLACE_OF_ANOTHER]], queue=False)
     script.on_after_component(partial(_connect_gallery, take, sketch), elem_id=f"{tab}_gallery")
     return [sketch, depth_in]
 
@@ -94,21 +100,33 @@ def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
 
 def show_hands(*values: object) -> tuple[Any, str]:
     """Return overlay, depth and mask for the values in view, and the words below them."""
+    return _show(values)[:2]
+
+
+def show_another(*values: object) -> tuple[int, Any, str]:
+    """Show the next mesh of every hand, after the last the best again; return its number too.
+
+    Where no hand is found there is no other mesh, and the number is that of the best.
+    """
+    number = _next_mesh(values[PLACE_OF_ANOTHER])
+    chosen = [*values[:PLACE_OF_ANOTHER], number, *values[PLACE_OF_ANOTHER + 1 :]]
+    pictures, text, found = _show(chosen)
+    if found and number != BEST:
+        text += _paragraphs(OTHER_IS_USED)
+    return (number if found else BEST), pictures, text
+
+
+def _show(values: Sequence[object]) -> tuple[Any, str, int]:
+    """Return the gallery, the words below it as HTML, and how many hands are in it."""
+    found = 0
     try:
-        pictures, text = _preview(values)
+        pictures, text, found = _preview(values)
     except HandRefinerError as error:
         pictures, text = [], str(error)
     except Exception as error:
         logger.exception("HandRefiner's preview failed")
         pictures, text = [], f"The preview failed: {type(error).__name__}: {error}"
-    return gr.update(value=pictures, visible=bool(pictures)), _paragraphs(text)
-
-
-def show_another(*values: object) -> tuple[int, Any, str]:
-    """Show the next mesh of every hand, after the last the best again; return its number too."""
-    number = _next_mesh(values[PLACE_OF_ANOTHER])
-    chosen = [*values[:PLACE_OF_ANOTHER], number, *values[PLACE_OF_ANOTHER + 1 :]]
-    return number, *show_hands(*chosen)
+    return gr.update(value=pictures, visible=bool(pictures)), _paragraphs(text), found
 
 
 def _next_mesh(shown: object) -> int:
@@ -119,11 +137,11 @@ def _next_mesh(shown: object) -> int:
         return 0
 
 
-def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
+def _preview(values: Sequence[object]) -> tuple[Pictures, str, int]:
     arguments = read_arguments(values)
     picture = picture_of(arguments)
     if picture is None:
-        return [], NO_PICTURE
+        return [], NO_PICTURE, 0
     params, size = arguments.params, (picture.shape[0], picture.shape[1])
     drawn = read_drawn_mask(arguments.drawn_mask, size)
     used = drawn if params.uses_drawing else None
@@ -135,7 +153,7 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str]:
         (draw_mask(seen.maps.mask), "mask"),
     ]
     unused = "" if used is drawn else UNUSED_DRAWING
-    return pictures, "\n".join([*list_panel_lines(seen), unused])
+    return pictures, "\n".join([*list_panel_lines(seen), unused]), len(seen.meshes)
 
 
 def picture_of(arguments: Arguments) -> Image | None:

@@ -265,6 +265,28 @@ class Image(Component):
         self.tool = tool
         self.type = type
 
+    def upload(
+        self,
+        fn: Callable[..., Any] | None,
+        inputs: Sequence[Component] = (),
+        outputs: Sequence[Block] = (),
+        *,
+        queue: bool | None = None,
+    ) -> None:
+        """Call fn(*values of inputs) when a file is put in; its answers go to `outputs`."""
+        self._connect("upload", fn, inputs, outputs, None)
+
+    def clear(
+        self,
+        fn: Callable[..., Any] | None,
+        inputs: Sequence[Component] = (),
+        outputs: Sequence[Block] = (),
+        *,
+        queue: bool | None = None,
+    ) -> None:
+        """Call fn(*values of inputs) when the picture is taken out; its answers go to `outputs`."""
+        self._connect("clear", fn, inputs, outputs, None)
+
 
 class Gallery(Component):
     """Pictures with words."""
