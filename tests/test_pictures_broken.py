@@ -119,7 +119,7 @@ def test_missing_files_folders_and_devices_are_refused(tmp_path):
     with pytest.raises(PictureError, match="is a folder, not a picture"):
         load_picture(tmp_path)
     if os.path.exists("/dev/zero"):
-        with pytest.raises(PictureError, match="is not a picture file"):
+        with pytest.raises(PictureError, match="is a device or a pipe"):
             load_picture(Path("/dev/zero"))
 
 
