@@ -65,7 +65,7 @@ WRONG = [
     ({"args": [True, "a"]}, "strength = 'a' is not possible; it must be a number from 0 to 1."),
     ({"args": [{"enabled": "perhaps"}]}, "enabled = 'perhaps' is not possible; it must be true"),
     ({"args": [None]}, "enabled = None is not possible"),
-    ({"args": [{"detector": "magic"}]}, "one of auto, litert, mediapipe"),
+    ({"args": [{"detector": "magic"}]}, "one of auto, yolo, litert, mediapipe"),
     ({"args": [{"strenght": 0.5}]}, "Did you mean strength?"),
     ({"args": [{"seed": 1}]}, "seed is not a parameter"),
     ({"args": [{"hands": "middle"}]}, "it must be words separated by commas"),

@@ -247,7 +247,7 @@ WRONG = [
     ({"strength": "much"}, "strength = 'much' is not possible"),
     ({"strength": True}, "strength = True is not possible"),
     ({"keep_best": "perhaps"}, "it must be true or false."),
-    ({"detector": "magic"}, "it must be one of auto, litert, mediapipe."),
+    ({"detector": "magic"}, "it must be one of auto, yolo, litert, mediapipe."),
     ({"hands": "middle"}, "it must be words separated by commas"),
     ({"boxes": "1,2"}, "boxes"),
     ({"strenght": 0.5}, "strenght is not a parameter of HandRefiner. Did you mean strength?"),

@@ -459,7 +459,7 @@ def test_the_webui_paints_by_the_map_and_says_so(webui, form):
 
 
 def test_the_preview_shows_the_map(webui):
-    from handrefiner_ext.host.ui import show_hands
+    from handrefiner_ext.host.preview import show_hands
 
     sketch = {"image": Image.fromarray(DARK), "mask": None}
     shown, said = show_hands({"drawn_mask": sketch, "depth_in": as_panel(TWO)})
