@@ -10,8 +10,8 @@ from modules import shared
 from PIL import Image
 
 from handrefiner_ext.errors import BackendUnavailable
-from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.host.preview import show_hands
+from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import DETECTORS, INPAINTERS, RECONSTRUCTORS, Registry
 from handrefiner_ext.stages import BackendCache, build_stages, list_obstacles

@@ -137,7 +137,7 @@ def test_the_example_of_the_documentation_runs(host, photographs, tmp_path, monk
 WRONG = [
     ({"args": [{"strength": 3}]}, "strength = 3 is not possible; it must be a number from 0 to 1."),
     ({"args": [True, "strong"]}, "strength = 'strong' is not possible"),
-    ({"args": [{"detector": "magic"}]}, "it must be one of auto, litert, mediapipe."),
+    ({"args": [{"detector": "magic"}]}, "it must be one of auto, yolo, litert, mediapipe."),
     ({"args": [{"keep_best": "perhaps"}]}, "it must be true or false."),
     ({"args": [{"strenght": 0.5}]}, "Did you mean strength?"),
     ({"args": [{"padding_bbox": -1}]}, "a whole number from 0 to 512"),
