@@ -44,9 +44,12 @@ ORIGINAL_HINTS = 4
 """Layers of Stable Diffusion's ControlNets that see the control image."""
 MASKS = 2
 """Masks drawn for each picture."""
-EDGES, SPREAD = 1.0, 1e-6
-"""Weights of the VAE's loss beside the error of the colours: errors of edges, and the divergence
-from a normal distribution (Rombach et al. 2022, appendix G)."""
+LOG_VARIANCE = -6.0
+"""Of the VAE's latents, to begin with."""
+SPREAD, COARSE = 1e-6, 8
+"""Weight of the divergence from a normal distribution in the VAE's loss (Rombach et al. 2022,
+appendix G), and the pixels over which colours are averaged once more, so that they are learnt
+early."""
 HIDES_PROMPT, HIDES_CONTROL = 0.2, 0.2
 """Share of the examples that are learnt without prompt, and without depth."""
 AT_ONCE, MEASURED = 16, 256
@@ -119,8 +122,13 @@ def build_pipeline(preset: Preset, seed: int) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = UNet2DConditionModel.from_config({**shape.unet, "in_channels": INPAINTING_CHANNELS})
+        vae = AutoencoderKL.from_config(dict(shape.vae))
+        # As it comes, latents are mostly noise, and what has little contrast, such as colour,
+        # is learnt very late.
+        torch.nn.init.zeros_(vae.quant_conv.weight[vae.config.latent_channels :])
+        torch.nn.init.constant_(vae.quant_conv.bias[vae.config.latent_channels :], LOG_VARIANCE)
         return StableDiffusionControlNetInpaintPipeline(
-            vae=AutoencoderKL.from_config(dict(shape.vae)),
+            vae=vae,
             text_encoder=CLIPTextModel(CLIPTextConfig(**shape.text)).eval(),
             tokenizer=build_tokenizer(),
             unet=unet,
@@ -168,8 +176,10 @@ def _train_vae(
         side = posterior.mean.shape[-1]
         drawn = posterior.mean + posterior.std * noise[..., :side, :side]
         said = vae.decode(drawn).sample
-        wrong = (said - images).abs().mean() + EDGES * _compare_edges(said, images)
-        return wrong + SPREAD * posterior.kl().mean()
+        wrong = said - images
+        coarse = torch.nn.functional.avg_pool2d(wrong, COARSE).abs().mean()
+        near = wrong.square().mean() + wrong.abs().mean() + _edges(wrong).mean()
+        return near + coarse + SPREAD * posterior.kl().mean()
 
     _run("vae", Learning([vae], [], find_loss), settings, resumes, make_batch, tell)
     images = [hands[number].image for number in range(min(len(hands), MEASURED))]
@@ -194,10 +204,10 @@ def scale_latents(vae: Any, factor: float) -> None:
         vae.post_quant_conv.weight /= factor
 
 
-def _compare_edges(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    difference = one - other
-    across = (difference[..., :, 1:] - difference[..., :, :-1]).abs().mean()
-    return across + (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
+def _edges(difference: torch.Tensor) -> torch.Tensor:
+    """How a difference of pictures changes from pixel to pixel, to the right and down."""
+    inner = difference[..., :-1, :-1]
+    return (difference[..., :-1, 1:] - inner).abs() + (difference[..., 1:, :-1] - inner).abs()
 
 
 def _run(
