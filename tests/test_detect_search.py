@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from handrefiner_ext.detect import runtime
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.detect.looks import Looks, scale_hand
+from handrefiner_ext.detect.networks import Palm
 from handrefiner_ext.detect.people import (
     ARMS,
     Person,
@@ -35,6 +36,7 @@ from handrefiner_ext.detect.views import (
     Evidence,
     measure_support,
 )
+from handrefiner_ext.detect.windows import Roi, around_landmarks
 from handrefiner_ext.geometry.boxes import intersection_over_union
 from handrefiner_ext.geometry.transforms import mirror_hand
 from handrefiner_ext.params import RefineParams
@@ -270,6 +272,42 @@ def test_a_drawn_hand_whose_palm_is_faint_is_found_and_the_face_is_not(detector)
 def test_who_asks_for_surer_palms_gets_no_faint_ones(detector):
     stricter = replace(PARAMS, detection_threshold=0.6)
     assert detector.detect(case("false_hand_on_anime_face.webp"), stricter).hands == ()
+
+
+@pytest.mark.parametrize("degrees", [-90, 90])
+def test_a_faint_palm_that_points_aside_is_read_in_other_directions(detector, close_up, degrees):
+    (hand,) = detector.detect(close_up.image, PARAMS).hands
+    right = around_landmarks(hand.landmarks)
+    aside = replace(right, side=right.side / 1.4, angle=right.angle + np.radians(degrees))
+    looks = Looks(detector._networks, close_up.image, PARAMS)
+    sighting = looks.read_faint(Palm(0.1, aside))
+    assert is_same_hand(sighting.hand, hand)
+
+
+def test_a_faint_palm_that_shows_nothing_costs_two_looks(detector, monkeypatch):
+    looked = []
+    read = detector._networks.read
+
+    def count(image, window):
+        looked.append(window)
+        return read(image, window)
+
+    monkeypatch.setattr(detector._networks, "read", count)
+    grey = np.full((300, 300, 3), 128, np.uint8)
+    looks = Looks(detector._networks, grey, PARAMS)
+    assert looks.read_faint(Palm(0.1, Roi(150.0, 150.0, 100.0, 0.0))) is None
+    assert len(looked) == 2
+
+
+def test_two_faces_without_bodies_may_have_four_hands(detector, close_up):
+    faces = (Box(0, 0, 40, 40), Box(200, 0, 240, 40))
+    (hand,) = detector.detect(close_up.image, PARAMS).hands
+    for count in range(5):
+        search = HandSearch(
+            detector._networks, close_up.image, PARAMS, Surroundings((), faces, faces)
+        )
+        search.found += [Sighting(hand, 1.0)] * count
+        assert search.misses_something() == (count < 4)
 
 
 def test_faint_palms_leave_the_clear_ones_as_they_are(detector, close_up):

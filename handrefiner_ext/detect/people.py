@@ -161,6 +161,13 @@ def belongs_to_face(hand: Hand, face: Box) -> bool:
     return low <= hand.size_px <= high and apart <= REACH_OF_FACE * face.height
 
 
+def is_palm_of(face: Box, hand: Hand) -> bool:
+    """Whether a face is the palm of a larger hand, taken for one."""
+    x, y = (face.x0 + face.x1) / 2, (face.y0 + face.y1) / 2
+    inside = hand.box.x0 <= x < hand.box.x1 and hand.box.y0 <= y < hand.box.y1
+    return inside and hand.size_px > max(face.width, face.height)
+
+
 def with_ears(face: Box) -> Box:
     """Return the box of a face and its ears."""
     return grow(face, round(EARS * face.width), 0)

@@ -29,6 +29,7 @@ from handrefiner_ext.detect.people import (
     Wrist,
     belongs_to_face,
     belongs_to_wrist,
+    is_palm_of,
     side_odds,
     with_ears,
     wrist_distance,
@@ -64,11 +65,8 @@ CLEAR_PALM, CLEAR_PRESENCE = 0.85, 0.95
 """Scores of a palm in the whole picture and of its hand from which no other look is needed."""
 MOST_FINE_READINGS, MOST_FAINT_READINGS = 64, 24
 """Palms of the fine tiles, and faint palms, that are read; each costs two runs of the network."""
-FEW_FAINT_READINGS = 18
-"""Faint palms that are read where a hand is found already."""
-FAINT_WINDOWS = (1.4, 1.0)
-"""Sides of the windows of a faint palm, which often covers only a part of a drawn hand, in sides of
-its own one."""
+MORE_FAINT_READINGS = 32
+"""Faint palms that are read where a hand is found already, so that a second one is likely."""
 ALIKE = Tolerance(place=0.25, size=1.5, turn=0.8)
 """Windows that differ by less are alike to the landmark network, which forgives much."""
 SAME_WINDOW = 0.35
@@ -143,7 +141,7 @@ class HandSearch:
         hands = [s.hand for s in first if not s.fault and s.rank >= CLEAR_PALM]
 
         def keep(faces: tuple[Box, ...]) -> tuple[Box, ...]:
-            return tuple(face for face in faces if not any(_is_palm_of(face, h) for h in hands))
+            return tuple(face for face in faces if not any(is_palm_of(face, h) for h in hands))
 
         self.surroundings = replace(
             self.surroundings,
@@ -192,8 +190,8 @@ class HandSearch:
         parts = self._choose_parts()
         height, width = self.image.shape[:2]
         whole = Box(0, 0, width, height)
-        rim = [] if self.found else [grow(whole, round(RIM * width), round(RIM * height))]
-        self.consider(self.looks.sight(self.image, [*rim, *parts]), IN_TILE)
+        rim = grow(whole, round(RIM * width), round(RIM * height))
+        self.consider(self.looks.sight(self.image, [whole, rim, *parts]), IN_TILE)
         if self.misses_something() and self.looks.reads_faint:
             self.search_faint_palms()
         if not self.found:
@@ -217,12 +215,12 @@ class HandSearch:
 
     def search_faint_palms(self) -> None:
         """Read what hardly looks like a palm, most likely first, until nothing is missed."""
-        if any(s.rank >= CLEAR_PALM for s in self.found):
-            return  # the palm network sees the hands of this picture
-        most = FEW_FAINT_READINGS if self.found else MOST_FAINT_READINGS
+        if self._has_person() and any(s.rank >= CLEAR_PALM for s in self.found):
+            return  # the palm network sees the hands of this picture, and the wrists are read
+        most = MORE_FAINT_READINGS if self.found else MOST_FAINT_READINGS
         tried: list[Roi] = []
         for palm in sorted(self.looks.faint, key=lambda p: -p.score):
-            if len(tried) == most or not self.misses_something():
+            if len(tried) >= most or not self.misses_something():
                 return
             if self._is_known(palm.roi) or any(ALIKE.allows(palm.roi, window) for window in tried):
                 continue
@@ -231,13 +229,11 @@ class HandSearch:
 
     def _read_faint(self, palm: Palm) -> list[Sighting]:
         """Read a faint palm; nothing where its hand is found already."""
-        for scale in FAINT_WINDOWS:
-            window = replace(palm.roi, side=scale * palm.roi.side)
-            seen = self.looks.read(self.image, replace(palm, roi=window))
-            if seen is not None and seen.hand.score >= LIKELY_HAND:
-                better = self.looks.centre(seen)
-                return [] if self._is_known(around_landmarks(better.hand.landmarks)) else [better]
-        return []
+        seen = self.looks.read_faint(palm)
+        if seen is None:
+            return []
+        better = self.looks.centre(seen)
+        return [] if self._is_known(around_landmarks(better.hand.landmarks)) else [better]
 
     def _is_known(self, window: Roi) -> bool:
         """Whether a window shows the middle of a hand that is found already."""
@@ -276,8 +272,19 @@ class HandSearch:
             needed = self.choose_evidence(sighting, usual)
             if self._is_clear(sighting, needed) or self._is_believed(sighting, needed):
                 self.found.append(sighting)
+            elif LIKELY_HAND <= sighting.hand.score < needed.presence and (
+                better := self._read_better(sighting, usual)
+            ):
+                self.found.append(better)
             elif not sighting.from_tile:
                 self.doubted.append(replace(sighting, fault=describe_doubt(needed)))
+
+    def _read_better(self, sighting: Sighting, usual: Evidence) -> Sighting | None:
+        """Read a likely hand through the window of its landmarks; None if it is not believed."""
+        better = self.looks.centre(sighting)
+        if any(is_same_hand(better.hand, s.hand) for s in self.found):
+            return None
+        return better if self._is_believed(better, self.choose_evidence(better, usual)) else None
 
     def choose_evidence(self, sighting: Sighting, usual: Evidence) -> Evidence:
         """Return what must speak for a sighting."""
@@ -332,7 +339,7 @@ class HandSearch:
         if self._has_person():
             return bool(self.list_unexplained(IN_SIGHT))
         # A drawn body is often not seen where its face is; then a second hand may be missed.
-        return bool(self.surroundings.likely_faces) and len(self.found) < 2
+        return len(self.found) < 2 * len(self.surroundings.likely_faces)
 
     def may_hide_more(self, lone: float) -> bool:
         """Whether nothing says how many hands there are.
@@ -379,12 +386,6 @@ def _is_sliver(hand: Hand) -> bool:
     """Whether too narrow a strip of the hand lies in the picture for it to be one."""
     short, long = sorted((hand.box.width, hand.box.height))
     return short < NARROWEST * long
-
-
-def _is_palm_of(face: Box, hand: Hand) -> bool:
-    x, y = (face.x0 + face.x1) / 2, (face.y0 + face.y1) / 2
-    inside = hand.box.x0 <= x < hand.box.x1 and hand.box.y0 <= y < hand.box.y1
-    return inside and hand.size_px > max(face.width, face.height)
 
 
 def cut_quarters(height: int, width: int) -> list[Box]:
