@@ -57,6 +57,21 @@ def test_the_version_names_the_host(client):
     assert said["computes"] is True
 
 
+def test_a_missing_controlnet_is_named_instead_of_a_model_to_download(client, webui, monkeypatch):
+    script = webui.find("ControlNet", img2img=True)
+    monkeypatch.setattr(script, "title", lambda: "gone")
+    said = client.get("/handrefiner/v1/models").json()
+    assert (said["chosen"], said["control_models"]) == (None, [])
+    assert said["reason"].startswith("The ControlNet extension is missing or switched off")
+
+
+def test_the_largest_picture_is_a_setting(client):
+    shared.opts.data["handrefiner_route_megapixels"] = 1
+    assert client.get("/handrefiner/v1/schema").json()["max_pixels"] == 1_000_000
+    large = to_text(BRIGHT.repeat(3, axis=0).repeat(3, axis=1))
+    assert "at most 1 million" in ask(client, "/hints", image=large).json()["detail"]
+
+
 def test_a_version_that_cannot_be_read_is_left_out(monkeypatch, caplog):
     monkeypatch.setattr(launch_utils, "git_tag", None)
     assert serving.describe_host() == "stable-diffusion-webui"

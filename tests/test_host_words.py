@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 from dataclasses import dataclass
@@ -171,6 +172,9 @@ def test_a_hand_that_was_kept_is_told_below_the_picture_with_what_to_try(webui, 
     reason = "The original was kept: it looks well formed (quality 0.90)."
     monkeypatch.setattr(keep_best, "find_worse", lambda *_: {0: reason})
     done = run(webui.txt2img([BRIGHT], {**PLAIN, "keep_best": True}, width=512, height=256))
+    cell = copy.copy(done)  # as the X/Y/Z plot makes its answer
+    cell.infotexts = ["of the plot"]
+    assert json.loads(cell.js())["infotexts"] == ["of the plot"]
     said = json.loads(done.js())["comments"]
     assert said == done.comments.splitlines()
     assert f"HandRefiner: Hand 1 right: {reason}" in said

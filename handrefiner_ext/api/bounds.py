@@ -21,7 +21,7 @@ AT_ONCE = 4
 MOST_WAITING = 16
 """Of the 40 threads that FastAPI has for them and the WebUI's own requests."""
 ROUTE_PIXELS = 40_000_000
-"""A picture of this size costs 4 s of one core and 1 GB of memory where one hand is repainted."""
+"""A picture of this size costs 6 s of one core and 1 GB of memory where one hand is repainted."""
 LONGEST_WAIT_S = 300.0
 LONGEST_WORK_S = 600.0
 FULL = "{} requests are being answered and {} more wait already; send this one again in a minute."
