@@ -39,17 +39,38 @@
         });
     }
 
+    // The headings of folds are clicked with the mouse alone; here with Enter and Space as well.
+    function openFoldsByKey() {
+        gradioApp().querySelectorAll('[id^="handrefiner_"] > .label-wrap').forEach((heading) => {
+            heading.setAttribute('aria-expanded', String(heading.classList.contains('open')));
+            if (heading.tagName === 'BUTTON' || heading.tabIndex === 0) return;
+            heading.tabIndex = 0;
+            heading.setAttribute('role', 'button');
+            heading.addEventListener('keydown', (event) => {
+                if (event.target !== heading || !['Enter', ' '].includes(event.key)) return;
+                event.preventDefault();
+                heading.click();
+            });
+        });
+        TABS.forEach((tab) => {
+            const box = gradioApp().getElementById(`handrefiner_${tab}-visible-checkbox`);
+            box?.setAttribute('aria-label', 'HandRefiner');
+        });
+    }
+
+    function describe() {
+        describeFields();
+        nameButtons();
+        openFoldsByKey();
+    }
+
     let checkpoint = null;
 
     onUiLoaded(() => setTimeout(() => {
         lookAgain();
-        describeFields();
-        nameButtons();
+        describe();
     }, 500));
-    onAfterUiUpdate(() => {
-        describeFields();
-        nameButtons();
-    });
+    onAfterUiUpdate(describe);
     onOptionsChanged(() => {
         if (opts.sd_checkpoint_hash === checkpoint) return;
         checkpoint = opts.sd_checkpoint_hash;

@@ -15,7 +15,17 @@ THUMBS = ".thumbnail-item.thumbnail-small"
 
 
 def press(webui: WebuiPage, tab: str) -> None:
+    """Press the button once the run before has ended for the page, too."""
+    webui.page.locator(f"#{tab}_results .progressDiv").wait_for(state="detached")
+    webui.page.wait_for_timeout(500)
     webui.panel(tab, "fix").click()
+
+
+def wait_for_pictures(webui: WebuiPage, tab: str, count: int) -> None:
+    webui.page.wait_for_function(
+        "([id, n]) => document.querySelectorAll(id).length === n",
+        arg=[f"#{tab}_gallery {THUMBS}", count],
+    )
 
 
 def wait_for_log(webui: WebuiPage, tab: str, words: str) -> str:
@@ -48,6 +58,7 @@ def gentle(webui: WebuiPage, photographs: Path) -> WebuiPage:
 
 def test_it_gives_what_the_run_gives_with_the_panel_ticked(gentle, tmp_path):
     assert "HandRefiner" not in gentle.generate("img2img")
+    wait_for_pictures(gentle, "img2img", 1)
     (plain,) = gentle.read_gallery("img2img")
     press(gentle, "img2img")
     wait_for_log(gentle, "img2img", "1 right refined")
@@ -68,6 +79,7 @@ def test_it_gives_what_the_run_gives_with_the_panel_ticked(gentle, tmp_path):
 
     gentle.panel("img2img").locator(".input-accordion-checkbox").check()
     said = gentle.generate("img2img")
+    wait_for_pictures(gentle, "img2img", 1)
     (ticked,) = gentle.read_gallery("img2img")
     assert ticked.tobytes() == fixed.tobytes()
     assert read_texts(gentle, "img2img") == [after]

@@ -11,7 +11,7 @@ TAB = "txt2img"
 
 
 def box_of(webui: WebuiPage, name: str) -> dict[str, float]:
-    box = webui.panel(TAB, name).bounding_box()
+    box = webui.panel(TAB, name).first.bounding_box()  # gradio gives HTML its id twice
     assert box is not None
     return dict(box)
 
@@ -30,7 +30,7 @@ def test_three_things_stand_in_one_row_and_the_rest_is_folded(webui):
 
 def test_the_status_says_what_the_next_run_uses(webui):
     webui.unfold(TAB)
-    status = webui.panel(TAB, "status").locator('[role="status"]')
+    status = webui.panel(TAB, "status").first.locator('[role="status"]')
     for words in ("Ready:", "Stable Diffusion 1.x", "control_sd15_inpaint_depth_hand", "open hand"):
         status.get_by_text(words).first.wait_for()
     assert not webui.panel(TAB, "fetch").is_visible()
@@ -47,17 +47,17 @@ def test_the_status_says_what_is_missing_and_offers_it(webui, host, tmp_path):
         path.rename(path.with_suffix(path.suffix + ".away"))
     try:
         webui.unfold(TAB)
-        webui.panel(TAB, "status").get_by_text("Download the one that was trained").wait_for()
+        webui.panel(TAB, "status").first.get_by_text("Download the one that was trained").wait_for()
         webui.panel(TAB, "fetch").wait_for()
         assert "CreativeML Open RAIL-M" in webui.panel(TAB, "licence").first.inner_text()
         keep_screenshot(webui.panel(TAB), "panel_missing", tmp_path)
         webui.panel(TAB, "fetch").click()  # a host of --server-name lets its pages change nothing
-        webui.panel(TAB, "status").get_by_text("does not let its pages change files").wait_for()
+        webui.panel(TAB, "status").first.get_by_text("does not let its pages change files").wait_for()
     finally:
         for path in moved:
             path.with_suffix(path.suffix + ".away").rename(path)
     webui.panel(TAB, "look").click()
-    webui.panel(TAB, "status").get_by_text("Ready:").wait_for()
+    webui.panel(TAB, "status").first.get_by_text("Ready:").wait_for()
     assert set(host.get("/controlnet/model_list")["model_list"]) == set(known)
 
 
@@ -97,6 +97,12 @@ def test_the_keyboard_reaches_everything_in_view(webui):
         )
     for name in ("candidates", "keep_best", "look", "advanced", "preview"):
         assert f"handrefiner_{TAB}_{name}" in reached
+    heading = webui.panel(TAB, "preview").locator("> .label-wrap")
+    heading.focus()
+    assert heading.get_attribute("aria-expanded") == "false"
+    webui.page.keyboard.press("Enter")
+    webui.panel(TAB, "sketch").wait_for()
+    assert heading.get_attribute("aria-expanded") == "true"
 
 
 def test_an_empty_place_for_a_picture_is_small(webui, photographs):
@@ -117,7 +123,7 @@ def test_nothing_is_cut_off_or_lies_over_another_in_both_themes(
 ):
     with open_page(browser, host.url, theme, width) as webui:
         webui.unfold(TAB)
-        webui.panel(TAB, "status").get_by_text("Ready:").wait_for()
+        webui.panel(TAB, "status").first.get_by_text("Ready:").wait_for()
         webui.set_number(f"handrefiner_{TAB}_strength", 0.85)
         webui.panel(TAB, "advice").get_by_text("Above 0.8").wait_for()
         webui.unfold(TAB, "advanced")
