@@ -76,8 +76,10 @@ def tiny_stages(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept(monkeypatch):
-    """Backends that one test has built are not those of the next."""
+def nothing_kept(monkeypatch, tmp_path_factory):
+    """Backends that one test has built are not those of the next; no gestures are the user's."""
+    none = tmp_path_factory.getbasetemp() / "no" / "gestures.json"
+    monkeypatch.setenv("HANDREFINER_GESTURES", str(none))
     monkeypatch.setattr(stages.CACHE, "_kept", {})
 
 

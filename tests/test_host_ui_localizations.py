@@ -11,15 +11,17 @@ import pytest
 import stand_in
 
 import handrefiner_ext
-from handrefiner_ext.host import fetching, fix, preview, status
+from handrefiner_ext.host import fetching, fix, gesture_panel, preview, status
 from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
+from handrefiner_ext.pipeline import NO_HAND
 
 FILES = sorted((Path(handrefiner_ext.__file__).parent.parent / "localizations").glob("*.json"))
 SAID_LATER = (
     *(status.READY, status.MISSING, status.WORKING, status.LATER, *status.MESH_NAMES.values()),
     *(status.INSTALL_CONTROLNET, status.GET_HAND_MODEL, status.GET_SDXL_MODEL),
     *(fetching.STOPPED, fetching.FORBIDDEN, preview.NO_PICTURE, preview.UNUSED_DRAWING),
-    *(fix.NO_PICTURE, fix.NO_CHECKPOINT),
+    *(fix.NO_PICTURE, fix.NO_CHECKPOINT, NO_HAND),
+    *(gesture_panel.NO_PICTURE, gesture_panel.NO_NAME, gesture_panel.SAVED, gesture_panel.REMOVED),
 )
 """Texts that appear only after a click, each a text node of its own."""
 NAMES = {"MeshGraphormer", FAMILY_NAMES[SD1], FAMILY_NAMES[SDXL], fetching.HAND_CONTROLNET.name}

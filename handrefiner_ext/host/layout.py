@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 SWITCH, FIRST = "enabled", MAIN.name
 IN_VIEW = (FIRST, "candidates", "keep_best")
 """The row that is always seen; everything else is folded."""
+GESTURE = "gesture"
+"""Stands in a fold of its own, with pictures."""
 BEST_STRENGTHS = (0.4, 0.8)
 """Strengths at which hand-finetuned models work best (HandRefiner, section 4.3)."""
 TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -35,7 +37,6 @@ TABS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("mesh", "renderer"),
         ("outline", "occlusion_order"),
         ("another", "guard"),
-        ("gesture",),
         ("pose",),
     ),
     "ControlNet": (
@@ -80,7 +81,7 @@ def kind_of(name: str, listed: tuple[str, ...] = ()) -> Kind:
 def placed() -> tuple[str, ...]:
     """Return every parameter of the panel, from top to bottom."""
     rest = tuple(name for rows in TABS.values() for row in rows for name in row)
-    return (SWITCH, *IN_VIEW, *rest)
+    return (SWITCH, *IN_VIEW, GESTURE, *rest)
 
 
 def advise(strength: float, model: str | None, recommended: float | None) -> str:

@@ -15,9 +15,11 @@ from modules.ui_components import InputAccordion, ToolButton
 
 from handrefiner_ext.host import fetching
 from handrefiner_ext.host.fix_button import FixButton
+from handrefiner_ext.host.gesture_panel import build_gestures
 from handrefiner_ext.host.layout import (
     FIELDS,
     FIRST,
+    GESTURE,
     IMG2IMG_ONLY,
     IN_VIEW,
     LISTS,
@@ -65,9 +67,10 @@ class Panel:
     def elem_id(self, name: str) -> str:
         return f"handrefiner_{self.tab}_{name}"
 
-    def add(self, name: str) -> None:
-        """Make the component of a parameter where the page stands now."""
+    def add(self, name: str) -> Any:
+        """Make the component of a parameter where the page stands now; return it."""
         self.parts[name] = MAKERS[kind_of(name, tuple(LISTS))](self, name)
+        return self.parts[name]
 
     def add_row(self, names: Sequence[str]) -> None:
         with gr.Row(elem_id=self.elem_id(f"row_{names[0]}")):
@@ -89,6 +92,8 @@ def build_panel(script: Any, is_img2img: bool) -> list[Any]:
         panel.add_row(IN_VIEW)
         advice = gr.HTML("", elem_id=panel.elem_id("advice"), visible=False)
         state = _add_status(panel)
+        with gr.Accordion("Gestures", open=False, elem_id=panel.elem_id("gestures_fold")):
+            build_gestures(panel.tab, lambda: panel.add(GESTURE))
         with gr.Accordion("Advanced", open=False, elem_id=panel.elem_id("advanced")):
             _add_tabs(panel)
         with gr.Accordion("Preview", open=False, elem_id=panel.elem_id("preview")):

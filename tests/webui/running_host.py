@@ -146,14 +146,14 @@ def start_host(
     log = folder / "host.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=webui, env=_environment(), stdout=output, stderr=subprocess.STDOUT
+            command, cwd=webui, env=_environment(folder), stdout=output, stderr=subprocess.STDOUT
         )
     host = Host(f"http://127.0.0.1:{port}", log, data, process, own.kind)
     _wait_until_ready(host, float(os.environ.get("START_TIMEOUT", "400")))
     return host
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     (own,) = installed.find_installed()
     venv = own.python.parent
     return {
@@ -161,6 +161,7 @@ def _environment() -> dict[str, str]:
         "PATH": f"{venv}{os.pathsep}{os.environ.get('PATH', '')}",
         **dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "PYTHONUNBUFFERED"), "1"),
         "GRADIO_ANALYTICS_ENABLED": "False",
+        "HANDREFINER_GESTURES": str(folder / "gestures.json"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
         "OMP_WAIT_POLICY": "PASSIVE",
         # Equal requests are to give equal pictures, however busy the machine is.

@@ -52,7 +52,9 @@ def test_the_status_says_what_is_missing_and_offers_it(webui, host, tmp_path):
         assert "CreativeML Open RAIL-M" in webui.panel(TAB, "licence").first.inner_text()
         keep_screenshot(webui.panel(TAB), "panel_missing", tmp_path)
         webui.panel(TAB, "fetch").click()  # a host of --server-name lets its pages change nothing
-        webui.panel(TAB, "status").first.get_by_text("does not let its pages change files").wait_for()
+        webui.panel(TAB, "status").first.get_by_text(
+            "does not let its pages change files"
+        ).wait_for()
     finally:
         for path in moved:
             path.with_suffix(path.suffix + ".away").rename(path)

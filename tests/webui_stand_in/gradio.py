@@ -102,6 +102,7 @@ class Component(Block):
     """
 
     custom_script_source: str
+    do_not_save_to_config = False
 
     def __init__(
         self,
@@ -299,10 +300,30 @@ class Gallery(Component):
         object_fit: str | None = None,
         height: str | None = None,
         show_label: bool = True,
+        allow_preview: bool = True,
         **more: Any,
     ) -> None:
         super().__init__(value, **more)
         self.columns = columns
+        self.allow_preview = allow_preview
+
+    def select(
+        self,
+        fn: Callable[..., Any],
+        inputs: Sequence[Component] = (),
+        outputs: Sequence[Block] = (),
+        *,
+        show_progress: Progress = "full",
+    ) -> None:
+        """Call fn(what was selected, *values of inputs) at a click on a picture."""
+        self._connect("select", fn, inputs, outputs, None)
+
+
+@dataclass(frozen=True)
+class SelectData:
+    """What was selected. index: of a gallery, the picture's number from 0."""
+
+    index: int
 
 
 def update(**values: Any) -> dict[str, Any]:
