@@ -42,8 +42,12 @@
     // The headings of folds are clicked with the mouse alone; here with Enter and Space as well.
     function openFoldsByKey() {
         gradioApp().querySelectorAll('[id^="handrefiner_"] > .label-wrap').forEach((heading) => {
-            heading.setAttribute('aria-expanded', String(heading.classList.contains('open')));
+            const tell = () => {
+                heading.setAttribute('aria-expanded', String(heading.classList.contains('open')));
+            };
+            tell();
             if (heading.tagName === 'BUTTON' || heading.tabIndex === 0) return;
+            heading.addEventListener('click', () => setTimeout(tell, 50));
             heading.tabIndex = 0;
             heading.setAttribute('role', 'button');
             heading.addEventListener('keydown', (event) => {

@@ -46,10 +46,10 @@ def test_every_gesture_is_shown_and_a_click_writes_its_name(page, tab):
     assert not gallery.allow_preview
     (event,) = gallery.events["select"]
     assert event.inputs == (part("gesture_for", tab), part("gesture", tab))
-    assert event.outputs == (part("gesture", tab),)
+    assert event.outputs == (part("gesture", tab), gallery)
     place = NAMES.index("victory")
-    assert event.fn(gr.SelectData(place), "all", "") == "victory"
-    assert event.fn(gr.SelectData(place), "2", "fist") == "2: victory; fist"
+    assert event.fn(gr.SelectData(place), "all", "")[0] == "victory"
+    assert event.fn(gr.SelectData(place), "2", "fist")[0] == "2: victory; fist"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image as PillowImage
 
 from handrefiner_ext.errors import HandRefinerError
-from handrefiner_ext.hands.gesture_pictures import draw_gesture
+from handrefiner_ext.hands.gesture_pictures import BACKGROUND, draw_gesture
 from handrefiner_ext.hands.gestures import (
     Gesture,
     load_gestures,
@@ -26,7 +27,6 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import read_fingers
 from handrefiner_ext.registry import AUTO, RENDERERS
 from handrefiner_ext.stages import build_stages
-from handrefiner_ext.types import Image
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +84,12 @@ def build_gestures(tab: str, add_field: Callable[[], Any]) -> None:
         said = gr.HTML("", elem_id=f"handrefiner_{tab}_gesture_said")
     for extra in (who, name):  # else the WebUI would keep them under a name of its own
         extra.do_not_save_to_config = True
-    pictures.select(choose, inputs=[who, chosen], outputs=[chosen], show_progress=False)
+    pictures.select(choose, inputs=[who, chosen], outputs=[chosen, pictures], show_progress=False)
     save.click(save_own, inputs=[given, name], outputs=[pictures, said], show_progress=True)
     remove.click(remove_own, inputs=[name], outputs=[pictures, said], show_progress=False)
 
 
-def list_pictures() -> list[tuple[Image, str]]:
+def list_pictures() -> list[tuple[PillowImage.Image, str]]:
     """Return pictures and names of all gestures; of ours alone if the user's cannot be read."""
     try:
         known = load_gestures()
@@ -107,16 +107,22 @@ def _freeze(gesture: Gesture) -> Frozen:
 
 
 @cache
-def _draw(frozen: Frozen) -> Image:
-    """Return the picture of a gesture, drawn once for all pages."""
+def _draw(frozen: Frozen) -> PillowImage.Image:
+    """Return the picture of a gesture, drawn once for all pages, on the theme's own ground."""
     name, angles, thumb = frozen
-    return draw_gesture(Gesture(name, dict(angles), thumb), RENDERERS.build(AUTO), SIDE_PX)
+    drawn = draw_gesture(Gesture(name, dict(angles), thumb), RENDERERS.build(AUTO), SIDE_PX)
+    seen = (drawn != BACKGROUND).any(axis=2)
+    return PillowImage.fromarray(np.dstack([drawn, seen.astype(np.uint8) * 255]))
 
 
-def choose(event: gr.SelectData, who: str, text: str) -> str:
-    """Return the parameter with the gesture that was clicked."""
-    names = [name for _, name in list_pictures()]
-    return add_wish(text, who, names[int(event.index)])
+def choose(event: gr.SelectData, who: str, text: str) -> tuple[str, Any]:
+    """Return the parameter with the gesture that was clicked, and the pictures with none selected.
+
+    A second click on a selected picture would say nothing, though it may be for another hand.
+    """
+    pictures = list_pictures()
+    _, name = pictures[int(event.index)]
+    return add_wish(text, who, name), gr.update(value=pictures)
 
 
 def add_wish(text: str, who: str, name: str) -> str:
