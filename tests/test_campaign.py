@@ -10,7 +10,9 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
 import campaign
+import numpy as np
 from campaign_routes import Case
+from campaign_webui import judge
 from faults import DEATHS, RAISED, Fault
 
 from handrefiner_ext.api import routes
@@ -79,3 +81,24 @@ def test_the_same_number_draws_the_same_run():
     assert sum(case.route in ("jobs", "ray") for case in thousand) <= 100
     kinds = {fault.kind for case in thousand for fault in case.faults}
     assert kinds >= {*RAISED, *DEATHS}
+
+
+def test_what_a_real_webui_gives_back_is_judged():
+    drawn = np.full((200, 200, 3), 90, np.uint8)
+    good, far = drawn.copy(), drawn.copy()
+    good[80:110, 80:110], far[:20, :20] = 200, 0
+    kept = "1 right kept (no memory)"
+    assert judge(good, drawn, good, "1 right refined") == []
+    assert judge(drawn, drawn, good, kept) == []
+    assert "no reason" in judge(drawn, drawn, good, "1 right refined")[0]
+    assert "says nothing" in judge(good, drawn, good, "")[0]
+    assert "far from the hand" in judge(far, drawn, good, kept)[0]
+    assert "a picture of" in judge(drawn[:100], drawn, good, kept)[0]
+
+
+def test_runs_in_a_real_webui_are_drawn_by_their_numbers():
+    cases = [campaign.draw(1, campaign.FIRST_ON_HOST + number) for number in range(50)]
+    assert {case.route for case in cases} == {"host"}
+    assert cases[7] == campaign.draw(1, campaign.FIRST_ON_HOST + 7)
+    assert len({str(case.faults) for case in cases}) > 40
+    assert {option for case in cases for option in case.options} >= {"txt2img", "img2img", "2"}
