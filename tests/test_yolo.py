@@ -113,6 +113,13 @@ def test_auto_takes_the_file_where_it_is_and_says_so(home, caplog):
     CACHE.clear()
 
 
+def test_it_can_be_built_without_a_home_as_the_other_detectors(home, network, monkeypatch):
+    monkeypatch.setenv("HANDREFINER_MODELS", str(home.models_dir))
+    assert DETECTORS.build("auto").name == "yolo"
+    network.unlink()
+    assert DETECTORS.build("auto").name == "litert"
+
+
 def test_without_a_file_the_user_is_told_how_to_get_one(home):
     with pytest.raises(BackendUnavailable, match="weights download anime_hands"):
         DETECTORS.build("yolo", home=home)

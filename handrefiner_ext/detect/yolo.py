@@ -40,8 +40,8 @@ class YoloDetector(LitertDetector):
 
     name = "yolo"
 
-    def __init__(self, home: ModelHome) -> None:
-        self._yolo = _open_first(home)
+    def __init__(self, home: ModelHome | None = None) -> None:
+        self._yolo = _open_first(home or ModelHome())
         super().__init__()
         logger.info("Hands are also searched for with %s.", self._yolo.origin)
 
