@@ -92,6 +92,13 @@ def test_the_new_picture_stands_behind_the_selected_one_and_the_others_stay(webu
     assert texts[3].startswith(made.infotexts[2])
 
 
+@pytest.mark.parametrize("tab", TABS)
+def test_before_and_after_is_done_by_the_page_alone(webui, tab):
+    (event,) = part(tab, "compare").events["click"]
+    assert event.fn is None
+    assert event.js == f"() => handrefinerCompare('{tab}')"
+
+
 def test_it_is_saved_once_with_its_text_or_not_at_all_where_nothing_is_saved(webui, tmp_path):
     made = run(webui.txt2img([BRIGHT], **OPTIONS))
     gallery, info = as_gallery(made, tmp_path)

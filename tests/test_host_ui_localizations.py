@@ -12,6 +12,7 @@ import stand_in
 
 import handrefiner_ext
 from handrefiner_ext.host import fetching, fix, gesture_panel, preview, status
+from handrefiner_ext.host.fix_button import NOTHING_TO_COMPARE
 from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
 from handrefiner_ext.pipeline import NO_HAND
 
@@ -20,7 +21,7 @@ SAID_LATER = (
     *(status.READY, status.MISSING, status.WORKING, status.LATER, *status.MESH_NAMES.values()),
     *(status.INSTALL_CONTROLNET, status.GET_HAND_MODEL, status.GET_SDXL_MODEL),
     *(fetching.STOPPED, fetching.FORBIDDEN, preview.NO_PICTURE, preview.UNUSED_DRAWING),
-    *(fix.NO_PICTURE, fix.NO_CHECKPOINT, NO_HAND),
+    *(fix.NO_PICTURE, fix.NO_CHECKPOINT, NO_HAND, NOTHING_TO_COMPARE),
     *(gesture_panel.NO_PICTURE, gesture_panel.NO_NAME, gesture_panel.SAVED, gesture_panel.REMOVED),
 )
 """Texts that appear only after a click, each a text node of its own."""

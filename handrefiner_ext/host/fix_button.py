@@ -1,4 +1,4 @@
-"""Place the button *Fix hands* in the row under the WebUI's gallery, and connect it."""
+"""Place *Fix hands* and *Before and after* in the row under the WebUI's gallery."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ SIGN = "✋"
 TOOLTIP = (
     "Fix hands: repaint the hands of the selected picture in place, with HandRefiner's values."
 )
+COMPARE_SIGN = "◧"
+COMPARE_TOOLTIP = (
+    "Before and after: compare the selected picture with the one before it in the gallery."
+)
+NOTHING_TO_COMPARE = (
+    "Select a picture that has another one before it, such as one that Fix hands made."
+)
+"""Said by javascript/handrefiner_compare.js."""
 BESIDE = {"txt2img": "txt2img_upscale", "img2img": "img2img_send_to_extras"}
 """The WebUI's own button behind which ours stands."""
 PARTS = ("{tab}_gallery", "generation_info_{tab}", "html_info_{tab}", "html_log_{tab}")
@@ -37,6 +45,10 @@ class FixButton:
 
     def _place(self, made: Any) -> None:
         self.button = ToolButton(SIGN, elem_id=f"handrefiner_{self.tab}_fix", tooltip=TOOLTIP)
+        compare = ToolButton(
+            COMPARE_SIGN, elem_id=f"handrefiner_{self.tab}_compare", tooltip=COMPARE_TOOLTIP
+        )
+        compare.click(None, _js=f"() => handrefinerCompare('{self.tab}')", inputs=[], outputs=[])
         self._connect()
 
     def _keep(self, part: str, made: Any) -> None:

@@ -86,6 +86,30 @@ def test_it_gives_what_the_run_gives_with_the_panel_ticked(gentle, tmp_path):
     assert "1 right refined" in said
 
 
+def test_before_and_after_lie_over_each_other_with_a_line_between(gentle, tmp_path):
+    gentle.generate("img2img")
+    gentle.panel("img2img", "compare").click()
+    wait_for_log(gentle, "img2img", "Select a picture that has another one before it")
+    press(gentle, "img2img")
+    wait_for_log(gentle, "img2img", "1 right refined")
+    wait_for_pictures(gentle, "img2img", 2)
+    gentle.page.locator(f"#img2img_gallery {THUMBS}").nth(1).click()
+    gentle.panel("img2img", "compare").click()
+    shown = gentle.page.locator("#handrefiner_compare")
+    before, after = shown.locator("img").evaluate_all("x => x.map(e => e.src)")
+    found = gentle.page.locator("#img2img_gallery .thumbnails img")
+    assert [before, after] == found.evaluate_all("x => x.map(e => e.src)")
+    frame = shown.locator(".frame").bounding_box()
+    gentle.page.mouse.move(frame["x"] + 0.25 * frame["width"], frame["y"] + 50)
+    clip = "e => e.style.clipPath"
+    assert shown.locator("img").nth(1).evaluate(clip).startswith("inset(0px 0px 0px 25")
+    gentle.page.keyboard.press("ArrowRight")
+    assert not shown.locator("img").nth(1).evaluate(clip).startswith("inset(0px 0px 0px 25%")
+    keep_screenshot(shown, "before_and_after", tmp_path)
+    gentle.page.keyboard.press("Escape")
+    shown.wait_for(state="detached")
+
+
 def test_the_file_that_is_saved_holds_the_text(gentle):
     gentle.generate("img2img")
     press(gentle, "img2img")
