@@ -231,7 +231,12 @@ def test_the_reported_masks_are_read_and_refused(tmp_path, capsys):
     mask = load_mask(CASES / "black_strokes_on_transparency.png", 512, 512)
     assert mask.mean() == pytest.approx(0.1188, abs=0.001)
     picture = CASES.parents[1] / "images" / "1.jpg"
-    command = ("refine", "--input_img", picture, "--out_dir", tmp_path, "--mask", "drawn")
-    assert run(*command, "--drawn_mask", CASES / "picture_as_mask.png") == FAILED
+    with Image.open(CASES / "picture_as_mask.png") as opened:
+        hole = np.asarray(opened)[..., 3] == 0
+        opened.convert("RGB").save(tmp_path / "opaque.png")
+    np.testing.assert_array_equal(load_mask(CASES / "picture_as_mask.png", 512, 512), hole)
+    out = tmp_path / "out"
+    command = ("refine", "--input_img", picture, "--out_dir", out, "--mask", "drawn")
+    assert run(*command, "--drawn_mask", tmp_path / "opaque.png") == FAILED
     assert "is a picture, not a mask" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.iterdir()) == []

@@ -17,12 +17,8 @@ from handrefiner_ext.hands.gesture_pictures import draw_gesture
 from handrefiner_ext.hands.gestures import (
     find_gesture,
     give_gestures,
-    load_gestures,
     load_shipped,
-    own_place,
     parse_gestures,
-    remove_gesture,
-    save_gesture,
 )
 from handrefiner_ext.hands.posed import describe_poses
 from handrefiner_ext.mesh.open_hand.kinematics import load_kinematics
@@ -291,79 +287,12 @@ def test_a_hand_in_a_picture_becomes_a_gesture_that_other_hands_take(own, capsys
         assert value == pytest.approx(seen[key], abs=0.002)
 
 
-def test_own_gestures_are_listed_and_removed(own, capsys):
-    save_gesture("wink", pose_of("rock"))
-    assert main(["gestures", "list"]) == 0
-    said = capsys.readouterr().out
-    assert "wink (yours)" in said
-    assert str(own) in said
-    assert main(["gestures", "remove", "wink"]) == 0
-    assert "wink" not in load_gestures()
-    assert main(["gestures", "remove", "wink"]) != 0
-    assert "does not exist" in capsys.readouterr().err
-    with pytest.raises(InvalidParameter, match="'fist' ships with HandRefiner"):
-        remove_gesture("fist")
-
-
-def test_all_can_be_drawn_into_one_picture(tmp_path, capsys):
-    assert main(["gestures", "draw", str(tmp_path / "all.png")]) == 0
-    with Image.open(tmp_path / "all.png") as drawn:
-        assert drawn.size == (8 * 160, 160 * -(-len(NAMES) // 8))
-
-
-def test_a_name_of_ours_is_not_taken_and_ones_own_may_be_changed(own):
-    with pytest.raises(InvalidParameter, match="ships with HandRefiner"):
-        save_gesture("Victory", pose_of("rock"))
-    save_gesture("mine", pose_of("rock"))
-    save_gesture("mine", pose_of("fist"))
-    assert find_gesture("mine").angles == pytest.approx(find_gesture("fist").angles)
-    assert not list(own.parent.glob("*.handrefiner*")), "no half file is left"
-
-
-@pytest.mark.parametrize("name", ["", "  ", ";", "a;b", "a:b", "a,b", '"x"', "x" * 41])
-def test_names_that_the_parameter_cannot_hold_are_refused(name):
-    with pytest.raises(InvalidParameter, match="cannot be named"):
-        save_gesture(name, pose_of("rock"))
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "is not JSON"),
-        ("[]", "is no file of gestures"),
-        ('{"handrefiner_gestures": 2, "gestures": {}}', "is no file of gestures"),
-        ('{"handrefiner_gestures": 1, "gestures": {"a": 1}}', 'needs "angles"'),
-        ('{"handrefiner_gestures": 1, "gestures": {"a": {"angles": {"x": 1}}}}', "'x' = 1"),
-        (
-            '{"handrefiner_gestures": 1, "gestures": {"a": {"angles": {"thumb_ip_flexion": NaN}}}}',
-            "nan is not possible",
-        ),
-        ('{"handrefiner_gestures": 1, "gestures": {"a": {"angles": {}, "thumb": "x"}}}', "thumb"),
-    ],
-)
-def test_a_file_that_is_wrong_is_said_with_its_place(own, text, said):
-    own.parent.mkdir()
-    own.write_text(text)
-    with pytest.raises(InvalidParameter, match=said) as caught:
-        load_gestures()
-    assert str(own) in str(caught.value)
-
-
 def test_a_picture_without_a_hand_gives_no_gesture(tmp_path, capsys):
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "none.png")
     assert main(["gestures", "add", "x", str(tmp_path / "none.png")]) != 0
     assert "No hand was found" in capsys.readouterr().err
     with pytest.raises(PictureError):
         read_fingers(np.full((200, 200, 3), 99, np.uint8), RefineParams(), two_hands()[2])
-
-
-def test_the_file_lies_where_each_system_keeps_settings(tmp_path):
-    tail = Path("handrefiner") / "gestures.json"
-    assert own_place({"APPDATA": "C:/Users/x"}, "win32") == Path("C:/Users/x") / tail
-    assert own_place({}, "darwin") == Path.home() / "Library" / "Application Support" / tail
-    assert own_place({"XDG_CONFIG_HOME": "/x"}, "linux") == Path("/x") / tail
-    assert own_place({}, "linux") == Path.home() / ".config" / tail
-    assert own_place({gestures.PLACE_VARIABLE: "~/g.json"}) == Path.home() / "g.json"
 
 
 def test_what_a_wished_pose_says_is_read_back_as_the_same_mesh():

@@ -6,8 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from handrefiner_ext.errors import PictureError, UsageError
+
 DONE = 0
 SIDE_PX, COLUMNS = 160, 8
+DRAWN = "handrefiner gestures draw"
+"""Source in the mark of a picture of gestures."""
 
 
 def add_gestures(commands: argparse._SubParsersAction[Any]) -> None:
@@ -53,18 +57,35 @@ def _list(options: argparse.Namespace) -> int:
 def _draw(options: argparse.Namespace) -> int:
     import numpy as np
 
+    from handrefiner_ext.files.marks import Mark
     from handrefiner_ext.hands.gesture_pictures import draw_gesture
     from handrefiner_ext.hands.gestures import load_gestures
     from handrefiner_ext.pictures import encode_map, write_atomically
     from handrefiner_ext.registry import AUTO, RENDERERS
 
+    place = Path(options.picture)
+    _check_drawable(place)
     renderer = RENDERERS.build(AUTO)
     tiles = [draw_gesture(gesture, renderer, SIDE_PX) for gesture in load_gestures().values()]
     tiles += [np.full_like(tiles[0], tiles[0][0, 0])] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
-    write_atomically(Path(options.picture), encode_map(np.vstack(rows)))
+    write_atomically(place, encode_map(np.vstack(rows), (Mark(DRAWN).chunk,)))
     print(f"{', '.join(load_gestures())} -> {options.picture}")
     return DONE
+
+
+def _check_drawable(place: Path) -> None:
+    """Raise HandRefinerError where a picture of gestures would be no PNG, or replace another."""
+    from handrefiner_ext.files.marks import read_head, read_mark
+
+    if place.suffix.lower() != ".png":
+        raise UsageError(f"{place} is written as PNG; give a name that ends in .png.")
+    head = read_head(place)
+    mark = read_mark(head) if head else None
+    if head is not None and (mark is None or mark.source != DRAWN):
+        raise PictureError(
+            f"{place} exists and is no picture of gestures, so it is kept; give another name."
+        )
 
 
 def _add(options: argparse.Namespace) -> int:

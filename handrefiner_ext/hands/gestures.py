@@ -32,7 +32,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from handrefiner_ext.errors import InvalidParameter
+from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.geometry.transforms import MIRROR, rotation_from_vector
 from handrefiner_ext.hands.choosing import Part, parse_hands, select
 from handrefiner_ext.hands.posed import find_pose
@@ -44,6 +44,9 @@ from handrefiner_ext.types import FloatArray, Hand, HandMesh, HandPose
 VERSION_KEY, VERSION = "handrefiner_gestures", 1
 PLACE_VARIABLE = "HANDREFINER_GESTURES"
 LONGEST_NAME, MOST_GESTURES = 40, 500
+LARGEST_FILE = 4 * 2**20
+"""Bytes; 500 gestures that name every angle have about 600,000."""
+MOST_DEGREES = 360.0
 NAME = re.compile(r"[^\W_][^;:,\"]*")
 Thumb = Literal["up", "down"]
 _, THUMB_MCP, _, THUMB_TIP = FINGERS["thumb"]
@@ -86,7 +89,7 @@ def find_gesture(name: str) -> Gesture:
     wanted = spell(name)
     if wanted not in known:
         raise InvalidParameter(
-            f"gesture = {name.strip()!r} does not exist; it must be one of {', '.join(known)}, "
+            f"gesture = {show(name.strip())} does not exist; it must be one of {', '.join(known)}, "
             'for certain hands such as "1: victory; left: fist".'
         )
     return known[wanted]
@@ -173,7 +176,10 @@ def load_own() -> dict[str, Gesture]:
     if not place.is_file():
         return {}
     try:
-        return read_gestures(place.read_text("utf-8"), str(place))
+        if place.stat().st_size > LARGEST_FILE:
+            raise InvalidParameter(f"{place} is too large for a file of gestures.")
+        # Editors of Windows put a byte order mark before the text.
+        return read_gestures(place.read_text("utf-8-sig"), str(place))
     except OSError as error:
         raise InvalidParameter(f"{place} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
@@ -208,7 +214,16 @@ def read_gestures(text: str, where: str) -> dict[str, Gesture]:
         )
     if len(listed) > MOST_GESTURES:
         raise InvalidParameter(f"{where} has more than {MOST_GESTURES} gestures.")
-    return {spell(name): _read(name, entry, where) for name, entry in listed.items()}
+    found: dict[str, Gesture] = {}
+    for name, entry in listed.items():
+        gesture = _read(name, entry, where)
+        if gesture.name in found:  # else the file would lose one when it is written again
+            raise InvalidParameter(
+                f"{where} has the gesture {gesture.name!r} twice (case, spaces, _ and - do not "
+                "count); give one of them another name."
+            )
+        found[gesture.name] = gesture
+    return found
 
 
 def _read(name: str, said: Any, where: str) -> Gesture:
@@ -216,26 +231,29 @@ def _read(name: str, said: Any, where: str) -> Gesture:
     thumb = said.get("thumb") if isinstance(said, dict) else None
     if not isinstance(angles, dict) or thumb not in (None, "up", "down"):
         raise InvalidParameter(
-            f'{where}, {name!r} needs "angles", names with degrees; "thumb" may be up or down.'
+            f'{where}, {show(name)} needs "angles", names with degrees; "thumb" may be up or down.'
         )
     for key, value in angles.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if key not in ANGLE_NAMES or not number or not math.isfinite(value):
+        if key not in ANGLE_NAMES or not number or not abs(value) <= MOST_DEGREES:
             raise InvalidParameter(
-                f"{where}, {name!r}: {key!r} = {value!r} is not possible; it must be a number of "
-                f"degrees for one of {', '.join(ANGLE_NAMES)}."
+                f"{where}, {show(name)}: {show(key)} = {show(value)} is not possible; it must be a "
+                f"number of degrees, at most {MOST_DEGREES:g}, for one of {', '.join(ANGLE_NAMES)}."
             )
     radians = {key: math.radians(value) for key, value in angles.items()}
-    return Gesture(check_name(name), radians, thumb)
+    try:
+        return Gesture(check_name(name), radians, thumb)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"{where}: {error}") from error
 
 
 def check_name(name: str) -> str:
     """Return a name as it is shown; InvalidParameter for one that the parameter cannot hold."""
     shown = spell(name)
-    if not NAME.fullmatch(shown) or len(shown) > LONGEST_NAME:
+    if len(shown) > LONGEST_NAME or not NAME.fullmatch(shown) or not shown.isprintable():
         raise InvalidParameter(
-            f"A gesture cannot be named {name!r}: a name begins with a letter or digit, has at "
-            f"most {LONGEST_NAME} characters, and none of ; : , and quotes."
+            f"A gesture cannot be named {show(name)}: a name begins with a letter or digit, has at "
+            f"most {LONGEST_NAME} characters, none of ; : , and quotes, and none that is invisible."
         )
     return shown
 
@@ -257,12 +275,12 @@ def remove_gesture(name: str) -> None:
     own, shown = load_own(), spell(name)
     if own.pop(shown, None) is None:
         whose = "ships with HandRefiner" if shown in load_shipped() else "does not exist"
-        raise InvalidParameter(f"The gesture {shown!r} {whose}, so it cannot be removed.")
+        raise InvalidParameter(f"The gesture {show(shown)} {whose}, so it cannot be removed.")
     _write(own)
 
 
 def _write(gestures: Mapping[str, Gesture]) -> None:
-    place = own_place()
+    place = own_place().resolve()  # a link to a file that is kept elsewhere stays one
     listed = {name: _describe(gesture) for name, gesture in gestures.items()}
     text = json.dumps({VERSION_KEY: VERSION, "gestures": listed}, indent=1, ensure_ascii=False)
     place.parent.mkdir(parents=True, exist_ok=True)
