@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yolo_files import CELL, packed_float, varint, write_network
 
+from handrefiner_ext.detect import yolo_networks
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.detect.proposals import (
     PADDING,
@@ -144,10 +145,64 @@ def test_a_damaged_file_is_named_and_auto_goes_on_without_it(home, content, said
     CACHE.clear()
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"Concat", b"Conc\x80t"),  # OpenCV 5.0 ends the process over this name
+        (b"Reshape", b"Resh\xffpe"),
+    ],
+)
+def test_a_damaged_network_never_ends_the_process(home, network, good, bad):
+    content = network.read_bytes()
+    assert good in content
+    network.write_bytes(content.replace(good, bad))
+    with pytest.raises(BackendUnavailable, match=r"cannot (be used|run)") as caught:
+        open_network(network, home)
+    assert str(network) in str(caught.value)
+
+
+def test_a_network_that_crashes_is_tried_in_a_process_of_its_own(network, monkeypatch):
+    for trial, said in (
+        ("import os; os.kill(os.getpid(), 9)", "it makes OpenCV crash"),
+        ("while True: pass", "longer than 1 s"),
+    ):
+        monkeypatch.setattr(yolo_networks, "TRIAL", trial)
+        monkeypatch.setattr(yolo_networks, "LONGEST_TRIAL_S", 1.0)
+        yolo_networks._try_apart.cache_clear()
+        with pytest.raises(BackendUnavailable, match=said):
+            open_network(network, ModelHome())
+
+
+def test_an_output_that_is_none_of_yolo_is_refused_when_the_file_is_opened(home):
+    place = write_network(home.models_dir / ANIME_HANDS.name, names="{0: 'hand', 1: 'face'}")
+    names = b"{0: 'hand', 1: 'face'}"
+    wrong = b"{0: 'hand'}".ljust(len(names))
+    place.write_bytes(place.read_bytes().replace(names, wrong))
+    with pytest.raises(BackendUnavailable, match=r"cannot be used .*shape"):
+        YoloDetector(home)
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["{0: 'hand', 1: [", "{0: 'hand', 'a': 1}", "{[]: 1}", "[" * 90, "x\0     ", "-" * 9000],
+)
+def test_classes_that_cannot_be_read_are_said_in_words(tmp_path, names):
+    content = write_network(tmp_path / "a.onnx", names="{0:'a'}".ljust(len(names))).read_bytes()
+    path = tmp_path / "b.onnx"
+    path.write_bytes(content.replace(b"{0:'a'}".ljust(len(names)), names.encode()))
+    with pytest.raises(BackendUnavailable, match="its list of classes cannot be read"):
+        open_network(path, ModelHome())
+
+
 def test_a_file_that_finds_other_things_is_refused(home):
     write_network(home.models_dir / ANIME_HANDS.name, names="{0: 'face', 1: 'handbag'}")
     with pytest.raises(BackendUnavailable, match="finds face, handbag, but no hands"):
         YoloDetector(home)
+    write_network(home.models_dir / ANIME_HANDS.name, names="{0: '\\x1b[31m%s'}" % ("a" * 9999))
+    with pytest.raises(BackendUnavailable, match=r"x1b.*but no hands") as caught:
+        YoloDetector(home)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_a_broken_file_does_not_hide_a_good_one(home, monkeypatch):

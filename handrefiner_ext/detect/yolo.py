@@ -20,6 +20,7 @@ from handrefiner_ext.detect.proposals import (
 from handrefiner_ext.detect.yolo_networks import YoloNetwork, open_network
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.pickles import printable
 from handrefiner_ext.types import Image, ModelHome
 from handrefiner_ext.weights import find
 from handrefiner_ext.weights.manifest import ADETAILER_HANDS, ANIME_HANDS
@@ -76,8 +77,9 @@ def _open_first(home: ModelHome) -> YoloNetwork:
 
 
 def _open_checked(path: Path, home: ModelHome) -> YoloNetwork:
-    """Load a network and try it once; BackendUnavailable if it does not answer with hands."""
+    """Load a network; BackendUnavailable if it is none that finds hands."""
     network = open_network(path, home)
     if not list_hand_classes(network.names):
-        raise BackendUnavailable(f"{path} finds {', '.join(network.names.values())}, but no hands.")
+        others = printable(", ".join(network.names.values()))
+        raise BackendUnavailable(f"{path} finds {others}, but no hands.")
     return network

@@ -7,11 +7,15 @@ tensors are read (`pickles.read_module`), and ultralytics builds the network fro
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +23,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from handrefiner_ext.detect.proposals import decode, list_hand_classes
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, WeightsError
 from handrefiner_ext.pickles import ModuleContent, printable, read_module
 from handrefiner_ext.types import ModelHome
+from handrefiner_ext.weights.manifest import ANIME_HANDS
 
 USUAL_SIDE = 640
 """Side of the input where a file does not say it."""
 SIDES = range(32, 4097)
 ONE_CLASS = {0: "hand"}
+NO_CLASSES = "its list of classes cannot be read"
+LONGEST_LIST = 100_000
+"""Characters of a list of classes; that of 1,203 classes, the longest in use, has 30,000."""
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Takes a picture (3, side, side) in 0..1, returns the output without the batch axis."""
@@ -65,13 +74,47 @@ def _open_onnx(path: Path) -> YoloNetwork:
     about = read_metadata(content)
     side, names = _read_side(about.get("imgsz", "")), _read_names(about.get("names", ""))
     sample = np.zeros((3, side, side), np.float32)
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != ANIME_HANDS.sha256:
+        _try_apart(path, side, checksum)
     try:
         run = _open_with_opencv(content)
-        run(sample)
+        output = run(sample)
     except cv2.error:
         run = _open_with_onnxruntime(content, path)
-        run(sample)
+        output = run(sample)
+    if list_hand_classes(names):
+        decode(output, names, 1.0)  # ValueError where it is no output of YOLO
     return YoloNetwork(path, side, names, run)
+
+
+TRIAL = """
+import sys, cv2, numpy
+network = cv2.dnn.readNetFromONNX(numpy.fromfile(sys.argv[1], numpy.uint8))
+side = int(sys.argv[2])
+network.setInput(numpy.zeros((1, 3, side, side), numpy.float32))
+network.forward()
+"""
+RAISED = (0, 1)
+"""Exit codes of a process that has lived, with or without an error."""
+LONGEST_TRIAL_S = 120.0
+
+
+@lru_cache(maxsize=8)  # `auto` tries again with every picture
+def _try_apart(path: Path, side: int, checksum: str) -> None:
+    """Run a file that nobody knows in a process of its own; ValueError if that dies.
+
+    A damaged network can end the process in which OpenCV reads it, and that may be the WebUI's.
+    """
+    if not sys.executable:  # Python inside another program
+        return
+    command = [sys.executable, "-c", TRIAL, str(path), str(side)]
+    try:
+        ended = subprocess.run(command, capture_output=True, timeout=LONGEST_TRIAL_S).returncode
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"it took longer than {LONGEST_TRIAL_S:g} s") from error
+    if ended not in RAISED:
+        raise ValueError("it makes OpenCV crash")
 
 
 def _open_with_opencv(content: bytes) -> Run:
@@ -81,7 +124,10 @@ def _open_with_opencv(content: bytes) -> Run:
     def run(picture: NDArray[np.float32]) -> NDArray[np.float32]:
         with lock:
             network.setInput(picture[None])
-            return np.array(network.forward()[0], dtype=np.float32)
+            output = network.forward()
+            if output is None:
+                raise ValueError("it has no output")
+            return np.array(output[0], dtype=np.float32)
 
     return run
 
@@ -91,7 +137,8 @@ def _open_with_onnxruntime(content: bytes, path: Path) -> Run:
         import onnxruntime
     except ImportError as error:
         raise BackendUnavailable(
-            f"OpenCV {cv2.__version__} cannot run {path}; run: pip install onnxruntime"
+            f"OpenCV {cv2.__version__} cannot run {path}; if it is whole, run: pip install "
+            "onnxruntime, else download it again"
         ) from error
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     entry = session.get_inputs()[0].name
@@ -161,8 +208,12 @@ def _read_side(text: str) -> int:
     """Return the input's side from metadata such as "[640, 640]"."""
     if not text:
         return USUAL_SIDE
-    sides = json.loads(text)
-    return _check_side(max(sides) if isinstance(sides, list) else sides)
+    try:
+        sides = json.loads(text)
+        side = max(sides) if isinstance(sides, list) else sides
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError("the size of its input cannot be read") from error
+    return _check_side(side)
 
 
 def _check_side(side: Any) -> int:
@@ -173,14 +224,21 @@ def _check_side(side: Any) -> int:
 
 def _read_names(text: str) -> dict[int, str]:
     """Return the classes from metadata such as "{0: 'hand'}"."""
-    return _check_names(ast.literal_eval(text)) if text else dict(ONE_CLASS)
+    if not text:
+        return dict(ONE_CLASS)
+    if len(text) > LONGEST_LIST:
+        raise ValueError(NO_CLASSES)
+    try:
+        return _check_names(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(NO_CLASSES) from error
 
 
 def _check_names(names: Any) -> dict[int, str]:
     if isinstance(names, (list, tuple)):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or sorted(names) != list(range(len(names))) or not names:
-        raise ValueError("its list of classes cannot be read")
+    if not isinstance(names, dict) or set(names) != set(range(len(names))) or not names:
+        raise ValueError(NO_CLASSES)
     return {int(number): str(name) for number, name in names.items()}
 
 
