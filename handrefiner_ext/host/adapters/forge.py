@@ -69,15 +69,19 @@ class Forge(BuiltIn):
 
     @contextmanager
     def remarks_kept(self) -> Iterator[None]:
-        """Keep them on the network, where Forge has them (modules/processing.py:885-886)."""
+        """Keep them on the network, where Forge has them (modules/processing.py:885-886).
+
+        The network itself is not kept: another checkpoint may need its memory.
+        """
         from modules import shared
 
-        network = shared.sd_model
-        comments, params = network.comments, network.extra_generation_params
+        comments = shared.sd_model.comments
+        params = shared.sd_model.extra_generation_params
         try:
             yield
         finally:
-            network.comments, network.extra_generation_params = comments, params
+            shared.sd_model.comments = comments
+            shared.sd_model.extra_generation_params = params
 
     def merge_tokens(self, p: StableDiffusionProcessing) -> None:
         """Do nothing; it is set at each sampling (modules/processing.py, `sample`)."""
