@@ -50,6 +50,7 @@ def test_generate_forever_goes_on_after_an_interrupt_in_the_second_pass(host, we
     webui.unfold("img2img", "advanced")
     webui.press_tab("#handrefiner_img2img_tabs", "Painting")
     webui.set_number("handrefiner_img2img_steps", 40)
+    webui.set_number("handrefiner_img2img_region_size", 256)
     webui.page.evaluate(NOTE_INFOTEXTS)
     choose_from_menu(webui, "#img2img_generate", "Generate forever")
     try:
