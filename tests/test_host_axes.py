@@ -33,7 +33,7 @@ def test_what_people_sweep_is_an_axis_and_the_strength_is_the_first(webui):
     found = axes(webui)
     assert next(iter(found)) == "[HandRefiner] Strength"
     assert set(found) == {axis_label(f) for f in fields_of(WEBUI) if f.name in SWEPT}
-    assert len(found) == len(SWEPT) == 20
+    assert len(found) == len(SWEPT) == 21
 
 
 def test_a_setting_adds_every_other_parameter_but_those_left_out(webui):

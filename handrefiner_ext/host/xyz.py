@@ -16,7 +16,7 @@ from handrefiner_ext.params import MAIN, fields_of
 
 SWEPT = (
     *("strength", "denoising_strength", "enabled", "control_model", "mask", "padding_bbox"),
-    *("mask_blur", "mesh", "another", "hands", "candidates", "keep_best", "keep_margin"),
+    *("mask_blur", "mesh", "another", "gesture", "hands", "candidates", "keep_best", "keep_margin"),
     *("control_mode", "guidance_end", "region_size", "checkpoint", "vae", "sampler", "steps"),
 )
 """Axes that people sweep; a setting adds the others."""

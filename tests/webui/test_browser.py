@@ -348,4 +348,4 @@ def test_every_axis_of_ours_is_offered_once_with_the_strength_first(webui):
     entries = webui.page.locator("#script_txt2img_xyz_plot_x_type ul.options li")
     ours = [text.strip(" ✓\n") for text in entries.all_inner_texts() if "[HandRefiner]" in text]
     assert ours[0].endswith("[HandRefiner] Strength")
-    assert len(ours) == len(set(ours)) == 20
+    assert len(ours) == len(set(ours)) == 21

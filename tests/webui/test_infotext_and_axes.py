@@ -70,7 +70,7 @@ def check_axes(host: Host) -> None:
     axes = find_script(host, "x/y/z plot")["args"][0]["choices"]
     ours = [axis for axis in axes if axis.startswith("[HandRefiner]")]
     assert ours[0] == "[HandRefiner] Strength"
-    assert len(ours) == len(set(ours)) == 20
+    assert len(ours) == len(set(ours)) == 21
     assert strengths(sweep(host, ours[0], "0.2, 0.4, 0.8"))[-3:] == ["0.2", "0.4", "0.8"]
 
 
