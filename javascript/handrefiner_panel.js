@@ -47,7 +47,7 @@
             };
             tell();
             if (heading.tagName === 'BUTTON' || heading.tabIndex === 0) return;
-            heading.addEventListener('click', () => setTimeout(tell, 50));
+            new MutationObserver(tell).observe(heading, {attributeFilter: ['class']});
             heading.tabIndex = 0;
             heading.setAttribute('role', 'button');
             heading.addEventListener('keydown', (event) => {
