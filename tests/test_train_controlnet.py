@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -118,6 +119,24 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(trained, pictures, sdx
     assert straight.keys() == resumed.keys()
     for key, weight in straight.items():
         assert torch.equal(weight, resumed[key]), key
+
+
+def test_a_checkpoint_that_was_cut_off_is_named_and_the_one_before_it_goes_on(
+    trained, pictures, sdxl, tmp_path, capsys
+):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    newest = folder / "checkpoints" / "step-0000020"
+    os.truncate(newest / "model.safetensors", 100)
+    assert train(pictures, sdxl, folder, "--steps", 20, "--resume") == 1
+    assert f"The checkpoint {newest} cannot be read" in capsys.readouterr().err
+    shutil.rmtree(newest)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert train(pictures, sdxl, folder, "--steps", 11, "--resume") == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    capsys.readouterr()
+    assert train(pictures, sdxl, folder, "--steps", 11, "--resume") == 0
+    assert "11 steps, done before" in capsys.readouterr().out
 
 
 def test_the_export_is_what_was_trained_and_loads_by_its_original_names(trained):

@@ -76,6 +76,8 @@ def test_the_colours_are_those_of_the_file(folder, rows):
         ("{", "make it anew"),
         ("{}", "make it anew"),
         ("", "no well-formed"),
+        ("[" * 100_000, "make it anew"),
+        ('{"file_name": "a\\u0000b", "text": "", "malformed": false}', "is missing"),
     ],
 )
 def test_what_is_no_set_is_refused_in_a_sentence(tmp_path, text, said):
@@ -92,6 +94,15 @@ def test_a_damaged_picture_is_named(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(PictureError, match=r"\.png is damaged"):
         hands[0]
+
+
+@pytest.mark.parametrize("part", ["images", "control"])
+def test_a_picture_that_is_missing_is_named_before_the_training_begins(tmp_path, part):
+    folder = make_set(tmp_path)
+    gone = min((folder / part).iterdir())
+    gone.unlink()
+    with pytest.raises(PictureError, match=f"{part}.{gone.name} is missing"):
+        HandSet(folder, SIDE)
 
 
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 40), epoch=st.integers(0, 5))
@@ -185,9 +196,10 @@ def test_a_run_is_resumed_with_its_own_settings_only(tmp_path):
     with pytest.raises(HandRefinerError, match=r"--seed 0, not 4"):
         keep_settings(tmp_path, settings(seed=4), resumes=True)
     keep_settings(tmp_path, settings(steps=5000), resumes=True)
-    (tmp_path / "settings.json").write_text("{")
-    with pytest.raises(PictureError, match="damaged"):
-        keep_settings(tmp_path, settings(), resumes=True)
+    for text in ("{", "[1]", "3"):
+        (tmp_path / "settings.json").write_text(text)
+        with pytest.raises(PictureError, match="damaged"):
+            keep_settings(tmp_path, settings(), resumes=True)
 
 
 def test_a_new_run_does_not_mix_with_other_files(tmp_path):

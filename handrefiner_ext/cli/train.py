@@ -186,8 +186,10 @@ def _run_controlnet(options: argparse.Namespace) -> int:
         place, progress = train_controlnet(settings, options.resume, tell)
     if not is_first_process():
         return DONE
-    took = f", {progress.seconds:.2f} s a step" if progress.seconds else ""
-    print(f"{progress.step} steps{took}, loss {progress.loss:.4f} -> {place}")
+    done = "done before, nothing was left to do"
+    if progress.seconds:
+        done = f"{progress.seconds:.2f} s a step, loss {progress.loss:.4f}"
+    print(f"{progress.step} steps, {done} -> {place}")
     return DONE
 
 

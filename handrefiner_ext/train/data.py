@@ -163,7 +163,7 @@ def _list_entries(folder: Path) -> Iterator[_Entry]:
                 f"{folder} is no set of handrefiner dataset: it holds neither {METADATA} nor "
                 "archives."
             )
-    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PictureError(
             f"{folder} is not a set as handrefiner dataset writes it ({error}); make it anew."
         ) from error
@@ -174,6 +174,9 @@ def _list_files(folder: Path) -> Iterator[_Entry]:
         row: dict[str, Any] = json.loads(line)
         image = folder / str(row["file_name"])
         control = folder / FOLDERS["conditioning_image"] / image.name
+        for place in (image, control):
+            if not place.is_file():  # said before hours are lost
+                raise ValueError(f"{place.relative_to(folder)!s} is missing")
         yield _Entry(
             image.name, str(row["text"]), row["malformed"], image.read_bytes, control.read_bytes
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, how_to_install
+from handrefiner_ext.pickles import printable
 from handrefiner_ext.train.data import Chances, Draw, Example, HandSet
 from handrefiner_ext.train.memory import ADVICE, check_memory, count_bytes
 from handrefiner_ext.train.settings import ADAFACTOR, ADAMW, CONSTANT, Settings
@@ -163,8 +164,19 @@ class Trainer:
         found = list_checkpoints(self.folder)
         if not found:
             return 0
-        self.accelerator.load_state(str(found[-1]))
+        try:
+            self.accelerator.load_state(str(found[-1]))
+        except Exception as error:  # a file that was cut off, read by libraries that raise anything
+            raise HandRefinerError(
+                f"The checkpoint {found[-1]} cannot be read ({_first_line(error)}). Remove that "
+                "folder, and --resume goes on from the one before it, or begins anew where there "
+                "is none."
+            ) from error
         return int(found[-1].name.partition("-")[2])
+
+
+def _first_line(error: Exception) -> str:
+    return printable(str(error).strip().partition("\n")[0] or type(error).__name__)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -116,8 +116,10 @@ def _read(place: Path) -> dict[str, Any]:
     try:
         values = json.loads(place.read_text("utf-8"))
         return dict(values)
-    except ValueError as error:
-        raise PictureError(f"{place} is damaged ({error}); begin anew in a new folder.") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PictureError(
+            f"{place} is damaged and cannot be read; begin anew in a new folder."
+        ) from error
 
 
 def _compare(before: dict[str, Any], now: Settings) -> None:
