@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext.detect.flow import CachingDetector, find_others_in_box, parse_boxes
 from handrefiner_ext.detect.people import list_heads
-from handrefiner_ext.errors import InvalidParameter, PictureError
+from handrefiner_ext.errors import InvalidParameter, PictureError, show
 from handrefiner_ext.hands.choosing import choose_hands, parse_hands
 from handrefiner_ext.hands.gestures import give_gestures, parse_gestures
 from handrefiner_ext.hands.mapped import (
@@ -48,6 +48,7 @@ from handrefiner_ext.types import (
 )
 
 EMPTY_MASK = "The drawn mask is empty, so nothing may change."
+NO_GESTURE = "No hand takes on a gesture: gesture = {} means none of those that are repainted."
 
 
 def check_values(params: RefineParams) -> None:
@@ -100,10 +101,10 @@ def hints(
             everything = add_painted_hands(image, everything, drawn_mask, stages.detector, params)
     check_order(params.occlusion_order, len(everything.hands))
     detection = choose_hands(everything, params.hands, image.shape[0])
-    empty: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
     if drawn_mask is not None and params.mask == DRAWN:
         detection = keep_touched(detection, drawn_mask, params)
-        empty = () if drawn_mask.any() else (EMPTY_MASK,)
+        said = () if drawn_mask.any() else (EMPTY_MASK,)
     if given is not None:
         meshes = take_meshes(given, detection.hands)
     else:
@@ -112,13 +113,15 @@ def hints(
     if params.gesture:
         posed = give_gestures(meshes.found, parse_gestures(params.gesture), size)
         meshes = replace(meshes, found=posed)
+        if posed and not any(mesh.gesture for mesh in posed):
+            said = (*said, NO_GESTURE.format(show(params.gesture)))
     maps = build_maps(
         meshes.found, size, stages.renderer, params, drawn_mask=drawn_mask, image=image
     )
     if depth_in is not None:
         origin = describe_origin(meshes.found) if depth_in.any() else (EMPTY_DEPTH,)
         meshes = replace(meshes, notes=origin)
-    notes = (*empty, *meshes.notes)
+    notes = (*said, *meshes.notes)
     if params.guards:
         left = [hand.box for hand in others]
         maps, notes = _spare(maps, meshes, everything, detection, left)

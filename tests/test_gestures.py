@@ -24,7 +24,7 @@ from handrefiner_ext.hands.posed import describe_poses
 from handrefiner_ext.mesh.open_hand.kinematics import load_kinematics
 from handrefiner_ext.mesh.open_hand.posing import ANGLE_NAMES, build_mesh
 from handrefiner_ext.params import RefineParams
-from handrefiner_ext.pipeline import hints, read_fingers, refine
+from handrefiner_ext.pipeline import NO_GESTURE, hints, read_fingers, refine
 from handrefiner_ext.registry import AUTO, RENDERERS
 from handrefiner_ext.stages import build_stages
 from handrefiner_ext.types import HandPose, ModelHome
@@ -202,6 +202,12 @@ def test_hands_that_cannot_be_chosen_are_refused(text):
         parse_gestures(text)
 
 
+def test_a_parameter_of_endless_parts_is_refused_at_once():
+    assert len(parse_gestures("1: fist;" * 99)) == 99
+    with pytest.raises(InvalidParameter, match="more than 100 parts"):
+        parse_gestures("9: fist;" * 1_000_000)
+
+
 def two_hands():
     """The meshes of a picture with a left and a right hand."""
     poses = {
@@ -234,6 +240,7 @@ def test_the_hands_that_are_meant_take_it(text, given):
     picture, params, stages = two_hands()
     seen = hints(picture, RefineParams(pose=params.pose, gesture=text), stages)
     assert tuple(mesh.gesture for mesh in seen.meshes) == given
+    assert not seen.notes
     plain = hints(picture, params, stages)
     for mesh, before in zip(seen.meshes, plain.meshes, strict=True):
         same = np.allclose(mesh.vertices, before.vertices)
@@ -242,6 +249,20 @@ def test_the_hands_that_are_meant_take_it(text, given):
         assert mesh.pose.scale == before.pose.scale
         assert mesh.pose.turn == before.pose.turn
         np.testing.assert_array_equal(mesh.hand.landmarks, before.hand.landmarks)
+
+
+def test_a_wish_that_means_no_hand_is_said():
+    picture, params, stages = two_hands()
+    seen = hints(picture, RefineParams(pose=params.pose, gesture="3: victory"), stages)
+    assert seen.notes == (NO_GESTURE.format("'3: victory'"),)
+
+
+def test_a_file_that_cannot_be_read_hinders_no_run_without_a_gesture(own):
+    own.parent.mkdir()
+    own.write_text("{")
+    assert parse_gestures("") == ()
+    with pytest.raises(InvalidParameter, match="is not JSON"):
+        parse_gestures("fist")
 
 
 def test_the_mask_covers_the_old_fingers_and_the_new():

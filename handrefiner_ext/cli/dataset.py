@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handrefiner_ext.cli.options import LOCAL, RAY, read_count, read_digits
-from handrefiner_ext.errors import PictureError, UsageError, show
+from handrefiner_ext.errors import PictureError, UsageError, escape, show
 
 if TYPE_CHECKING:
     from handrefiner_ext.dataset import Options
@@ -124,7 +124,7 @@ def _tell(written: Iterator[int], count: int, folder: Path) -> None:
         for more in written:
             pictures += more
             bar.update()
-    print(f"{pictures} pictures of {count} scenes -> {folder}")
+    print(f"{pictures} pictures of {count} scenes -> {escape(str(folder))}")
 
 
 def _count_cores() -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from handrefiner_ext.errors import PictureError, UsageError
+from handrefiner_ext.errors import PictureError, UsageError, escape
 
 DONE = 0
 SIDE_PX, COLUMNS = 160, 8
@@ -50,7 +50,7 @@ def _list(options: argparse.Namespace) -> int:
     own = load_own()
     for name in load_gestures():
         print(f"{name}{' (yours)' if name in own else ''}")
-    print(f"Yours are kept in {own_place()}.")
+    print(f"Yours are kept in {escape(str(own_place()))}.")
     return DONE
 
 
@@ -70,7 +70,7 @@ def _draw(options: argparse.Namespace) -> int:
     tiles += [np.full_like(tiles[0], tiles[0][0, 0])] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
     write_atomically(place, encode_map(np.vstack(rows), (Mark(DRAWN).chunk,)))
-    print(f"{', '.join(load_gestures())} -> {options.picture}")
+    print(f"{', '.join(load_gestures())} -> {escape(options.picture)}")
     return DONE
 
 
@@ -100,7 +100,7 @@ def _add(options: argparse.Namespace) -> int:
     stages = build_stages(params, ModelHome())
     pose = read_fingers(load_picture(Path(options.picture)).image, params, stages)
     made = save_gesture(options.name, pose)
-    print(f"{made.name}: the fingers of the {pose.handedness} hand in {options.picture}")
+    print(f"{made.name}: the fingers of the {pose.handedness} hand in {escape(options.picture)}")
     return DONE
 
 
@@ -108,5 +108,5 @@ def _remove(options: argparse.Namespace) -> int:
     from handrefiner_ext.hands.gestures import remove_gesture
 
     remove_gesture(options.name)
-    print(f"{options.name} was removed.")
+    print(f"{escape(options.name)} was removed.")
     return DONE

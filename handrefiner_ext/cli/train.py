@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handrefiner_ext.errors import UsageError
+from handrefiner_ext.errors import UsageError, escape
 
 if TYPE_CHECKING:
     from handrefiner_ext.train.run import Progress
@@ -127,7 +127,7 @@ def _run_small(options: argparse.Namespace) -> int:
 
     from handrefiner_ext.train.presets import PRESETS
     from handrefiner_ext.train.settings import COSINE, Settings
-    from handrefiner_ext.train.small import plan_stages, train_small
+    from handrefiner_ext.train.small import CHECKPOINT, CONTROLNET, plan_stages, train_small
 
     preset = PRESETS[options.preset]
     usual: dict[str, Any] = {"batch_size": 16, "learning_rate": 1e-3, "steps": 4000}
@@ -155,9 +155,10 @@ def _run_small(options: argparse.Namespace) -> int:
     place = train_small(stages, preset, vae, options.resume, tell)
     for bar in bars.values():
         bar.close()
+    checkpoint, control = (escape(str(place / part)) for part in (CHECKPOINT, CONTROLNET))
     print(
-        f"handrefiner refine --backend diffusers --checkpoint {place / 'checkpoint'} "
-        f"--control_model {place / 'controlnet'} --region_size {preset.size}"
+        f"handrefiner refine --backend diffusers --checkpoint {checkpoint} "
+        f"--control_model {control} --region_size {preset.size}"
     )
     return DONE
 
@@ -189,7 +190,7 @@ def _run_controlnet(options: argparse.Namespace) -> int:
     done = "done before, nothing was left to do"
     if progress.seconds:
         done = f"{progress.seconds:.2f} s a step, loss {progress.loss:.4f}"
-    print(f"{progress.step} steps, {done} -> {place}")
+    print(f"{progress.step} steps, {done} -> {escape(str(place))}")
     return DONE
 
 

@@ -47,6 +47,8 @@ LONGEST_NAME, MOST_GESTURES = 40, 500
 LARGEST_FILE = 4 * 2**20
 """Bytes; 500 gestures that name every angle have about 600,000."""
 MOST_DEGREES = 360.0
+MOST_WISHES = 100
+"""Parts of the parameter; a picture has fewer hands."""
 NAME = re.compile(r"[^\W_][^;:,\"]*")
 Thumb = Literal["up", "down"]
 _, THUMB_MCP, _, THUMB_TIP = FINGERS["thumb"]
@@ -76,16 +78,23 @@ class Wish:
 
 def parse_gestures(text: str) -> tuple[Wish, ...]:
     """Return what the parameter `gesture` asks for; InvalidParameter says what is wrong."""
-    wishes = []
-    for part in filter(None, (part.strip() for part in text.split(";"))):
+    parts = [part.strip() for part in text.split(";", MOST_WISHES + 1)]
+    if len(parts) > MOST_WISHES:
+        raise InvalidParameter(f"gesture has more than {MOST_WISHES} parts; give fewer.")
+    parts = [part for part in parts if part]
+    known, wishes = load_gestures() if parts else {}, []
+    for part in parts:
         hands, _, name = part.rpartition(":")
-        wishes.append(Wish(parse_hands(hands), find_gesture(name)))
+        wishes.append(Wish(parse_hands(hands), _find(name, known)))
     return tuple(wishes)
 
 
 def find_gesture(name: str) -> Gesture:
     """Return a gesture, whether ours or the user's own, however its name is spelled."""
-    known = load_gestures()
+    return _find(name, load_gestures())
+
+
+def _find(name: str, known: Mapping[str, Gesture]) -> Gesture:
     wanted = spell(name)
     if wanted not in known:
         raise InvalidParameter(
