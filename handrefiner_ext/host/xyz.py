@@ -15,7 +15,7 @@ from handrefiner_ext.knobs import WEBUI, Knob, coerce
 from handrefiner_ext.params import MAIN, fields_of
 
 SWEPT = (
-    *("strength", "denoising_strength", "enabled", "control_model", "mask", "padding_bbox"),
+    *(MAIN.name, "denoising_strength", "enabled", "control_model", "mask", "padding_bbox"),
     *("mask_blur", "mesh", "another", "gesture", "hands", "candidates", "keep_best", "keep_margin"),
     *("control_mode", "guidance_end", "region_size", "checkpoint", "vae", "sampler", "steps"),
 )
