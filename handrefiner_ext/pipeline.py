@@ -121,7 +121,8 @@ def hints(
     if depth_in is not None:
         origin = describe_origin(meshes.found) if depth_in.any() else (EMPTY_DEPTH,)
         meshes = replace(meshes, notes=origin)
-    notes = (*said, *meshes.notes)
+    meshes = replace(meshes, notes=(*said, *meshes.notes))
+    notes = meshes.notes
     if params.guards:
         left = [hand.box for hand in others]
         maps, notes = _spare(maps, meshes, everything, detection, left)
