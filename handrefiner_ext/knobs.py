@@ -12,6 +12,8 @@ from handrefiner_ext.errors import InvalidParameter, show
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0"})
+LONGEST_TEXT = 1_000_000
+"""Characters of a value; a pose of 64 hands has 130,000."""
 
 CLI, WEBUI, URL, DIFFUSERS = "cli", "webui", "url", "diffusers"
 """Surfaces: the command line, everything inside the WebUI (panel, API, infotext, XYZ), and what the
@@ -80,6 +82,10 @@ def coerce(f: Field[Any], value: object) -> bool | int | float | str:
     Raises InvalidParameter, which names the value and the allowed ones.
     """
     knob_, kind = f.metadata["knob"], type(f.default)
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        raise InvalidParameter(
+            f"{f.name} has {len(value)} characters; at most {LONGEST_TEXT} are possible."
+        )
     try:
         result = parse_bool(value) if kind is bool else _parse_number_or_text(kind, value)
     except (TypeError, ValueError, OverflowError):

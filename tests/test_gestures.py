@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from handrefiner_ext.hands.gestures import (
     parse_gestures,
 )
 from handrefiner_ext.hands.posed import describe_poses
+from handrefiner_ext.knobs import coerce
 from handrefiner_ext.mesh.open_hand.kinematics import load_kinematics
 from handrefiner_ext.mesh.open_hand.posing import ANGLE_NAMES, build_mesh
 from handrefiner_ext.params import RefineParams
@@ -206,6 +208,13 @@ def test_a_parameter_of_endless_parts_is_refused_at_once():
     assert len(parse_gestures("1: fist;" * 99)) == 99
     with pytest.raises(InvalidParameter, match="more than 100 parts"):
         parse_gestures("9: fist;" * 1_000_000)
+
+
+@pytest.mark.parametrize("name", ["gesture", "hands", "occlusion_order", "pose", "prompt"])
+def test_a_text_of_many_megabytes_is_refused_before_it_is_taken_apart(name):
+    field = next(field for field in fields(RefineParams) if field.name == name)
+    with pytest.raises(InvalidParameter, match=f"{name} has 2000000 characters; at most 1000000"):
+        coerce(field, "1," * 1_000_000)
 
 
 def two_hands():
