@@ -196,6 +196,12 @@ def test_two_processes_learn_what_one_learns_from_the_same_pictures(pictures, in
     assert one["control_model.middle_block_out.0.weight"].abs().max() > 1e-3  # it was 0
 
 
+def test_a_checkpoint_that_is_not_there_leaves_the_folder_free(pictures, tmp_path, capsys):
+    assert train(pictures, tmp_path / "none", tmp_path / "run", "--steps", 1) != 0
+    assert "does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_names_of_exports_are_told_apart_by_the_panel_and_refine():
     assert model_family(XL_NAME) == "sdxl"
     assert choose_control([XL_NAME, "control_sdxl_depth"], "sdxl") == XL_NAME

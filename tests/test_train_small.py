@@ -178,6 +178,20 @@ def test_a_model_of_the_wrong_shape_is_refused(pictures, tmp_path, capsys):
     assert "do not fit" in capsys.readouterr().err
 
 
+def test_nothing_is_written_into_a_folder_that_is_not_empty(pictures, tmp_path, capsys):
+    mine = tmp_path / "small_inpainting.safetensors"
+    mine.write_text("mine")
+    assert train(pictures, tmp_path, "--vae_steps", 1, "--steps", 1) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [mine.name]
+
+
+def test_a_vae_that_is_not_there_is_named(pictures, tmp_path, capsys):
+    assert train(pictures, tmp_path / "out", "--vae", tmp_path / "none.safetensors") != 0
+    assert "none.safetensors is no file" in capsys.readouterr().err
+
+
 def test_the_random_numbers_of_a_program_that_calls_it_stay_as_they_are():
     torch.manual_seed(4)
     expected = torch.rand(1)

@@ -51,6 +51,7 @@ def train_controlnet(
     check_packages()
     settings = resolved(settings)
     hands = HandSet(Path(settings.dataset), settings.size)
+    find_checkpoint(settings.checkpoint, None)  # a run that cannot begin leaves its folder free
     folder = open_folder(settings.out_dir)
     keep_settings(folder, settings, resumes)
     with libraries_quiet():

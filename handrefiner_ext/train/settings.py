@@ -136,6 +136,8 @@ def resolved(settings: Settings) -> Settings:
     """Return the settings with whole paths, so that a run can be resumed from any folder."""
 
     def whole(value: str) -> str:
+        if not value:  # nothing was given; it is not the folder that one stands in
+            return value
         return (
             str(Path(value).expanduser().resolve()) if Path(value).expanduser().exists() else value
         )

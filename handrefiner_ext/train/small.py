@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handrefiner_ext.errors import PictureError, UsageError
 from handrefiner_ext.files.outputs import open_folder
 from handrefiner_ext.inpaint.control_models import SD1
 from handrefiner_ext.inpaint.diffusion.loading import Models, libraries_quiet
@@ -93,6 +94,11 @@ def train_small(
     for settings in (stages.vae, stages.painting):
         settings.check()
     check_packages()
+    folder = open_folder(str(Path(stages.painting.out_dir).parent))
+    if not resumes and any(folder.iterdir()):
+        raise PictureError(f"{folder} is not empty; give a new folder, or add --resume.")
+    if vae_file is not None and not vae_file.is_file():
+        raise UsageError(f"--vae {vae_file} is no file; give a file with a VAE of that shape.")
     with libraries_quiet():
         pipeline = build_pipeline(preset, stages.painting.seed)
         hands = HandSet(Path(stages.painting.dataset), stages.painting.size)
