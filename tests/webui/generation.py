@@ -14,6 +14,7 @@ from PIL import Image
 from running_host import Host
 
 SIZE = 512
+MODEL = "control_sd15_inpaint_depth_hand_fp16"
 BASE = {
     "prompt": "a hand",
     "seed": 7,
@@ -115,6 +116,12 @@ def _with_scripts(body: dict[str, Any], hands: object) -> dict[str, Any]:
     if hands is not None:
         scripts["HandRefiner"] = {"args": hands if isinstance(hands, list) else [hands]}
     return {**body, "alwayson_scripts": scripts}
+
+
+def control_model(host: Host) -> str:
+    """The hand ControlNet as the host lists it: Forge takes no name without its hash."""
+    listed = host.get("/controlnet/model_list")["model_list"]
+    return str(next(name for name in listed if name.startswith(MODEL)))
 
 
 def changed(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from generation import GENTLE, SIZE, as_mask, changed, encode, hands_of, img2img, load, txt2img
+from installed import FORGE
 
+SECOND_CHOICES = {FORGE: {"hr_additional_modules": ["Use same choices"]}}
+"""Without it Forge's own API fails at every hires fix (modules/processing.py:1405)."""
 MODEL = "control_sd15_inpaint_depth_hand_fp16"
 
 
@@ -98,6 +101,7 @@ def test_hires_fix_is_repainted_at_its_final_size(host, woman):
         enable_hr=True,
         hr_scale=2,
         hr_upscaler="Latent",
+        **SECOND_CHOICES.get(host.kind, {}),
         denoising_strength=0.5,
     )
     mask = as_mask(on.images[2])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from generation import SIZE, alike, decode, encode, img2img
+from generation import SIZE, alike, control_model, decode, encode, img2img
 
 from handrefiner_ext.api import PREFIX
 
-NAME, MODEL = "depth_hand_open", "control_sd15_inpaint_depth_hand_fp16"
+NAME = "depth_hand_open"
 
 
 def detect(host, picture, resolution=SIZE):
@@ -40,7 +40,8 @@ def test_a_picture_without_a_hand_gives_an_empty_map_and_a_warning(host):
 
 
 def test_a_unit_of_ones_own_is_steered_by_it(host, woman):
-    unit = {"enabled": True, "module": NAME, "model": MODEL, "image": encode(woman)}
+    unit = {"enabled": True, "module": NAME, "image": encode(woman)}
+    unit["model"] = control_model(host)
     more = {"denoising_strength": 0.3, "steps": 4}
     bare = img2img(host, woman, **more)
     scripts = {"ControlNet": {"args": [{**unit, "pixel_perfect": True}]}}

@@ -15,6 +15,7 @@ from generation import (
     alike,
     as_mask,
     changed,
+    control_model,
     decisions_of,
     encode,
     hands_of,
@@ -24,7 +25,6 @@ from generation import (
 )
 from installed import A1111, FORGE
 
-MODEL = "control_sd15_inpaint_depth_hand_fp16"
 SLOW = {**GENTLE, "steps": 150, "denoising_strength": 0.9}
 
 
@@ -175,7 +175,7 @@ def outer_unit(host, photograph):
     return {
         "enabled": True,
         "module": "none" if host.kind == A1111 else "None",
-        "model": MODEL,
+        "model": control_model(host),
         "weight": 1.0,
         "image": encode(photograph),
     }
