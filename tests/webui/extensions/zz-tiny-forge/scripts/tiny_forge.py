@@ -36,17 +36,19 @@ def by_weights(original, size, weights):
     return lambda *args, **kwargs: size(original(*args, **kwargs), weights)
 
 
-def forget_width(family):
-    """Have a family recognised by all but its width; a narrow network has one head, for speed."""
+def forget_width(family, heads=None):
+    """Have a family recognised by all but its width; a narrow network has so many `heads`."""
     known = dict(family.unet_config)
     width = known.pop("model_channels")
     family.unet_config = known
+    if heads is None:
+        return
     init = family.__init__
 
     def __init__(self, unet_config):
         init(self, unet_config)
         if unet_config["model_channels"] != width:
-            self.unet_config |= {"num_heads": 1, "num_head_channels": -1}
+            self.unet_config |= {"num_heads": heads, "num_head_channels": -1}
 
     family.__init__ = __init__
 
@@ -57,7 +59,7 @@ def teach_forge():
     from transformers import CLIPTextConfig
 
     load = loader.load_huggingface_component
-    forget_width(model_list.SD15)
+    forget_width(model_list.SD15, heads=1)  # for speed
 
     @functools.wraps(load)
     def load_component(guess, name, library, kind, path, weights):
@@ -74,16 +76,17 @@ def teach_forge():
 
 def teach_reforge():
     from ldm_patched.modules import sd, supported_models
-    from modules_forge import forge_loader
     from transformers import CLIPTextConfig
 
     forget_width(supported_models.SD15)
-    make_text, make_vae = forge_loader.CLIP, sd.VAE.__init__
+    make_text, make_vae = sd.CLIP.__init__, sd.VAE.__init__
 
-    def text_of(*args, tokenizer_data, **kwargs):
+    def text_init(self, *args, tokenizer_data=None, **kwargs):
+        if not tokenizer_data:
+            return make_text(self, *args, **kwargs)
         read = by_weights(CLIPTextConfig.from_json_file, size_text, tokenizer_data)
         with mock.patch.object(CLIPTextConfig, "from_json_file", read):
-            return make_text(*args, tokenizer_data=tokenizer_data, **kwargs)
+            return make_text(self, *args, tokenizer_data=tokenizer_data, **kwargs)
 
     def vae_init(self, sd=None, **kwargs):
         with mock.patch.object(module, "AutoencoderKL", functools.partial(sized_vae, sd)):
@@ -94,7 +97,7 @@ def teach_reforge():
         return network(ddconfig={**ddconfig, "ch": width}, embed_dim=embed_dim)
 
     module, network = sd, sd.AutoencoderKL
-    forge_loader.CLIP = text_of
+    sd.CLIP.__init__ = text_init
     sd.VAE.__init__ = vae_init
 
 
