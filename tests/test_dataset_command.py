@@ -196,6 +196,20 @@ def test_backgrounds_come_from_a_folder_of_ones_own(tmp_path):
         assert green.mean() > 0.2
 
 
+def test_a_background_that_cannot_be_read_makes_way_for_another(tmp_path, caplog):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "broken.png").write_bytes(b"no picture")
+    cv2.imwrite(str(pictures / "green.png"), np.full((64, 80, 3), (0, 255, 0), np.uint8))
+    more = ["--backgrounds", str(pictures), "--styles", "toon", "--jobs", "1"]
+    run(tmp_path / "set", *more)
+    assert "broken.png" in caplog.text
+    assert "Another background is taken." in caplog.text
+    (pictures / "green.png").unlink()
+    where = ["--count", "1", "--size", "64", "--out_dir", str(tmp_path / "none")]
+    assert main(["dataset", *where, *more]) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -169,6 +169,7 @@ def test_a_failure_keeps_the_reason_on_one_line():
 
 
 def test_a_hand_that_was_kept_is_told_below_the_picture_with_what_to_try(webui, monkeypatch):
+    pytest.importorskip("torch")
     reason = "The original was kept: it looks well formed (quality 0.90)."
     monkeypatch.setattr(keep_best, "find_worse", lambda *_: {0: reason})
     done = run(webui.txt2img([BRIGHT], {**PLAIN, "keep_best": True}, width=512, height=256))
@@ -187,4 +188,5 @@ def test_a_picture_without_hands_is_told_below_the_picture(webui):
 
 
 def test_where_every_hand_was_repainted_nothing_is_told(webui):
+    pytest.importorskip("torch")
     assert run(webui.txt2img([BRIGHT], PLAIN, width=512, height=256)).comments == ""

@@ -7,6 +7,7 @@ differs from its well-formed one in nothing but the fault.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,8 +34,11 @@ from handrefiner_ext.dataset.repaint import repaint_with_draft
 from handrefiner_ext.dataset.scene import Lens, Scene, describe_hand, sample_scene
 from handrefiner_ext.dataset.seeing import Seen, see
 from handrefiner_ext.dataset.truth import SKETCH_PX, count_seen, find_truth, make_maps
+from handrefiner_ext.errors import PictureError
 from handrefiner_ext.pictures.picture import load_picture
 from handrefiner_ext.types import FloatArray, Image
+
+logger = logging.getLogger(__name__)
 
 SMEARED = "smeared"
 """A fault of the picture, not of the mesh: fingers run into one another."""
@@ -177,8 +181,19 @@ class _Job:
         rng = self.rng(BACKGROUND)
         if not self.options.backgrounds:
             return sample_background(rng, size)
-        path = self.options.backgrounds[int(rng.integers(len(self.options.backgrounds)))]
-        return crop_background(rng, load_picture(path).image, size)
+        return crop_background(rng, self._load_background(rng), size)
+
+    def _load_background(self, rng: np.random.Generator) -> Image:
+        """A picture of the user's folder; one that cannot be read makes way for another."""
+        paths = list(self.options.backgrounds)
+        while True:
+            path = paths.pop(int(rng.integers(len(paths))))
+            try:
+                return load_picture(path).image
+            except PictureError as error:
+                if not paths:
+                    raise
+                logger.warning("%s Another background is taken.", error)
 
 
 def _sketch(scene: Scene, parts: list[Part]) -> Seen:
