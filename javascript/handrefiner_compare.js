@@ -1,5 +1,6 @@
 // Before and after: the selected picture over the one before it in the gallery, which is where Fix hands
-// finds the original. A line between them follows the mouse, a finger or the arrow keys.
+// finds the original. A line between them follows the mouse, a finger or the arrow keys. Returns what is
+// to stand in the tab's log.
 
 function handrefinerCompare(tab) {
     const shown = Array.from(
@@ -8,17 +9,13 @@ function handrefinerCompare(tab) {
     const selected = selected_gallery_index();
     const place = selected < 0 ? shown.length - 1 : selected;
     if (shown.length < 2 || place < 1) {
-        const log = gradioApp().getElementById(`html_log_${tab}`);
         const words = 'Select a picture that has another one before it, such as one that Fix hands made.';
-        const said = document.createElement('span');
-        said.textContent = words;
-        const line = document.createElement('p');
-        line.append('HandRefiner: ', said);
-        log?.replaceChildren(line);
-        return [];
+        return `<p>HandRefiner: <span>${words}</span></p>`;
     }
     openComparison(shown[place - 1].src, shown[place].src);
-    return [];
+    // What stands there stays. Only the page's own framework may change it: it keeps the nodes that it
+    // made, and shows nothing new once somebody else has replaced them.
+    return gradioApp().querySelector(`#html_log_${tab} .prose`)?.innerHTML ?? '';
 
     function picture(source, words) {
         const made = document.createElement('img');

@@ -38,6 +38,7 @@ class FixButton:
         self.tab = tab
         self.panel = panel
         self.button: Any = None
+        self.compare: Any = None
         self.parts: dict[str, Any] = {}
         script.on_after_component(self._place, elem_id=BESIDE[tab])
         for part in (name.format(tab=tab) for name in PARTS):
@@ -45,10 +46,9 @@ class FixButton:
 
     def _place(self, made: Any) -> None:
         self.button = ToolButton(SIGN, elem_id=f"handrefiner_{self.tab}_fix", tooltip=TOOLTIP)
-        compare = ToolButton(
+        self.compare = ToolButton(
             COMPARE_SIGN, elem_id=f"handrefiner_{self.tab}_compare", tooltip=COMPARE_TOOLTIP
         )
-        compare.click(None, _js=f"() => handrefinerCompare('{self.tab}')", inputs=[], outputs=[])
         self._connect()
 
     def _keep(self, part: str, made: Any) -> None:
@@ -60,6 +60,9 @@ class FixButton:
         if self.button is None or len(self.parts) < len(PARTS):
             return
         gallery, info, below, log = (self.parts[part.format(tab=self.tab)] for part in PARTS)
+        self.compare.click(
+            None, _js=f"() => handrefinerCompare('{self.tab}')", inputs=[], outputs=[log]
+        )
         # The page puts its own values in place of the first, third and fifth.
         inputs = [log, gallery, below, info, log, *self.panel]
         count = len(inputs)
