@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 from browser import LONG_MS, WebuiPage, keep_screenshot, open_page
 
 from handrefiner_ext.hands.gestures import load_shipped
@@ -23,6 +22,11 @@ def click(webui: WebuiPage, tab: str, name: str) -> None:
     )
 
 
+def overlap(one, other) -> float:
+    """Intersection over union."""
+    return float((one & other).sum() / (one | other).sum())
+
+
 def test_a_click_on_victory_is_seen_in_the_preview_used_by_the_run_and_pasted(
     webui, photographs, tmp_path
 ):
@@ -31,7 +35,7 @@ def test_a_click_on_victory_is_seen_in_the_preview_used_by_the_run_and_pasted(
     webui.accept_everything("img2img")
     webui.show_hands("img2img", photographs / "1.jpg")
     webui.panel("img2img", "said").first.get_by_text("1: right hand").wait_for(timeout=LONG_MS)
-    _, _, old = webui.read_preview("img2img")
+    _, open_hand, old = webui.read_preview("img2img")
     webui.unfold("img2img", "gestures_fold")
     webui.choose("#handrefiner_img2img_gesture_for", "1")
     click(webui, "img2img", "victory")
@@ -42,8 +46,9 @@ def test_a_click_on_victory_is_seen_in_the_preview_used_by_the_run_and_pasted(
     keep_screenshot(webui.panel("img2img"), "gestures_used", tmp_path)
     assert (mask[depth > 0] == 255).all()
     drawn, _ = webui.generate_with_hints("img2img")
-    np.testing.assert_allclose(drawn > 0, depth > 0, atol=1)
-    assert ((drawn > 0) != (depth > 0)).mean() < 0.01
+    # The run's own picture differs a little from the one that was previewed, and so does the hand.
+    assert overlap(drawn > 0, depth > 0) > 0.75
+    assert overlap(drawn > 0, open_hand > 0) < overlap(drawn > 0, depth > 0) - 0.1
     made = webui.page.locator("#generation_info_img2img textarea").input_value()
     (text, *_) = json.loads(made)["infotexts"]
     webui.go_to("txt2img")
