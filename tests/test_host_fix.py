@@ -235,4 +235,9 @@ def test_our_entries_replace_our_entries_and_nothing_else():
         == 'p\nSteps: 9, Seed: 1, X: "a, b: c", Z: 4, HandRefiner: 9, HandRefiner hands: "one, two"'
     )
     assert add_to_text(written, {MARK: "9", "HandRefiner hands": "one, two"}) == written
+    last = "p\nSteps: 9, Seed: 1, X: 2, Version: v1.10.1"
+    assert (
+        add_to_text(last, {MARK: "9"})
+        == "p\nSteps: 9, Seed: 1, X: 2, HandRefiner: 9, Version: v1.10.1"
+    )
     assert add_to_text("only words", {MARK: "9"}) == "only words\nHandRefiner: 9"

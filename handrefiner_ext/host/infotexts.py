@@ -60,6 +60,9 @@ def _number(said: Mapping[str, Any], name: str, default: float) -> float:
         return default
 
 
+VERSION = ", Version: "
+
+
 def add_to_text(text: str, entries: Mapping[str, str]) -> str:
     """Return a picture's text with our entries, in place of those of an earlier run."""
     *lines, last = text.strip().split("\n")
@@ -67,4 +70,6 @@ def add_to_text(text: str, entries: Mapping[str, str]) -> str:
     if len(ENTRY.findall(last)) < FEWEST:  # no parameters yet
         return "\n".join([*(line for line in (*lines, last) if line), ", ".join(ours)])
     kept = ENTRY.sub(lambda entry: "" if entry[1].startswith(MARK) else entry[0], last)
-    return "\n".join([*lines, ", ".join([kept.strip().rstrip(","), *ours])])
+    # The WebUI writes its own version behind what extensions add.
+    before, comma, version = kept.strip().rstrip(",").partition(VERSION)
+    return "\n".join([*lines, ", ".join([before, *ours]) + comma + version])

@@ -242,7 +242,7 @@ def test_two_hands_far_apart_are_two_regions_with_prompts_of_their_own(host, wom
 @pytest.mark.parametrize("search", ["paper", "fast"])
 def test_adaptive_strength_gives_exactly_the_picture_of_the_strength_it_names(host, woman, search):
     on = img2img(host, woman, {**GENTLE, "adaptive_strength": search})
-    found = re.fullmatch(r"1 right refined at (0\.[4-9]|1)", on.hands)
+    found = re.match(r"1 right refined at (0\.[4-9]|1)(;|$)", on.hands)
     assert found, on.hands
     assert f"HandRefiner adaptive strength: {search}" in on.texts[0]
     fixed = img2img(host, woman, {**GENTLE, "strength": float(found[1])})
