@@ -167,6 +167,8 @@ def test_without_any_of_our_packages_the_webui_starts_and_everything_explains_it
     host = own_host(PYTHONPATH=hidden)
     assert "Error loading script: handrefiner" not in host.read_log()
     reasons = host.get(PREFIX + "/models")["backends"]["detector"]
+    missing_file = reasons.pop("yolo")
+    assert "handrefiner weights download" in missing_file
     assert all("pip install" in reason for reason in reasons.values())
     answer = host.ask("POST", PREFIX + "/hints", {"image": photograph})
     assert answer.status == 503
