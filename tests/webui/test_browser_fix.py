@@ -83,6 +83,9 @@ def test_it_gives_what_the_run_gives_with_the_panel_ticked(gentle, tmp_path):
     shown = gentle.page.locator("#html_info_img2img").first.inner_text()
     assert "HandRefiner strength: 0.7" in shown
 
+    # The end of a run is told by its text, which is to be the one that is shown now.
+    gentle.page.locator(f"#img2img_gallery {THUMBS}").first.click()
+    gentle.page.wait_for_timeout(1000)
     gentle.panel("img2img").locator(".input-accordion-checkbox").check()
     said = gentle.generate("img2img")
     # Two pictures were there and the second was selected: one alone is shown without a selection.
