@@ -204,9 +204,7 @@ def scale_latents(vae: Any, factor: float) -> None:
     with torch.no_grad():
         vae.quant_conv.weight[:latents] *= factor
         vae.quant_conv.bias[:latents] *= factor
-        vae.quant_conv.bias[latents:] += 2.0 * float(
-            np.log(factor)
-        )  # the logarithm of the variance
+        vae.quant_conv.bias[latents:] += 2.0 * float(np.log(factor))  # log of the variance
         vae.post_quant_conv.weight /= factor
 
 
