@@ -62,8 +62,7 @@ def add_train(commands: argparse._SubParsersAction[Any]) -> None:
         "accelerate launch -m handrefiner_ext train controlnet …",
         allow_abbrev=False,
     )
-    control.add_argument("--dataset", required=True, metavar="D", help="of handrefiner dataset")
-    control.add_argument("--out_dir", required=True, metavar="D", help="a new or empty folder")
+    _add_folders(control)
     control.add_argument(
         "--checkpoint",
         default="",
@@ -94,17 +93,22 @@ def add_train(commands: argparse._SubParsersAction[Any]) -> None:
     _add_small(kinds)
 
 
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    """Add what is read and where the results go."""
+    parser.add_argument("--dataset", required=True, metavar="D", help="of handrefiner dataset")
+    parser.add_argument("--out_dir", required=True, metavar="D", help="a new or empty folder")
+
+
 def _add_small(kinds: argparse._SubParsersAction[Any]) -> None:
     small = kinds.add_parser(
         "small",
-        help="a small model that obeys depth, from nothing, for tests",
+        help="a small model, from nothing, for tests of the method",
         description="Trains a small inpainting model with its ControlNet from nothing, on a CPU in "
-        "an hour or more. It is for tests and benchmarks: it paints small blurred hands, but "
-        "where the depth says.",
+        "an hour or more. It is for tests and benchmarks of the method; none has been trained to "
+        "the end yet.",
         allow_abbrev=False,
     )
-    small.add_argument("--dataset", required=True, metavar="D", help="of handrefiner dataset")
-    small.add_argument("--out_dir", required=True, metavar="D", help="a new or empty folder")
+    _add_folders(small)
     small.add_argument(
         "--preset",
         choices=("tiny", "sd15"),
