@@ -105,7 +105,9 @@ def look(**values):
     return advice["value"], status, fetch["visible"]
 
 
-@pytest.mark.parametrize("name", ["strength", "control_model", "mesh", "checkpoint", "enabled"])
+@pytest.mark.parametrize(
+    "name", ["strength", "control_model", "mesh", "checkpoint", "sampler", "enabled"]
+)
 def test_advice_and_status_follow_what_they_depend_on(webui, name):
     script = webui.find("HandRefiner")
     component = dict(zip(NAMES, script.controls, strict=True))[name]
@@ -128,6 +130,31 @@ def test_the_status_says_that_another_checkpoint_decides_later(webui):
     _, status, _ = look(checkpoint="other <1>")
     assert "other &lt;1&gt;" in status
     assert "chosen when it is loaded" in status
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, ["steps, CFG scale and sampler of the picture"]),
+        ({"steps": 12, "sampler": "Euler a"}, ["Steps: 12", "Sampler: Euler a", "the rest as"]),
+        ({"steps": 6, "cfg_scale": 1.5, "checkpoint": "other"}, ["Steps: 6", "CFG scale: 1.5"]),
+    ],
+)
+def test_the_status_says_how_hands_are_sampled(webui, values, said):
+    _, status, _ = look(**values)
+    assert all(words in status for words in said)
+
+
+def test_the_status_says_which_kind_of_sdxl_is_loaded_and_that_few_steps_do(webui):
+    webui.add_control_model("controlnet-depth-sdxl-1.0")
+    shared.sd_model.is_sd1, shared.sd_model.is_sdxl = False, True
+    shared.opts.data["sd_model_checkpoint"] = "ponyRealism_lightning.safetensors [12ab34cd56]"
+    advice, status, _ = look()
+    assert "SDXL (Pony, Lightning)" in status
+    assert "Set Steps" not in advice
+    advice, _, _ = look(checkpoint="v1-5-pruned-emaonly")
+    assert "Set Steps and CFG scale" in advice
+    assert "Lightning in few steps" in advice
 
 
 def test_without_controlnet_the_status_says_how_to_install_it(tmp_path):

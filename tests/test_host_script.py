@@ -393,6 +393,15 @@ def test_a_model_added_meanwhile_is_found_at_the_second_look(webui):
     assert f"HandRefiner control model: {HAND}" in done.infotexts[0]
 
 
+@pytest.mark.parametrize("set_", [{}, {"steps": 4, "cfg_scale": 7.0}])
+def test_steps_of_a_fast_picture_that_do_not_suit_the_hands_are_said(webui, set_):
+    request = webui.txt2img([BRIGHT], {**PLAIN, "prompt": "a fist", **set_}, width=512, height=256)
+    request.prompt = "a hand <lora:lcm-lora-sdv1-5:1>"
+    run(request)
+    told = [comment for comment in request.comments if "Set Steps and CFG scale" in comment]
+    assert len(told) == (0 if set_ else 1)
+
+
 def test_an_unknown_sampler_and_an_unfit_checkpoint_are_said(webui):
     assert (
         "choose DPM++ 2M, Euler" in run(txt2img(webui, {**PLAIN, "sampler": "DDIM"})).infotexts[0]

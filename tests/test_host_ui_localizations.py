@@ -19,6 +19,7 @@ from handrefiner_ext.pipeline import NO_HAND
 FILES = sorted((Path(handrefiner_ext.__file__).parent.parent / "localizations").glob("*.json"))
 SAID_LATER = (
     *(status.READY, status.MISSING, status.WORKING, status.LATER, *status.MESH_NAMES.values()),
+    *(status.AS_PICTURE, status.REST_AS_PICTURE),
     *(status.INSTALL_CONTROLNET, status.GET_HAND_MODEL, status.GET_SDXL_MODEL),
     *(fetching.STOPPED, fetching.FORBIDDEN, preview.NO_PICTURE, preview.UNUSED_DRAWING),
     *(fix.NO_PICTURE, fix.NO_CHECKPOINT, NO_HAND, NOTHING_TO_COMPARE),

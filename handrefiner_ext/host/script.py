@@ -40,8 +40,10 @@ from handrefiner_ext.host.reports import (
 from handrefiner_ext.host.settings import read_model_home, read_settings
 from handrefiner_ext.host.xyz import CARRIER
 from handrefiner_ext.infotext import MARK, REPORT, key_of, to_infotext, written_fields
+from handrefiner_ext.inpaint.checkpoints import Engine, warn_of_pace
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import refine
+from handrefiner_ext.repaint.regions import prompt_for
 from handrefiner_ext.stages import build_renderer, build_stages
 from handrefiner_ext.types import Mask
 
@@ -118,8 +120,9 @@ class HandRefinerScript:
                 _note_model(p, run.arguments.params)
         params[REPORT] = words_for
         if run.problem is not None:
-            logger.warning("HandRefiner: %s", run.problem)
-            p.comment(f"HandRefiner: {run.problem}")
+            _tell(p, run.problem)
+        elif run.arguments is not None and (warning := _find_warning(p, run.arguments.params)):
+            _tell(p, warning)
 
     def before_process_batch(
         self, p: StableDiffusionProcessing, *args: object, **kwargs: object
@@ -216,6 +219,19 @@ def _forget(p: StableDiffusionProcessing) -> None:
     restore_sampling(p)
     for key in (MARK, *map(key_of, written_fields()), REPORT, MODEL_KEY):
         p.extra_generation_params.pop(key, None)
+
+
+def _tell(p: StableDiffusionProcessing, sentence: str) -> None:
+    """Say a sentence in the log and under the gallery."""
+    logger.warning("HandRefiner: %s", sentence)
+    p.comment(f"HandRefiner: {sentence}")
+
+
+def _find_warning(p: StableDiffusionProcessing, params: RefineParams) -> str | None:
+    """Return what had better be set before hands are painted with these values."""
+    name, prompt = str(p.sd_model_name), p.all_prompts[0] if p.all_prompts else ""
+    own = prompt_for(params.prompt, prompt, (1,))
+    return warn_of_pace(Engine(name, prompt), Engine(params.checkpoint or name, own), params)
 
 
 def _note_model(p: StableDiffusionProcessing, params: RefineParams) -> None:

@@ -41,6 +41,7 @@ from handrefiner_ext.host.status import (
     write_line,
 )
 from handrefiner_ext.infotext import restore
+from handrefiner_ext.params import RefineParams
 from handrefiner_ext.weights.manifest import HAND_CONTROLNET
 
 logger = logging.getLogger(__name__)
@@ -163,7 +164,10 @@ MAKERS: dict[str, Callable[[Panel, str], Any]] = {
 }
 
 
-STATE_OF = (FIRST, "control_model", "mesh", "checkpoint")
+STATE_OF = (
+    *(FIRST, "control_model", "mesh", "checkpoint"),
+    *("steps", "cfg_scale", "sampler", "scheduler"),
+)
 """The parameters on which the lines under the first row depend."""
 
 
@@ -197,14 +201,21 @@ def _connect_state(panel: Panel, shown: Sequence[Any]) -> None:
     look.click(show_state, **arguments)
 
 
-def show_state(strength: float, wanted: str, mesh: str, checkpoint: str) -> tuple[Any, str, Any]:
-    """Return the advice beside the slider, hidden where there is none, status and download."""
+def show_state(*values: object) -> tuple[Any, str, Any]:
+    """Return advice, status and download. values: of the parameters of STATE_OF.
+
+    The advice beside the slider is hidden where there is none.
+    """
+    said: dict[str, Any] = dict(zip(STATE_OF, values, strict=True))
     try:
-        status = find_status(wanted, mesh, checkpoint)
+        known = {name: value for name, value in said.items() if value is not None}
+        status = find_status(RefineParams(**known))
     except Exception as fault:
         logger.exception("HandRefiner could not ask which ControlNet model would be used")
         status = Status(missing=f"The WebUI could not be asked ({type(fault).__name__}: {fault}).")
-    text = advise(float(strength), status.model.name, status.model.recommended_strength)
+    model = status.model
+    text = advise(float(said[FIRST]), model.name, model.recommended_strength)
+    text = "<br>".join(filter(None, (text, escape(status.warning))))
     return (
         gr.update(value=text, visible=bool(text)),
         write_line(MISSING, [status.missing])

@@ -100,6 +100,7 @@ class StableDiffusionProcessing:
 
     def __post_init__(self) -> None:
         self.comments: dict[str, int] = {}
+        self.sd_model_name: str | None = None
         self.iteration = 0
         self.batch_index = 0
         self.scripts_setup_complete = False
@@ -303,6 +304,7 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
     """Make the pictures of every iteration and batch, with all hooks (processing.py:865-1150)."""
     model_hijack.clear_comments()
     count = p.batch_size * p.n_iter
+    p.sd_model_name = shared.sd_model.sd_checkpoint_info.name_for_extra
     p.all_prompts = [p.prompt] * count
     p.all_seeds = [int(p.seed) + number for number in range(count)]
     p.all_subseeds = [int(p.subseed) + number for number in range(count)]

@@ -17,6 +17,11 @@ class CheckpointInfo:
     title: str
     sha256: str
 
+    @property
+    def name_for_extra(self) -> str:
+        """The file's name alone, as infotexts have it (sd_models.py:88)."""
+        return Path(self.filename).stem
+
 
 @dataclass(eq=False)
 class Network:
