@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 import stand_in
 from PIL import Image
 
 from handrefiner_ext.hands import gestures
+from handrefiner_ext.hands.gesture_pictures import SHIPPED_PX, draw_cut_out, shipped_picture
 from handrefiner_ext.hands.gestures import load_shipped, parse_gestures
 from handrefiner_ext.host import gesture_panel
 from handrefiner_ext.host.gesture_panel import add_wish, list_pictures
 from handrefiner_ext.pipeline import NO_HAND
+from handrefiner_ext.registry import RENDERERS
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "badly_drawn_hand.png"
 NAMES = list(load_shipped())
@@ -117,3 +120,18 @@ def test_a_file_that_is_broken_leaves_ours(page, own, caplog):
     own.write_text("{")
     assert [name for _, name in list_pictures()] == NAMES
     assert "is not JSON" in caplog.text
+
+
+@pytest.mark.parametrize("gesture", load_shipped().values(), ids=lambda gesture: gesture.name)
+def test_the_picture_that_ships_is_the_one_that_would_be_drawn(gesture):
+    drawn = draw_cut_out(gesture, RENDERERS.build("raster"), SHIPPED_PX).astype(int)
+    with Image.open(shipped_picture(gesture)) as picture:
+        shipped = np.asarray(picture.convert("RGBA")).astype(int)
+    opaque = drawn[..., 3] > 0
+    assert ((shipped[..., 3] > 0) != opaque).sum() <= 10
+    assert np.abs(shipped - drawn)[opaque].mean() < 6, "64 colours are nearly all of them"
+
+
+def test_the_panel_draws_no_gesture_that_ships(monkeypatch):
+    monkeypatch.setattr(gesture_panel, "draw_cut_out", None)
+    assert all(Path(picture).is_file() for picture, _ in list_pictures())

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from handrefiner_ext.errors import HandRefinerError
-from handrefiner_ext.hands.gesture_pictures import BACKGROUND, draw_gesture
+from handrefiner_ext.hands.gesture_pictures import SHIPPED_PX, draw_cut_out, shipped_picture
 from handrefiner_ext.hands.gestures import (
     Gesture,
     load_gestures,
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 ALL = "all"
 HANDS = (ALL, "left", "right", "1", "2", "3", "4")
 """Hands that a click can mean; what else `gesture` takes can be typed."""
-COLUMNS, SIDE_PX = 6, 128
+COLUMNS = 6
 NO_PICTURE = "Drop a picture of a hand here first."
 NO_NAME = "Give the gesture a name first."
 SAVED = "The gesture is saved; it is the last of the pictures above, and the command line knows it."
@@ -89,30 +89,31 @@ def build_gestures(tab: str, add_field: Callable[[], Any]) -> None:
     remove.click(remove_own, inputs=[name], outputs=[pictures, said], show_progress=False)
 
 
-def list_pictures() -> list[tuple[PillowImage.Image, str]]:
-    """Return pictures and names of all gestures; of ours alone if the user's cannot be read."""
+def list_pictures() -> list[tuple[PillowImage.Image | str, str]]:
+    """Return pictures and names of all gestures; of ours alone if the user's cannot be read.
+
+    A picture that ships is given as its file.
+    """
     try:
         known = load_gestures()
     except HandRefinerError as reason:
         logger.warning("HandRefiner: %s", reason)
         known = load_shipped()
-    return [(_draw(_freeze(gesture)), name) for name, gesture in known.items()]
+    return [(_find_picture(gesture), name) for name, gesture in known.items()]
 
 
-Frozen = tuple[str, tuple[tuple[str, float], ...], Any]
-
-
-def _freeze(gesture: Gesture) -> Frozen:
-    return gesture.name, tuple(gesture.angles.items()), gesture.thumb
+def _find_picture(gesture: Gesture) -> PillowImage.Image | str:
+    shipped = shipped_picture(gesture)
+    if shipped is not None and shipped.is_file():
+        return str(shipped)
+    return _draw(gesture.name, tuple(gesture.angles.items()), gesture.thumb)
 
 
 @cache
-def _draw(frozen: Frozen) -> PillowImage.Image:
+def _draw(name: str, angles: tuple[tuple[str, float], ...], thumb: Any) -> PillowImage.Image:
     """Return the picture of a gesture, drawn once for all pages, on the theme's own ground."""
-    name, angles, thumb = frozen
-    drawn = draw_gesture(Gesture(name, dict(angles), thumb), RENDERERS.build(AUTO), SIDE_PX)
-    seen = (drawn != BACKGROUND).any(axis=2)
-    return PillowImage.fromarray(np.dstack([drawn, seen.astype(np.uint8) * 255]))
+    gesture = Gesture(name, dict(angles), thumb)
+    return PillowImage.fromarray(draw_cut_out(gesture, RENDERERS.build(AUTO), SHIPPED_PX))
 
 
 def choose(event: gr.SelectData, who: str, text: str) -> tuple[str, Any]:
