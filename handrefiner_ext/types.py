@@ -2,8 +2,7 @@
 
 What a backend must offer is in `protocols`. These conventions hold everywhere in the package:
 
-- image: `(H, W, 3)` uint8, RGB.
-- mask: `(H, W)` bool, True where a pixel may change.
+- image: `(H, W, 3)` uint8, RGB. mask: `(H, W)` bool, True where a pixel may change.
 - box: `Box(x0, y0, x1, y1)`, whole pixels, half-open, inside the picture.
 - point in the picture: `(x, y)` float pixels; the centre of the top-left pixel is (0.5, 0.5).
 - camera space: x to the right, y down, z away from the viewer, metres.
@@ -64,10 +63,9 @@ class Hand:
     landmarks: (21, 2) pixels, in the order of `topology.JOINT_NAMES`.
     landmark_depth: (21,) pixels relative to the wrist, negative is nearer, as the network gave it.
     world_landmarks: (21, 3) metres in camera space, centred on the hand.
-    score: presence of a hand, 0..1. handedness_score: certainty of the side, 0.5..1.
-    box: bounding box of the landmarks, clipped to the picture.
-    number: as users count the hands of the picture, from 1; 0 until they are counted.
-    assumed: no detector saw it; a mask was drawn there, and a relaxed hand was assumed.
+    score: presence of a hand, 0..1. handedness_score: certainty of the side, 0.5..1. box: bounding
+    box of the landmarks, clipped to the picture. number: as users count the hands of the picture,
+    from 1; 0 until then. assumed: not seen; a relaxed hand was put where a mask was drawn.
     """
 
     handedness: Handedness
@@ -127,7 +125,9 @@ class HandPose:
 
     wrist: (x, y) pixels. scale: pixels per metre. turn: rotation vector in radians from a hand that
     shows its back, fingers up; a left hand is the mirror image of the right one. angles: joint ->
-    radians beyond the rest pose. shapes: name -> units of 10 %.
+    radians beyond the rest pose. shapes: name -> units of 10 %. wrist_length: 1 is the model's.
+    old: None unless somebody posed the hand, which is then not judged: x0, y0, x1, y1 of the hand
+    that lay there before, empty where none did.
     """
 
     handedness: Handedness
@@ -136,6 +136,8 @@ class HandPose:
     turn: tuple[float, float, float]
     angles: Mapping[str, float]
     shapes: Mapping[str, float] = field(default_factory=dict)
+    wrist_length: float = 1.0
+    old: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,15 @@ class Relief:
 class HandMesh:
     """One reconstructed hand.
 
-    vertices: (n, 3) metres in camera space, origin at the wrist joint.
+    vertices: (n, 3) metres in camera space, origin at the wrist joint. joints: (21, 3), the same.
     faces: (m, 3) int32, counter-clockwise seen from outside for a right-handed frame.
-    joints: (21, 3) metres in camera space.
     reprojection_error: mean distance of projected joints from the landmarks, in hand sizes.
     outline_disagreement: area where picture and mesh disagree about what is hand, as a share of
     the mesh's silhouette; None if the picture's colours do not tell.
     strain: how far landmarks, depth, limits and priors contradict one another; comparable only
     between fits of the same landmarks; None if the backend does not measure it.
-    pose: the record of the open hand; None for other meshes. gesture: the one it was given.
-    relief: depth that was given; the vertices are then its surface, without a back.
+    pose: the record of the open hand; None for other meshes. gesture: the one it was given. relief:
+    depth that was given; the vertices are then its surface, without a back.
     """
 
     hand: Hand
@@ -185,7 +186,8 @@ class HandMesh:
     @property
     def is_known(self) -> bool:
         """Whether a new hand can be judged: an old one was seen, and the mesh is that hand's."""
-        return not (self.hand.assumed or self.gesture or (self.relief and not self.relief.fits))
+        wished = self.gesture or (self.pose and self.pose.old is not None)
+        return not (self.hand.assumed or wished or (self.relief and not self.relief.fits))
 
     @property
     def handedness(self) -> Handedness:
@@ -227,8 +229,8 @@ class Overlap:
 class ControlMaps:
     """What guides the inpainting stage; every map has the picture's size.
 
-    layers: each hand alone, in the order of the meshes.
-    owner: (H, W) int16, number of the mesh visible at a pixel, -1 where there is none.
+    layers: each hand alone, in the order of the meshes. owner: (H, W) int16, number of the mesh
+    visible at a pixel, -1 where there is none.
     control: (H, W) uint8 control image.
     hand_masks: for each mesh, its box and the pixels in it that may change. mask: their union.
     """
@@ -252,9 +254,8 @@ class ControlMaps:
 class Agreement:
     """How well a picture's hand agrees with its mesh.
 
-    mpjpe_px: mean distance between re-detected landmarks and the mesh's joints, pixels.
-    mpjpe: the same in hand sizes. pck: share of the landmarks within a tenth of the hand's size of
-    their joints. All None where no hand is found.
+    mpjpe_px: mean distance between re-detected landmarks and the mesh's joints, pixels. mpjpe: in
+    hand sizes. pck: share within a tenth of a hand size. All None where no hand is found.
     """
 
     mpjpe_px: float | None
@@ -266,8 +267,8 @@ class Agreement:
 class Quality:
     """How well formed the hand at one place of a picture looks, regardless of its mesh.
 
-    score: 0..1, 0 where no hand is seen. parts: the scores it is made of, name -> 0..1.
-    doubt: why the judge cannot tell, empty where it can; the score is given all the same.
+    score: 0..1, 0 where no hand is seen. parts: the scores it is made of, name -> 0..1. doubt: why
+    the judge cannot tell, empty where it can; the score is given all the same.
     """
 
     score: float
@@ -302,8 +303,7 @@ class Decision:
     """What happened to one hand; `number` counts the meshes from 0.
 
     strength: what adaptive strength found, None if it is off. candidate: number of the best one,
-    from 0; None if there was no choice. Qualities are None if they were not measured. failed: the
-    hand could not be painted, and `reason` says why.
+    from 0; None without a choice. Qualities are None if not measured. failed: it was not painted.
     """
 
     number: int
@@ -333,8 +333,8 @@ class RegionReport:
 class Painting:
     """What an inpainter made of a picture: one or more candidates of the whole picture.
 
-    regions: empty where the inpainter does not work region by region. control_model: the
-    ControlNet model that was used, None where there was none or its name is not known.
+    regions: empty where the inpainter does not work region by region. control_model: the ControlNet
+    model that was used, None where there was none or its name is not known.
     """
 
     pictures: tuple[Image, ...]
@@ -389,9 +389,9 @@ class RefineResult:
 class ModelHome:
     """Where a backend finds its files, and where it computes.
 
-    models_dir: a folder searched before the standard ones. device: as torch names it; None = the
-    best available. keep_on_device: leave weights there between pictures, not only during work.
-    dtype: of Stable Diffusion's weights, as torch names it; None = half precision on a CUDA GPU.
+    models_dir: searched before the standard folders. device: as torch names it; None = the best.
+    keep_on_device: leave weights there between pictures, not only during work. dtype: of Stable
+    Diffusion's weights, as torch names it; None = half precision on a CUDA GPU.
     """
 
     models_dir: Path | None = None

@@ -230,7 +230,7 @@ class Request:
 
 def read_request(body: bytes, most_pixels: int = MAX_PIXELS) -> Request:
     """Read the JSON body of /hints or /refine; its pictures have no more pixels than that."""
-    values = _read_json(body)
+    values = read_json(body)
     if values.get(IMAGE) is None:
         raise Problem(422, f"image is missing; {INSTEAD}.")
     picture = decode_picture(values[IMAGE], IMAGE, most_pixels)
@@ -279,7 +279,7 @@ def decode_picture(text: object, name: str, most_pixels: int = MAX_PIXELS) -> Pi
         raise Problem(422, str(error)) from error
 
 
-def _read_json(body: bytes) -> dict[str, Any]:
+def read_json(body: bytes) -> dict[str, Any]:
     try:
         values = json.loads(body)
     except (ValueError, RecursionError) as error:

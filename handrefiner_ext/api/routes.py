@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Response
 
 import handrefiner_ext
 from handrefiner_ext.api import PREFIX, models
@@ -21,6 +21,7 @@ from handrefiner_ext.api.body import (
     read_request,
 )
 from handrefiner_ext.api.bounds import Gate
+from handrefiner_ext.api.editor import EditorRoutes
 from handrefiner_ext.api.worker import ModelsReport, Services, VersionReport, Worker
 from handrefiner_ext.errors import (
     HandRefinerError,
@@ -76,6 +77,13 @@ def add_routes(app: Any, services: Services | None = None) -> None:
     add("GET", "/version", routes.version, response_model=models.Version, responses=only_login)
     add("GET", "/schema", routes.schema, response_model=models.Schema, responses=only_login)
     add("GET", "/models", routes.models, response_model=models.Models, responses=only_login)
+    editor = EditorRoutes(routes.worker, routes.gate, routes.services.most_pixels)
+    without_body = {"responses": only_login, "response_class": Response}
+    add("GET", "/editor", editor.about, **without_body)
+    with_body = {"responses": PROBLEMS, "response_class": Response}
+    add("POST", "/editor/find", answering(editor.find), Depends(routes.check_room), **with_body)
+    add("POST", "/editor/step", answering(editor.step), **with_body)
+    add("POST", "/editor/maps", answering(editor.maps), Depends(routes.check_room), **with_body)
     if routes.services.heavy:
         more = {"responses": PROBLEMS, "openapi_extra": BODY}
         room = Depends(routes.check_room)
@@ -124,6 +132,17 @@ def problems_answered() -> Iterator[None]:
         logger.exception("HandRefiner could not answer a request.")
         said = f"The request could not be answered, {describe_fault(error)}"
         raise HTTPException(500, said) from error
+
+
+def answering(work: Callable[[bytes], Response]) -> Callable[..., Response]:
+    """Return the endpoint that answers a JSON body with what `work` makes of it."""
+
+    def endpoint(body: bytes = Depends(read_body)) -> Response:
+        with problems_answered():
+            return work(body)
+
+    endpoint.__name__, endpoint.__doc__ = work.__name__, work.__doc__
+    return endpoint
 
 
 class Routes:

@@ -6,8 +6,8 @@ Our JSON:
       {"side": "right", "wrist": [x, y], "scale": pixels for a metre, "turn": [x, y, z],
        "angles": {"index_mcp_flexion": 12.0, …}, "shapes": {"finger_length": 0.1, …}}]}
 
-Lengths are pixels of a picture of that size and are scaled to the one in work; angles are degrees
-beyond the rest pose, and `turn` is a rotation vector in degrees. OpenPose's JSON has "people" with
+Lengths are pixels of a picture of that size and are scaled to the one in work; `records` says what
+a hand may hold. A picture without hands has an empty list. OpenPose's JSON has "people" with
 "hand_left_keypoints_2d" and "hand_right_keypoints_2d", 21 times x, y and certainty, in pixels or,
 up to 1, as shares of the picture. The two are told apart by their content.
 """
@@ -15,7 +15,6 @@ up to 1, as shares of the picture. The two are told apart by their content.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,13 +24,9 @@ import numpy as np
 
 from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.hands.meshing import Meshes
+from handrefiner_ext.hands.records import describe_hand, read_hand, read_numbers
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
-from handrefiner_ext.mesh.open_hand.posing import (
-    ANGLE_NAMES,
-    build_mesh,
-    fit_pose,
-    list_shapes,
-)
+from handrefiner_ext.mesh.open_hand.posing import build_mesh, fit_pose
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.topology import BONES, JOINT_COUNT
 from handrefiner_ext.types import (
@@ -98,7 +93,9 @@ def _place(hand: HandPose | Keypoints, factor: FloatArray) -> HandPose:
     """Return a hand in the picture. factor: (2,) pixels for each unit of the file."""
     if isinstance(hand, HandPose):
         wrist = (hand.wrist[0] * factor[0], hand.wrist[1] * factor[1])
-        return replace(hand, wrist=wrist, scale=hand.scale * float(np.sqrt(factor.prod())))
+        scale = hand.scale * float(np.sqrt(factor.prod()))
+        old = hand.old and tuple((np.reshape(hand.old, (2, 2)) * factor).ravel().tolist())
+        return replace(hand, wrist=wrist, scale=scale, old=old)
     points = hand.points * factor
     if np.ptp(points[hand.seen], axis=0).max() < SMALLEST_PX:
         raise InvalidParameter("pose has a hand whose keypoints all lie in one place; remove it.")
@@ -135,56 +132,15 @@ def _read_own(said: Mapping[str, Any]) -> PosedHands:
     if not isinstance(hands, list) or len(hands) > MOST_HANDS:
         raise InvalidParameter(f'pose needs "hands", a list of at most {MOST_HANDS}.')
     size = _read_size(said, "width", "height")
-    return PosedHands(tuple(_read_hand(hand, n) for n, hand in enumerate(hands, start=1)), size)
-
-
-def _read_hand(said: Any, number: int) -> HandPose:
-    where = f"pose, hand {number}"
-    if not isinstance(said, dict) or said.get("side") not in KEYPOINTS:
-        raise InvalidParameter(f'{where} needs "side", left or right.')
-    wrist = _read_numbers(said.get("wrist"), 2, f"{where}, wrist")
-    turn = np.radians(_read_numbers(said.get("turn", (0, 0, 0)), 3, f"{where}, turn"))
-    (scale,) = _read_numbers([said.get("scale")], 1, f"{where}, scale")
-    if not 0.0 < scale < 1e6:
-        raise InvalidParameter(f"{where}, scale must be pixels per metre, greater than 0.")
-    angles = _read_named(said.get("angles", {}), ANGLE_NAMES, f"{where}, angles")
-    shapes = _read_named(said.get("shapes", {}), list_shapes(), f"{where}, shapes")
-    return HandPose(
-        said["side"],
-        (wrist[0], wrist[1]),
-        scale,
-        (float(turn[0]), float(turn[1]), float(turn[2])),
-        {name: math.radians(value) for name, value in angles.items()},
-        shapes,
+    return PosedHands(
+        tuple(read_hand(hand, f"pose, hand {n}") for n, hand in enumerate(hands, start=1)), size
     )
-
-
-def _read_named(said: Any, names: Sequence[str], where: str) -> dict[str, float]:
-    if not isinstance(said, dict):
-        raise InvalidParameter(f"{where} must be names with numbers.")
-    for name in said:
-        if name not in names:
-            raise InvalidParameter(f"{where}: {show(name)} is not one of {', '.join(names)}.")
-    values = _read_numbers(list(said.values()), len(said), where)
-    return dict(zip(said, values, strict=True))
-
-
-def _read_numbers(said: Any, count: int, where: str) -> list[float]:
-    is_list = isinstance(said, (list, tuple)) and len(said) == count
-    if not is_list or not all(_is_number(value) for value in said):
-        raise InvalidParameter(f"{where} must be {count} finite numbers.")
-    return [float(value) for value in said]
-
-
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and abs(value) < 1e9
 
 
 def _read_size(said: Mapping[str, Any], *names: str) -> tuple[float, float] | None:
     if not all(name in said for name in names):
         return None
-    width, height = _read_numbers([said[name] for name in names], 2, f"pose, {' and '.join(names)}")
+    width, height = read_numbers([said[name] for name in names], 2, f"pose, {' and '.join(names)}")
     if width <= 0 or height <= 0:
         raise InvalidParameter(f"pose, {' and '.join(names)} must be greater than 0.")
     return width, height
@@ -209,7 +165,7 @@ def _read_openpose(said: Mapping[str, Any]) -> PosedHands:
 
 
 def _read_keypoints(said: Any, side: Handedness, where: str) -> Keypoints:
-    numbers = _read_numbers(said, 3 * JOINT_COUNT, where)
+    numbers = read_numbers(said, 3 * JOINT_COUNT, where)
     values = np.array(numbers).reshape(JOINT_COUNT, 3)
     seen = (values[:, 2] >= LEAST_CERTAINTY) & (values[:, :2] != 0.0).any(axis=1)
     return Keypoints(side, values[:, :2], seen)
@@ -246,7 +202,7 @@ def describe_poses(meshes: Sequence[HandMesh], height: int, width: int) -> dict[
     return {
         VERSION_KEY: VERSION,
         **{"width": width, "height": height},
-        "hands": [_describe(pose) for pose in poses],
+        "hands": [describe_hand(pose) for pose in poses],
     }
 
 
@@ -267,17 +223,6 @@ def find_pose(mesh: HandMesh) -> HandPose:
     if isinstance(fitted, HandMesh) and fitted.pose is not None:
         return fitted.pose
     return fit_pose(joints, np.ones(JOINT_COUNT, dtype=bool), mesh.handedness)
-
-
-def _describe(pose: HandPose) -> dict[str, Any]:
-    return {
-        "side": pose.handedness,
-        "wrist": [round(value, 3) for value in pose.wrist],
-        "scale": round(pose.scale, 3),
-        "turn": [round(math.degrees(value), 3) for value in pose.turn],
-        "angles": {name: round(math.degrees(value), 3) for name, value in pose.angles.items()},
-        "shapes": {name: round(value, 4) for name, value in pose.shapes.items()},
-    }
 
 
 def describe_openpose(meshes: Sequence[HandMesh], height: int, width: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@
   change, half a hand too.
 - union: all of them.
 
-Where depth is the user's own (`Relief`), its silhouette is taken in place of the box.
+Where depth is the user's own (`Relief`), its silhouette is taken in place of the box. Where a hand
+was posed by somebody, the box of the hand that lay there before belongs to both.
 
 Every mask but the drawn one covers the hand's pixels in the control image, so that no hand is
 repainted by half. A hand outside the picture has an empty mask.
@@ -116,7 +117,10 @@ class MaskMaker:
     def _padded_box(self, mesh: HandMesh) -> Box:
         with np.errstate(all="ignore"):
             joints = mesh.joints_2d
-        points = np.concatenate([picture_points(mesh)[:, :2], mesh.hand.landmarks, joints])
+        known = [picture_points(mesh)[:, :2], mesh.hand.landmarks, joints]
+        if mesh.pose and mesh.pose.old:
+            known.append(np.reshape(mesh.pose.old, (2, 2)))
+        points = np.concatenate(known)
         box = bounding_box(points[is_usable(points)])
         margins = (max(ceil(BOX_MARGIN * side), self.padding) for side in (box.width, box.height))
         return clip(grow(box, *margins), *self.size)
@@ -130,12 +134,22 @@ class MaskMaker:
         if hand is not None:
             room = ceil(FINGER_THICKNESS * hand.size_px)
             outer = _enclose([outer, grow(bounding_box(hand.landmarks), room, room)])
-        box = clip(grow(outer, radius, radius), *self.size)
+        old = self._old_box(mesh)
+        box = clip(grow(_enclose([outer, *old]), radius, radius), *self.size)
         shape = np.zeros((box.height, box.width), dtype=np.uint8)
         shape[slices_within(layer.box, box)] = np.isfinite(layer.depth)
+        for place in old:
+            shape[slices_within(place, box)] = 1
         if hand is not None:
             draw_hand(shape, hand.landmarks - (box.x0, box.y0), hand.size_px)
         return [_trim((box, widen(shape, radius)))]
+
+    def _old_box(self, mesh: HandMesh) -> list[Box]:
+        """Return where the hand lay that somebody posed anew, if it lay in the picture."""
+        if not (mesh.pose and mesh.pose.old):
+            return []
+        box = clip(bounding_box(np.reshape(mesh.pose.old, (2, 2))), *self.size)
+        return [box] if area(box) else []
 
     def _drawn(self, mesh: HandMesh, layer: HandLayer) -> list[MaskedBox]:
         return [] if self.drawn is None else self.drawn.that_reach(self._padded_box(mesh))

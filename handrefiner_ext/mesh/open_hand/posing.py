@@ -78,12 +78,15 @@ def build_mesh(record: HandPose, picture_size: tuple[int, int]) -> HandMesh:
     mirror = MIRROR if record.handedness == "left" else np.ones(3)
     turn = pose.rotation.T * mirror
     joints = kinematics.pose_skeleton(pose).landmarks @ turn
+    vertices = kinematics.skin(pose)
+    # The stub of the forearm lies below the wrist joint, the origin, and follows no finger.
+    vertices[kinematics.model.vertices[:, 1] > 0.0, 1] *= record.wrist_length
     camera = WeakPerspective(record.scale, *record.wrist)
     hand = see_joints(joints, camera, record.handedness)
     faces = kinematics.model.faces
     return HandMesh(
         hand=replace(hand, box=clip(hand.box, *picture_size)),
-        vertices=kinematics.skin(pose) @ turn,
+        vertices=vertices @ turn,
         faces=faces[:, ::-1] if record.handedness == "left" else faces,
         joints=joints,
         camera=camera,
