@@ -30,7 +30,7 @@ from handrefiner_ext.render.maps import build_maps, check_order, parse_order
 from handrefiner_ext.render.masks import spare
 from handrefiner_ext.repaint.policies import carry_out
 from handrefiner_ext.repaint.task import Task
-from handrefiner_ext.report import number_meshes
+from handrefiner_ext.report import EMPTY_POSE, number_meshes
 from handrefiner_ext.stages import Stages
 from handrefiner_ext.types import (
     Agreement,
@@ -107,6 +107,7 @@ def hints(
         said = () if drawn_mask.any() else (EMPTY_MASK,)
     if given is not None:
         meshes = take_meshes(given, detection.hands)
+        said = said if given or depth_in is not None else (*said, EMPTY_POSE)
     else:
         meshes = stages.mesher(image, detection.hands, stages.backends, params)
     size = (image.shape[0], image.shape[1])

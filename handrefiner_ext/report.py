@@ -27,6 +27,7 @@ Said = Sequence[Mapping[str, Any]]
 NONE_FOUND = "none found"
 DEPTH_IN = "depth_in"
 """What stands for the mesh's backend where the user gave the depth: the argument's name."""
+EMPTY_POSE = "The pose holds no hand, so nothing is repainted."
 ADVICE = "Lower the thresholds, turn tiles on, or give its box under Hand boxes."
 
 
@@ -350,7 +351,9 @@ def list_panel_lines(hints: Hints) -> list[str]:
     lines += [refusal.panel_line for refusal in report_refusals(hints)]
     lines += [overlap.reason for overlap in hints.maps.overlaps if not overlap.certain]
     lines += hints.notes
-    return lines if hints.meshes else [f"No hand was found. {ADVICE}", *lines]
+    if hints.meshes or EMPTY_POSE in hints.notes:
+        return lines
+    return [f"No hand was found. {ADVICE}", *lines]
 
 
 def _report_distinct_refusals(hints: Hints) -> list[RefusalReport]:

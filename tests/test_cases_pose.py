@@ -303,4 +303,6 @@ def test_the_api_and_the_infotext_carry_a_pose():
     assert request.params.pose == text
     params = RefineParams(pose=text)
     (pose,) = (f for f in fields(RefineParams) if f.name == "pose")
-    assert restore(pose, to_infotext(params)) == text
+    pasted = restore(pose, to_infotext(params))
+    assert pasted == text.replace(" ", "")
+    assert parse_pose(pasted) == parse_pose(text)

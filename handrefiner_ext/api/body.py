@@ -20,6 +20,7 @@ from typing import Any
 
 from handrefiner_ext.errors import LONGEST_SAID, HandRefinerError, InvalidParameter, PictureError
 from handrefiner_ext.hands.posed import Poses
+from handrefiner_ext.infotext import REPORT, to_infotext
 from handrefiner_ext.infotext.migrations import MASK_PLACE, is_mask
 from handrefiner_ext.knobs import WEBUI, Knob, format_number
 from handrefiner_ext.params import RefineParams, fields_of
@@ -36,7 +37,7 @@ from handrefiner_ext.pictures import (
 from handrefiner_ext.pictures.decode import MAX_PIXELS
 from handrefiner_ext.pictures.overlay import draw_overlay
 from handrefiner_ext.pipeline import check_values
-from handrefiner_ext.report import describe_decision, describe_found, told
+from handrefiner_ext.report import describe_decision, describe_found, say_result, told
 from handrefiner_ext.types import Given, Hints, Image, RefineResult
 
 # --- arguments inside the WebUI
@@ -308,7 +309,7 @@ def answer_hints(image: Image, hints: Hints) -> dict[str, Any]:
     }
 
 
-def answer_refine(picture: Picture, result: RefineResult) -> dict[str, Any]:
+def answer_refine(picture: Picture, result: RefineResult, params: RefineParams) -> dict[str, Any]:
     """Return the answer to /refine."""
     return {
         **describe_found(picture.image, result.hints),
@@ -316,6 +317,7 @@ def answer_refine(picture: Picture, result: RefineResult) -> dict[str, Any]:
         "decisions": [describe_decision(decision, result.hints) for decision in result.decisions],
         "notes": [*picture.notes, *result.hints.notes, *result.notes],
         "candidates": [to_text(encode_png(candidate)) for candidate in result.candidates],
+        "infotext": {**to_infotext(params), REPORT: say_result(result)},
     }
 
 

@@ -135,6 +135,7 @@ class RefineReport:
     decisions: list[DecisionReport] = told("One for each hand.")
     notes: list[str] = told("What else is worth knowing.")
     candidates: list[str] = told("Every picture painted to choose from, PNG as base64.")
+    infotext: dict[str, str] = told("What the WebUI would write below the picture, by name.")
 
 
 HintsAnswer = derive(HintsReport, "HandRefinerHints")

@@ -193,4 +193,4 @@ class Routes:
 
     def _answer_refine(self, body: bytes) -> dict[str, Any]:
         request = read_request(body, self.services.most_pixels())
-        return answer_refine(request.picture, self.worker.refine(request))
+        return answer_refine(request.picture, self.worker.refine(request), request.params)

@@ -234,7 +234,7 @@ def roll(hand: _Hand, value: Any) -> Edited:
 
 def tilt(hand: _Hand, value: Any) -> Edited:
     """Turn the fingertips towards the viewer; the middle of the palm stays."""
-    return Edited(hand.turned(_about(hand.across(), -_number(value, "tilt")), PALM))
+    return Edited(hand.turned(_about(hand.across(), _number(value, "tilt")), PALM))
 
 
 def _about(axis: FloatArray, degrees: float) -> FloatArray:

@@ -17,7 +17,14 @@ from handrefiner_ext.host.settings import read_settings
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pictures.masks import draw_mask
 from handrefiner_ext.pictures.overlay import draw_overlay
-from handrefiner_ext.report import ADVICE, NONE_FOUND, report_hands, say_result, shorten
+from handrefiner_ext.report import (
+    ADVICE,
+    EMPTY_POSE,
+    NONE_FOUND,
+    report_hands,
+    say_result,
+    shorten,
+)
 from handrefiner_ext.types import Image, RefineResult
 
 logger = logging.getLogger(__name__)
@@ -53,6 +60,8 @@ def describe(result: RefineResult) -> PictureReport:
 
 def advise_on_kept(result: RefineResult) -> tuple[str, ...]:
     """Return why hands stayed as they were although nothing failed, and what to try."""
+    if EMPTY_POSE in result.hints.notes:
+        return (EMPTY_POSE,)
     if not result.hints.meshes:
         return (f"No hand was repainted: {NONE_FOUND}. {ADVICE}",)
     hands = report_hands(result.hints)

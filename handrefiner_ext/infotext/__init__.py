@@ -6,6 +6,7 @@ a pair of quotation marks and loses empty values; text is escaped here so that n
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import Field
@@ -26,6 +27,7 @@ REPORT = f"{MARK} hands"
 EMPTY = '""'
 ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 SIZE = re.compile(r"\d+x\d+")
+STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 
 HANDS = next(f for f in fields_of(WEBUI) if f.name == "hands")
 
@@ -91,7 +93,18 @@ def _key(label: str) -> str:
 
 
 def _write(value: Value) -> str:
-    return _escape(value) if isinstance(value, str) else str(value)
+    return _escape(_pack(value)) if isinstance(value, str) else str(value)
+
+
+def _pack(text: str) -> str:
+    """Return JSON, such as a pose, without spaces between its parts; other text as it is."""
+    if not text.startswith("{"):
+        return text
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return STRING_OR_SPACE.sub(lambda found: found[1] or "", text)
 
 
 def _escape(text: str) -> str:

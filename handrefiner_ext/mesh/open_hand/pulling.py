@@ -43,6 +43,8 @@ LEAST_GAIN = 1e-2
 """Of the cost; less is no visible step."""
 ARRIVED = 0.002
 """Hand sizes; a pull that ends farther off is begun again from another bend of the finger."""
+MOST_TURN = 0.35
+"""Radians of one step; beyond, a turn is no straight line any more."""
 MOST_PX = 1e7
 
 
@@ -183,6 +185,8 @@ class _Pull:
             kept = normal[np.ix_(free, free)]
             kept = kept + np.diag(damping * np.diag(kept) + 1e-12)
             step[self.columns[free]] = np.linalg.solve(kept, -gradient[free])
+        turned = float(np.linalg.norm(step[ROTATION]))
+        step *= min(1.0, MOST_TURN / max(turned, MOST_TURN))
         angles = state.pose.free_angles
         turns = step[CAMERA_COUNT : CAMERA_COUNT + anatomy.angle_count]
         turns[:] = np.clip(angles + turns, anatomy.low, anatomy.high) - angles
