@@ -16,7 +16,8 @@ from handrefiner_ext.host.fix_button import NOTHING_TO_COMPARE
 from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
 from handrefiner_ext.pipeline import NO_HAND
 
-FILES = sorted((Path(handrefiner_ext.__file__).parent.parent / "localizations").glob("*.json"))
+PROJECT = Path(handrefiner_ext.__file__).parent.parent
+FILES = sorted((PROJECT / "localizations").glob("*.json"))
 SAID_LATER = (
     *(status.READY, status.MISSING, status.WORKING, status.LATER, *status.MESH_NAMES.values()),
     *(status.AS_PICTURE, status.REST_AS_PICTURE),
@@ -30,6 +31,24 @@ NAMES = {"MeshGraphormer", FAMILY_NAMES[SD1], FAMILY_NAMES[SDXL], fetching.HAND_
 """Names, which no language translates."""
 
 
+SCRIPTS = sorted((PROJECT / "javascript").glob("handrefiner_editor*.js"))
+NO_WORDS = {"Content-Type", "POST", "SELECT", "HTTP ", *"AFNSZ", "Tab", "Escape", "Delete"}
+NO_WORDS |= {"Ctrl+Z", "Ctrl+Y", "PageUp", "PageDown"}
+"""Names of keys and of what the browser knows."""
+
+
+def texts_of_the_editor():
+    """Return what the hand editor shows: its literals with a capital, and the joints' names."""
+    found = set()
+    for path in SCRIPTS:
+        code = re.sub(r"^\s*//.*|\s// .*", "", path.read_text("utf-8"), flags=re.MULTILINE)
+        code = re.sub(r"'\s*\+\s*'", "", code)
+        found |= set(re.findall(r"'([A-Z][^'\n]*)'", code))
+        for table in re.findall(r"HANDREFINER_PARTS = \{(.*?)\}", code, flags=re.DOTALL):
+            found |= set(re.findall(r"'([^']+)'", table))
+    return found - NO_WORDS
+
+
 def texts_in(html):
     """Return the text nodes of HTML, as the WebUI's own translation sees them."""
     return {text.strip() for text in re.split(r"<[^>]*>", html)}
@@ -39,7 +58,7 @@ def texts_in(html):
 def shown(tmp_path_factory):
     """Every text of the panel in both tabs: labels, tooltips, buttons, folds and lines."""
     stand_in.WebUI(tmp_path_factory.mktemp("webui")).build_page()
-    found = set(SAID_LATER)
+    found = set(SAID_LATER) | texts_of_the_editor()
     for elem_id, block in gr.page.blocks.items():
         if not elem_id.startswith("handrefiner"):
             continue
@@ -51,6 +70,11 @@ def shown(tmp_path_factory):
 
 def test_there_is_a_translation():
     assert "de_DE" in [path.stem for path in FILES]
+
+
+def test_the_words_of_the_editor_are_found():
+    assert len(SCRIPTS) == 5
+    assert {"Use this pose", "Index finger", "end joint"} <= texts_of_the_editor()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Place *Fix hands* and *Before and after* in the row under the WebUI's gallery."""
+"""Place *Fix hands*, *Before and after* and *Edit hands* in the row under the WebUI's gallery."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from modules.call_queue import wrap_gradio_gpu_call
 from modules.ui_components import ToolButton
 
 from handrefiner_ext.host.fix import fix_selected
+from handrefiner_ext.host.layout import FIELDS, call_editor
 
 SIGN = "✋"
 TOOLTIP = (
@@ -22,6 +23,8 @@ NOTHING_TO_COMPARE = (
     "Select a picture that has another one before it, such as one that Fix hands made."
 )
 """Said by javascript/handrefiner_compare.js."""
+EDIT_SIGN = "✎"
+EDIT_TOOLTIP = "Edit hands: pose the hands of the selected picture, joint by joint."
 BESIDE = {"txt2img": "txt2img_upscale", "img2img": "img2img_send_to_extras"}
 """The WebUI's own button behind which ours stands."""
 PARTS = ("{tab}_gallery", "generation_info_{tab}", "html_info_{tab}", "html_log_{tab}")
@@ -39,6 +42,7 @@ class FixButton:
         self.panel = panel
         self.button: Any = None
         self.compare: Any = None
+        self.edit: Any = None
         self.parts: dict[str, Any] = {}
         script.on_after_component(self._place, elem_id=BESIDE[tab])
         for part in (name.format(tab=tab) for name in PARTS):
@@ -48,6 +52,9 @@ class FixButton:
         self.button = ToolButton(SIGN, elem_id=f"handrefiner_{self.tab}_fix", tooltip=TOOLTIP)
         self.compare = ToolButton(
             COMPARE_SIGN, elem_id=f"handrefiner_{self.tab}_compare", tooltip=COMPARE_TOOLTIP
+        )
+        self.edit = ToolButton(
+            EDIT_SIGN, elem_id=f"handrefiner_{self.tab}_edit_selected", tooltip=EDIT_TOOLTIP
         )
         self._connect()
 
@@ -63,6 +70,9 @@ class FixButton:
         self.compare.click(
             None, _js=f"() => handrefinerCompare('{self.tab}')", inputs=[], outputs=[log]
         )
+        # Without the preview's picture, the editor takes the one that is selected in the gallery.
+        values = self.panel[: len(FIELDS)]
+        self.edit.click(None, _js=call_editor(self.tab), inputs=values, outputs=[])
         # The page puts its own values in place of the first, third and fifth.
         inputs = [log, gallery, below, info, log, *self.panel]
         count = len(inputs)

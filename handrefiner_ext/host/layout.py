@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 SWITCH, FIRST = "enabled", MAIN.name
 IN_VIEW = (FIRST, "candidates", "keep_best")
 """The row that is always seen; everything else is folded."""
+POSE = "pose"
 GESTURE = "gesture"
 """Stands in a fold of its own, with pictures."""
 BEST_STRENGTHS = (0.4, 0.8)
@@ -82,6 +84,11 @@ def placed() -> tuple[str, ...]:
     """Return every parameter of the panel, from top to bottom."""
     rest = tuple(name for rows in TABS.values() for row in rows for name in row)
     return (SWITCH, *IN_VIEW, GESTURE, *rest)
+
+
+def call_editor(tab: str) -> str:
+    """Return the page's call of javascript/handrefiner_editor.js with the panel's values."""
+    return f"(...values) => handrefinerEdit('{tab}', {json.dumps(list(FIELDS))}, values)"
 
 
 def advise(strength: float, model: str | None, recommended: float | None) -> str:

@@ -15,7 +15,7 @@ from modules.infotext_utils import image_from_url_text
 from handrefiner_ext.api.body import Arguments, read_arguments
 from handrefiner_ext.errors import HandRefinerError, InvalidParameter
 from handrefiner_ext.host.inputs import read_depth_in, read_drawn_mask
-from handrefiner_ext.host.layout import FIELDS
+from handrefiner_ext.host.layout import FIELDS, call_editor
 from handrefiner_ext.host.settings import read_model_home
 from handrefiner_ext.host.sketch import make_sketch, split_sketch
 from handrefiner_ext.knobs import coerce
@@ -44,6 +44,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         show = gr.Button(
             "Show hands", variant="primary", elem_id=f"handrefiner_{tab}_show", size="sm"
         )
+        edit = gr.Button("Edit hands", elem_id=f"handrefiner_{tab}_edit", size="sm")
         another = gr.Button("Another mesh", elem_id=f"handrefiner_{tab}_show_another", size="sm")
     sketch = make_sketch(
         "Picture; paint on it what may change (Mask: drawn or union)",
@@ -74,6 +75,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         outputs=[pictures, said],
         show_progress=True,
     )
+    edit.click(None, _js=call_editor(tab), inputs=[*components(), sketch], outputs=[said])
     another.click(
         show_another,
         inputs=[*components(), sketch, depth_in],

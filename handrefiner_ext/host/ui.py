@@ -24,6 +24,7 @@ from handrefiner_ext.host.layout import (
     IN_VIEW,
     LISTS,
     MULTILINE,
+    POSE,
     SWITCH,
     TABS,
     advise,
@@ -93,6 +94,7 @@ def build_panel(script: Any, is_img2img: bool) -> list[Any]:
         panel.add_row(IN_VIEW)
         advice = gr.HTML("", elem_id=panel.elem_id("advice"), visible=False)
         state = _add_status(panel)
+        posed = _add_posed(panel)
         with gr.Accordion("Gestures", open=False, elem_id=panel.elem_id("gestures_fold")):
             build_gestures(panel.tab, lambda: panel.add(GESTURE))
         with gr.Accordion("Advanced", open=False, elem_id=panel.elem_id("advanced")):
@@ -100,6 +102,7 @@ def build_panel(script: Any, is_img2img: bool) -> list[Any]:
         with gr.Accordion("Preview", open=False, elem_id=panel.elem_id("preview")):
             given = build_preview(script, panel.tab, panel.in_order)
     _connect_state(panel, [advice, *state])
+    _connect_posed(panel, *posed)
     _connect_infotext(script, panel)
     FixButton(script, panel.tab, [*panel.in_order(), *given])
     return [*panel.in_order(), *given]
@@ -223,6 +226,29 @@ def show_state(*values: object) -> tuple[Any, str, Any]:
         else write_line(READY, status.parts),
         gr.update(visible=status.can_download),
     )
+
+
+POSED = "The next runs use the hands of the pose in this panel instead of a search."
+
+
+def _add_posed(panel: Panel) -> tuple[Any, Any]:
+    """Add the line that says that a pose is used, which else is folded away, and its end."""
+    with gr.Row(elem_id=panel.elem_id("row_posed"), visible=False) as row:
+        gr.HTML(f"<span>{POSED}</span>", elem_id=panel.elem_id("posed"))
+        again = gr.Button("Search again", size="sm", elem_id=panel.elem_id("search_again"))
+    return row, again
+
+
+def _connect_posed(panel: Panel, row: Any, again: Any) -> None:
+    pose = panel.parts[POSE]
+    pose.change(
+        lambda text: gr.update(visible=bool(text.strip())),
+        inputs=[pose],
+        outputs=[row],
+        show_progress=False,
+        queue=False,
+    )
+    again.click(lambda: "", inputs=[], outputs=[pose], show_progress=False, queue=False)
 
 
 def _describe_download() -> str:
