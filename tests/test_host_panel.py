@@ -273,7 +273,8 @@ def test_the_preview_shows_hands_depth_and_mask_for_the_values_in_view(webui, ta
     assert pictures["visible"]
     assert [words for _, words in pictures["value"]] == ["hands", "depth", "mask"]
     overlay, depth, mask = (image for image, _ in pictures["value"])
-    assert overlay.shape == BRIGHT.shape
+    with Image.open(overlay) as shown:
+        assert shown.size == BRIGHT.shape[1::-1]
     assert depth.shape == mask.shape == BRIGHT.shape[:2]
     assert not depth[mask == 0].any()
     assert said.count("<p>") >= 2

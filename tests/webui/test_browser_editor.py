@@ -111,7 +111,7 @@ def test_the_pose_is_shown_by_the_preview_and_loaded_when_the_editor_opens_again
     said = editor.use()
     assert said == {"handrefiner_pose": 1, "width": 768, "height": 768, "hands": edited}
     webui = editor.webui
-    webui.panel("txt2img", "posed").wait_for(state="visible")
+    webui.panel("txt2img", "posed").first.wait_for(state="visible")
     _, depth, mask = webui.read_preview("txt2img")
     assert (mask[depth > 0] == 255).all()
     editor.open()
@@ -121,7 +121,7 @@ def test_the_pose_is_shown_by_the_preview_and_loaded_when_the_editor_opens_again
     editor.window.get_by_role("button", name="Search again").click()
     editor.window.wait_for(state="detached")
     assert webui.read_text("txt2img", "pose") == ""
-    webui.panel("txt2img", "posed").wait_for(state="hidden")
+    webui.panel("txt2img", "posed").first.wait_for(state="hidden")
 
 
 def test_a_gesture_of_the_panel_is_shown_and_then_part_of_the_pose(webui):
@@ -155,8 +155,9 @@ def test_the_focus_stays_inside_and_everything_has_a_name(editor):
         assert editor.page.evaluate(
             "document.getElementById('handrefiner_editor').contains(document.activeElement)"
         )
+    named = "e.ariaLabel || e.textContent.trim() || e.alt || e.querySelector('img')?.alt"
     nameless = window.locator("button, select, canvas, img").evaluate_all(
-        "all => all.filter(e => !(e.ariaLabel || e.textContent.trim() || e.alt)).length"
+        f"all => all.filter(e => !({named})).length"
     )
     assert nameless == 0
     assert window.locator("canvas").get_attribute("aria-label") == "Hand 1: Right hand"

@@ -66,7 +66,7 @@ def test_a_hand_is_posed_painted_compared_and_comes_back_from_the_file(webui, ph
         assert file.text["parameters"] == text
 
     webui.panel(TAB, "search_again").click()
-    webui.panel(TAB, "posed").wait_for(state="hidden")
+    webui.panel(TAB, "posed").first.wait_for(state="hidden")
     webui.go_to("PNG Info")
     page.set_input_files("#pnginfo_image input[type=file]", str(place))
     page.locator("#tab_pnginfo").get_by_text("HandRefiner").first.wait_for()
