@@ -35,6 +35,7 @@ CHOICES = {
 }
 """Option -> its values, the default first, and its help."""
 SMALL = {
+    "size": "pixels of each side, a multiple of 64 (128 for tiny, 256 for sd15)",
     "steps": "steps of UNet and ControlNet (4000)",
     "batch_size": "pictures at once (16)",
     "learning_rate": "(1e-3)",
@@ -119,6 +120,11 @@ def _add_small(kinds: argparse._SubParsersAction[Any]) -> None:
     small.add_argument(
         "--vae", metavar="F", help="a file with a VAE of that shape, to use as it is"
     )
+    small.add_argument(
+        "--begin_with",
+        metavar="D",
+        help="an --out_dir of this command, whose networks go on learning; with its VAE as it is",
+    )
     small.add_argument("--vae_steps", metavar="N", help="steps of the VAE (2000)")
     for name, text in SMALL.items():
         small.add_argument(f"--{name}", metavar="V" if name == "learning_rate" else "N", help=text)
@@ -131,7 +137,13 @@ def _run_small(options: argparse.Namespace) -> int:
 
     from handrefiner_ext.train.presets import PRESETS
     from handrefiner_ext.train.settings import COSINE, Settings
-    from handrefiner_ext.train.small import CHECKPOINT, CONTROLNET, plan_stages, train_small
+    from handrefiner_ext.train.small import (
+        CHECKPOINT,
+        CONTROLNET,
+        Start,
+        plan_stages,
+        train_small,
+    )
 
     preset = PRESETS[options.preset]
     usual: dict[str, Any] = {"batch_size": 16, "learning_rate": 1e-3, "steps": 4000}
@@ -155,8 +167,8 @@ def _run_small(options: argparse.Namespace) -> int:
         bars[stage].update(progress.step - bars[stage].n)
         bars[stage].set_postfix(loss=f"{progress.loss:.4f}")
 
-    vae = Path(options.vae) if options.vae else None
-    place = train_small(stages, preset, vae, options.resume, tell)
+    vae, model = (Path(p) if p else None for p in (options.vae, options.begin_with))
+    place = train_small(stages, preset, Start(vae, model), options.resume, tell)
     for bar in bars.values():
         bar.close()
     checkpoint, control = (escape(str(place / part)) for part in (CHECKPOINT, CONTROLNET))

@@ -108,15 +108,16 @@ class HandSet:
         entry = self._entries[number]
         image = _decode(entry.read_image(), cv2.IMREAD_COLOR, entry.name)[..., ::-1]
         control = _decode(entry.read_control(), cv2.IMREAD_GRAYSCALE, entry.name)
-        return Example(self._fit(image), self._fit(control), entry.prompt)
+        return Example(fit(image, self.size), fit(control, self.size), entry.prompt)
 
-    def _fit(self, picture: Image) -> Image:
-        side = (self.size, self.size)
-        if picture.shape[:2] == side:
-            return np.ascontiguousarray(picture)
-        shrinks = picture.shape[0] > self.size
-        way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        return np.asarray(cv2.resize(picture, side, interpolation=way), dtype=np.uint8)
+
+def fit(picture: Image, size: int) -> Image:
+    """Return a square picture with sides of `size` pixels."""
+    side = (size, size)
+    if picture.shape[:2] == side:
+        return np.ascontiguousarray(picture)
+    way = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, side, interpolation=way), dtype=np.uint8)
 
 
 def draw_mask(control: Image, rng: np.random.Generator) -> Mask:

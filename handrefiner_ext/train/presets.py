@@ -10,14 +10,22 @@ from handrefiner_ext.inpaint.diffusion.architecture import STABLE_DIFFUSION_1, A
 
 TINY, SD15 = "tiny", "sd15"
 INPAINTING_CHANNELS = 9
+NOISE = {**STABLE_DIFFUSION_1.noise, "prediction_type": "v_prediction"}
+"""Where there is almost nothing but noise, a network that says the noise is right without having
+seen anything; one that says the velocity (Salimans & Ho 2022) has to say the picture, and learns
+its layout far earlier."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """architecture: of every part. size: pixels of each side of the pictures to learn from."""
+    """architecture: of every part. size: pixels of each side of the pictures to learn from.
+
+    linear: the VAE begins as a linear code (see `codec`).
+    """
 
     architecture: Architecture
     size: int
+    linear: bool = False
 
 
 def _tiny() -> Architecture:
@@ -60,6 +68,7 @@ def _tiny() -> Architecture:
             "up_block_types": ("UpDecoderBlock2D",) * 3,
         },
         text=_text(16),
+        noise=NOISE,
     )
 
 
@@ -79,6 +88,7 @@ def _sd15() -> Architecture:
         controlnet={**usual.controlnet, **narrow},
         vae={**usual.vae, "block_out_channels": (32, 64, 128, 128), "sample_size": 256},
         text=_text(32),
+        noise=NOISE,
     )
 
 
@@ -93,4 +103,7 @@ def _text(width: int) -> dict[str, Any]:
     }
 
 
-PRESETS: Mapping[str, Preset] = {TINY: Preset(_tiny(), 128), SD15: Preset(_sd15(), 256)}
+PRESETS: Mapping[str, Preset] = {
+    TINY: Preset(_tiny(), 128, linear=True),
+    SD15: Preset(_sd15(), 256),
+}

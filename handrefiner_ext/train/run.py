@@ -14,9 +14,11 @@ from typing import Any
 
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, how_to_install
 from handrefiner_ext.pickles import printable
-from handrefiner_ext.train.data import Chances, Draw, Example, HandSet
+from handrefiner_ext.train.average import Average
+from handrefiner_ext.train.data import Chances, Draw, Example
 from handrefiner_ext.train.memory import ADVICE, check_memory, count_bytes
 from handrefiner_ext.train.settings import ADAFACTOR, ADAMW, CONSTANT, Settings
+from handrefiner_ext.train.views import Pictures
 
 NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "tensorboard")
 CHECKPOINTS, LOGS = "checkpoints", "logs"
@@ -42,11 +44,15 @@ FindLoss = Callable[[Sequence[Any], Any], Any]
 
 @dataclass(frozen=True)
 class Learning:
-    """trained: the networks that learn. frozen: those that are asked. find_loss: of both."""
+    """trained: the networks that learn. frozen: those that are asked. find_loss: of both.
+
+    averages: at the end the networks get the mean of their weights over the last steps.
+    """
 
     trained: Sequence[Any]
     frozen: Sequence[Any]
     find_loss: FindLoss
+    averages: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,9 @@ class Trainer:
         *self.trained, self.optimizer, self.schedule = self.accelerator.prepare(
             *learning.trained, self.optimizer, self.schedule
         )
+        self.average = Average(learning.trained) if learning.averages else None
+        if self.average:
+            self.accelerator.register_for_checkpointing(self.average)
         self.accelerator.init_trackers("train")
 
     def _pace(self, step: int) -> float:
@@ -112,6 +121,8 @@ class Trainer:
         for step in range(start, self.settings.steps):
             with _memory_told():
                 losses.append(self._step(step, make_batch))
+            if self.average:
+                self.average.add()
             losses = losses[-RECENT:]
             mean = sum(losses) / len(losses)
             self.accelerator.log({"loss": losses[-1], "mean_loss": mean}, step=step + 1)
@@ -119,6 +130,8 @@ class Trainer:
                 self.save(step + 1)
             seconds = (time.monotonic() - began) / (step + 1 - start)
             yield Progress(step + 1, mean, seconds)
+        if self.average:
+            self.average.use()
         self.accelerator.end_training()
 
     def _step(self, step: int, make_batch: MakeBatch) -> float:
@@ -217,7 +230,7 @@ def _memory_told() -> Iterator[None]:
 class Reader:
     """Reads the examples of batches ahead of time, in threads: decoding frees the interpreter."""
 
-    def __init__(self, hands: HandSet, chances: Chances, workers: int) -> None:
+    def __init__(self, hands: Pictures, chances: Chances, workers: int) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         self.hands, self.chances = hands, chances
