@@ -7,8 +7,9 @@ D is the folder of `handrefiner train small`. Scenes come from `handrefiner data
 that no training used: each is drawn twice, malformed and well formed. The malformed one is given to
 the painter of the backend diffusers, with the depth of the well-formed hand, a box around the hand
 as the mask (which does not betray its outline) and denoising 1.0, so that nothing of the old hand
-remains. Where the new hand is, its colours say: they are told from those of the background by two
-normal distributions in CIELAB, fitted to the well-formed picture inside the box.
+remains. The painter sees the crop that `refine` would take around the mask. Where the new hand is,
+its colours say: they are told from those of the background by two normal distributions in CIELAB,
+fitted to the well-formed picture inside the box.
 
 - iou: intersection over union of that silhouette with the mesh (median), for every strength.
 - iou_truth, iou_vae: the same for the well-formed picture, and for it encoded and decoded: no
@@ -30,7 +31,13 @@ from report import make_parser, positive, print_table, use_utf8, write_json
 
 from handrefiner_ext.dataset import Options, iterate
 from handrefiner_ext.dataset.records import Sample
-from handrefiner_ext.geometry.boxes import bounding_box, clip, grow
+from handrefiner_ext.geometry.boxes import (
+    bounding_box,
+    choose_region_crop,
+    clip,
+    grow,
+    resize_grey,
+)
 from handrefiner_ext.inpaint.diffusion.loading import Loader
 from handrefiner_ext.inpaint.diffusion.painter import DiffusersPainter
 from handrefiner_ext.params import RefineParams
@@ -41,9 +48,9 @@ STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 STYLES = ("photo", "render", "painting", "toon", "flat")
 """Line drawings have no colours of their own inside the hand."""
 DRAWN = 256
-"""Pixels of the pictures that are rendered; they are then reduced, as for the training."""
+"""Pixels of the pictures that are rendered; from these the crops are taken."""
 PADDING = 0.2
-LEAST_VISIBLE, LEAST_SHARE, MOST_SHARE = 0.8, 0.03, 0.4
+LEAST_VISIBLE, LEAST_SHARE = 0.8, 0.03
 """Of a hand that counts: what nothing hides of it, and its share of the picture."""
 SURE = 0.75
 """A scene counts if the colours of the well-formed picture itself give at least this IoU."""
@@ -77,25 +84,21 @@ def make_scenes(seed: int, count: int, side: int) -> Iterator[Scene]:
 def _make_scene(good: Sample, bad: Sample, side: int) -> Scene | None:
     if len(good.hands) != 1 or good.hands[0].visible < LEAST_VISIBLE:
         return None
-    whole, malformed, control = (
-        _reduce(p, side) for p in (good.image, bad.image, good.maps.control)
-    )
-    hand = control > 0
-    if not LEAST_SHARE < hand.mean() < MOST_SHARE:
+    there = good.maps.control > 0
+    if there.mean() < LEAST_SHARE:
         return None
-    rows, columns = np.nonzero(hand)
+    rows, columns = np.nonzero(there)
     box = bounding_box(np.column_stack([columns, rows]))
     pad = round(PADDING * max(box.width, box.height))
-    mask = np.zeros((side, side), dtype=bool)
-    mask[clip(grow(box, pad, pad), side, side).slices] = True
+    mask = np.zeros(there.shape, dtype=bool)
+    mask[clip(grow(box, pad, pad), *mask.shape).slices] = True
+    crop = choose_region_crop(clip(grow(box, pad, pad), *mask.shape), mask.shape, side)
+    whole, malformed = crop.take(good.image), crop.take(bad.image)
+    control = resize_grey(good.maps.control[crop.box.slices], crop.width, crop.height)
+    hand, mask = control > 0, crop.take_mask(mask)
     scene = Scene(malformed, whole, control, hand, mask, good.prompt)
     sure = find_iou(scene, scene.good)
     return scene if sure >= SURE else None
-
-
-def _reduce(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    reduced = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
-    return np.asarray(reduced, dtype=np.uint8)
 
 
 def find_silhouette(scene: Scene, picture: Image) -> Mask:

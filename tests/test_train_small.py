@@ -7,6 +7,7 @@ import pytest
 
 from handrefiner_ext.cli.commands import main
 from handrefiner_ext.train.data import Chances, HandSet
+from handrefiner_ext.train.views import VIEWS, CloseUps
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -18,6 +19,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from handrefiner_ext.inpaint.control_models import SD1  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.loading import Loader, Models  # noqa: E402
+from handrefiner_ext.train.average import MEMORY, Average  # noqa: E402
 from handrefiner_ext.train.presets import PRESETS, SD15, TINY  # noqa: E402
 from handrefiner_ext.train.small import (  # noqa: E402
     MASKS,
@@ -43,6 +45,11 @@ def pictures(tmp_path_factory):
     command = ["dataset", "--count", "5", "--size", str(SIDE), "--jobs", "1", "--seed", "2"]
     assert main([*command, "--out_dir", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def linear():
+    return build_pipeline(PRESETS[TINY], 0).vae
 
 
 def train(pictures, out_dir, *more):
@@ -131,6 +138,89 @@ def test_latents_get_another_spread_and_pictures_stay_the_same(name):
         torch.testing.assert_close(after.mean, 3 * before.mean, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(after.std, 3 * before.std, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(vae.decode(after.mean).sample, decoded, atol=1e-4, rtol=1e-4)
+
+
+def test_the_tiny_vae_has_colours_before_it_has_learnt(linear):
+    """Each of 4 x 4 pixels is about the mean of its block; only the border is darker."""
+    colours = torch.tensor(
+        [[0.9, -0.7, 0.1], [-0.9, -0.9, -0.9], [1.0, 1.0, 1.0], [0.0, 0.6, -0.2]]
+    )
+    images = colours[:, :, None, None].expand(-1, -1, SIDE, SIDE).clone()
+    images[:, :, :, SIDE // 2 :] *= -0.5
+    with torch.no_grad():
+        decoded = linear.decode(linear.encode(images).latent_dist.mean).sample
+    for part in (slice(8, SIDE // 2 - 8), slice(SIDE // 2 + 8, -8)):
+        inner = (slice(None), slice(None), slice(8, -8), part)
+        torch.testing.assert_close(decoded[inner], images[inner], atol=0.1, rtol=0.0)
+
+
+def test_the_latents_of_the_tiny_vae_are_linear(linear):
+    images = torch.rand(2, 3, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        one, other, mean = (
+            linear.encode(x[None]).latent_dist.mean for x in (*images, images.mean(dim=0))
+        )
+    torch.testing.assert_close(mean, (one + other) / 2, atol=0.02, rtol=0.02)
+
+
+def test_the_encoder_of_the_tiny_vae_stays_and_its_decoder_learns(trained):
+    begun, kept = build_pipeline(PRESETS[TINY], 3).vae, load(trained).pipeline.vae
+    for part, learns in (("encoder", False), ("decoder", True)):
+        before, after = getattr(begun, part).state_dict(), getattr(kept, part).state_dict()
+        same = [torch.equal(before[key].half().float(), after[key]) for key in before]
+        assert all(same) != learns, part
+
+
+def test_training_goes_on_from_a_finished_model(trained, pictures, tmp_path, capsys):
+    """At another size, with its VAE as it is; UNet and ControlNet begin as they ended."""
+    given = ["--begin_with", trained, "--size", 128, "--steps", 1]
+    assert train(pictures, tmp_path / "new", *given, "--learning_rate", 1e-9) == 0
+    before, after = load(trained), load(tmp_path / "new")
+    for name, state in parts_of(before).items():
+        now = parts_of(after)[name]
+        for key, weight in state.items():
+            torch.testing.assert_close(now[key], weight, atol=2e-4, rtol=2e-3, msg=f"{name} {key}")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    empty = ["--begin_with", tmp_path, "--steps", 1]
+    assert train(pictures, tmp_path / "no", *empty) == 2
+    assert "holds no finished model" in capsys.readouterr().err
+    AcceleratorState._reset_state(reset_partial_state=True)
+    other = ["--begin_with", trained, "--preset", SD15, "--steps", 1]
+    assert train(pictures, tmp_path / "other", *other) == 2
+    assert "is of another shape" in capsys.readouterr().err
+
+
+def test_the_mean_of_the_weights_follows_them_at_first_and_later_slowly():
+    network, other = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+    average, resumed = Average([network]), Average([other])
+    for value in range(1, 101):
+        network.weight.data.fill_(float(value))
+        average.add()
+    resumed.load_state_dict(average.state_dict())
+    resumed.use()
+    average.use()
+    assert network.weight.item() == other.weight.item() == pytest.approx(100 * 10 / 11, rel=0.01)
+    average.count = 10**6
+    network.weight.data.fill_(0.0)
+    average.add()
+    average.use()
+    assert network.weight.item() == pytest.approx(MEMORY * other.weight.item())
+
+
+def test_close_ups_show_a_hand_and_the_first_view_shows_all(pictures):
+    views, whole = CloseUps(pictures, SIDE, seed=1), HandSet(pictures, SIDE)
+    assert len(views) == VIEWS * len(whole)
+    shares = np.zeros((len(whole), VIEWS))
+    for number in range(len(views)):
+        view, picture = views[number], whole[number // VIEWS]
+        assert view.image.shape == (SIDE, SIDE, 3)
+        assert view.prompt == picture.prompt
+        shares[divmod(number, VIEWS)] = (view.control > 0).mean()
+        if number % VIEWS == 0:
+            assert abs((view.control > 0).mean() - (picture.control > 0).mean()) < 0.02
+    assert shares[:, 1:].min() > 0.0
+    assert shares[:, 1:].mean() > 1.3 * shares[:, 0].mean()
+    assert np.array_equal(CloseUps(pictures, SIDE, seed=1)[1].image, views[1].image)
 
 
 def test_the_presets_are_as_large_as_the_docs_say():

@@ -174,7 +174,7 @@ def _run_small(options: argparse.Namespace) -> int:
     checkpoint, control = (escape(str(place / part)) for part in (CHECKPOINT, CONTROLNET))
     print(
         f"handrefiner refine --backend diffusers --checkpoint {checkpoint} "
-        f"--control_model {control} --region_size {preset.size}"
+        f"--control_model {control} --region_size {stages.painting.size}"
     )
     return DONE
 

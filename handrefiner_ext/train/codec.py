@@ -57,8 +57,9 @@ def _make_encoder(encoder: Any) -> None:
 
     for each in encoder.modules():
         if isinstance(each, torch.nn.Conv2d):
-            each.weight.zero_()
-            each.bias.zero_()
+            torch.nn.init.zeros_(each.weight)
+            if each.bias is not None:
+                torch.nn.init.zeros_(each.bias)
     weights = torch.from_numpy(COLOURS * GAINS[:, None]).float()
     encoder.conv_in.weight[:3, :, 1, 1] = weights
     encoder.conv_in.weight[LATENTS : LATENTS + 3, :, 1, 1] = -weights

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from handrefiner_ext.dataset.writing import FOLDERS, METADATA
 from handrefiner_ext.errors import PictureError
-from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.geometry.boxes import bounding_box, clip, resize_grey
 from handrefiner_ext.types import Box, Image, Mask
 
 NARROWEST, WIDEST = 0.05, 0.4
@@ -108,7 +108,7 @@ class HandSet:
         entry = self._entries[number]
         image = _decode(entry.read_image(), cv2.IMREAD_COLOR, entry.name)[..., ::-1]
         control = _decode(entry.read_control(), cv2.IMREAD_GRAYSCALE, entry.name)
-        return Example(fit(image, self.size), fit(control, self.size), entry.prompt)
+        return Example(fit(image, self.size), fit_depth(control, self.size), entry.prompt)
 
 
 def fit(picture: Image, size: int) -> Image:
@@ -118,6 +118,11 @@ def fit(picture: Image, size: int) -> Image:
         return np.ascontiguousarray(picture)
     way = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(picture, side, interpolation=way), dtype=np.uint8)
+
+
+def fit_depth(control: Image, size: int) -> Image:
+    """The same for depth, as `refine` scales it: the empty background does not blur into a hand."""
+    return control if control.shape == (size, size) else resize_grey(control, size, size)
 
 
 def draw_mask(control: Image, rng: np.random.Generator) -> Mask:

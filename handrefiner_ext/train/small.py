@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -378,11 +379,11 @@ def _train_painting(
     tell: Callable[[str, Progress], None],
 ) -> None:
     encoder = Encoder(Models(pipeline, SD1, CONTROLNET))
-    encoded = EncodedSet(encoder, hands, settings.seed)
+    encode = cache(partial(EncodedSet, encoder, hands, settings.seed))  # when it is needed
     chances = Chances(settings.seed, HIDES_PROMPT, HIDES_CONTROL)
 
     def make_batch(places: Sequence[int]) -> Batch:
-        return encoded.make_batch([chances.draw(place, len(hands)) for place in places])
+        return encode().make_batch([chances.draw(place, len(hands)) for place in places])
 
     def find_loss(trained: Sequence[Any], batch: Batch) -> Any:
         unet, controlnet = trained

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import bounding_box
-from handrefiner_ext.train.data import Example, HandSet, fit
+from handrefiner_ext.train.data import Example, HandSet, fit, fit_depth
 from handrefiner_ext.types import Box
 
 VIEWS = 4
@@ -46,7 +46,8 @@ class CloseUps:
         box = Box(0, 0, self.whole.size, self.whole.size)
         if number % VIEWS and (example.control > 0).any():
             box = choose_view(example.control, rng)
-        image, control = (fit(p[box.slices], self.size) for p in (example.image, example.control))
+        image = fit(example.image[box.slices], self.size)
+        control = fit_depth(np.ascontiguousarray(example.control[box.slices]), self.size)
         return Example(image, control, example.prompt)
 
 
