@@ -163,6 +163,22 @@ def test_the_focus_stays_inside_and_everything_has_a_name(editor):
     assert window.locator("canvas").get_attribute("aria-label") == "Hand 1: Right hand"
 
 
+def test_the_selected_picture_of_the_gallery_gets_a_hand_where_none_was_found(webui):
+    webui.make_small("txt2img")
+    webui.generate("txt2img")
+    webui.page.wait_for_timeout(1000)
+    editor = EditorPage(webui, "txt2img").open("edit_selected")
+    assert "No hand was found here" in editor.status()
+    editor.press("Add hand")
+    said = editor.use()
+    assert (said["width"], said["height"]) == (256, 256)
+    (hand,) = said["hands"]
+    assert hand["old"] == []
+    webui.unfold("txt2img")
+    webui.page.locator("#txt2img_seed input").first.fill("5")
+    assert "1 right refined" in webui.generate("txt2img")
+
+
 def test_what_the_server_refuses_is_said(webui):
     webui.unfold("txt2img")
     webui.unfold("txt2img", "advanced")

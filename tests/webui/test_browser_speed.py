@@ -66,9 +66,7 @@ def give(webui: Any, picture: Path) -> None:
     """Put a picture into the preview in place of the one that is there."""
     sketch = webui.panel("txt2img", "sketch")
     if sketch.locator("canvas").count():
-        sketch.get_by_role("button", name="Remove Image").or_(
-            sketch.locator("button[aria-label='Clear']")
-        ).first.click()
+        sketch.locator("button[aria-label='Remove Image']").click()
         sketch.locator("canvas").first.wait_for(state="detached")
     sketch.locator("input[type=file]").set_input_files(str(picture))
     webui.page.wait_for_function(SKETCHED, timeout=LONG_MS)
