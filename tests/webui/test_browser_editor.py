@@ -87,6 +87,40 @@ def test_arrow_keys_move_the_joint_that_is_chosen(editor):
     assert editor.where("wrist") == pytest.approx(wrist, abs=1)
 
 
+def test_a_finger_drags_a_joint_and_two_zoom(editor):
+    touch = Touch(editor.page)
+    x, y = editor.where("index_tip")
+    wrist = editor.where("wrist")
+    touch.drag([(x + 6, y + 6)], [(x - 24, y + 36)])  # a finger is not exact
+    editor.wait()
+    assert editor.where("index_tip") == pytest.approx((x - 30, y + 30), abs=3)
+    assert editor.where("wrist") == pytest.approx(wrist, abs=1)
+    zoom = "HandrefinerDialog.shown.canvas.view.zoom"
+    before = editor.page.evaluate(zoom)
+    touch.drag([(30, 450), (130, 450)], [(30, 450), (230, 450)])
+    assert editor.page.evaluate(zoom) == pytest.approx(2 * before, rel=0.05)
+
+
+class Touch:
+    """Fingers on the page."""
+
+    def __init__(self, page):
+        self.session = page.context.new_cdp_session(page)
+
+    def drag(self, start, end, steps=6):
+        """Put fingers down one after the other, move them, and lift all."""
+        for count in range(1, len(start) + 1):
+            self._send("touchStart", start[:count])
+        for share in np.linspace(0, 1, steps + 1)[1:]:
+            places = (1 - share) * np.array(start) + share * np.array(end)
+            self._send("touchMove", places.tolist())
+        self._send("touchEnd", [])
+
+    def _send(self, kind, places):
+        points = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(places)]
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
 def test_a_hand_is_added_posed_and_removed_again(editor):
     editor.press("Add hand")
     _, added = editor.hands()
