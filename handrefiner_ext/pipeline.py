@@ -223,6 +223,7 @@ def repaint(
         outcome.notes,
         outcome.candidates,
         outcome.control_model,
+        outcome.tried,
     )
 
 

@@ -235,8 +235,8 @@ def report_decision(decision: Decision, hints: Hints) -> DecisionReport:
         pck_after=after.pck,
         strength=decision.strength,
         candidate=None if decision.candidate is None else decision.candidate + 1,
-        quality_before=_report_quality(decision.quality_before),
-        quality_after=_report_quality(decision.quality_after),
+        quality_before=report_quality(decision.quality_before),
+        quality_after=report_quality(decision.quality_after),
     )
 
 
@@ -260,7 +260,8 @@ def _points(points: FloatArray) -> list[list[float]]:
     return [[round(float(x), 3), round(float(y), 3)] for x, y in points]
 
 
-def _report_quality(quality: Quality | None) -> QualityReport | None:
+def report_quality(quality: Quality | None) -> QualityReport | None:
+    """Return the record of a quality."""
     if quality is None:
         return None
     parts = {name: round(value, 4) for name, value in quality.parts.items()}
@@ -340,9 +341,13 @@ def say_result(result: RefineResult) -> str:
         report_decision(decision, result.hints).words(hands[decision.number])
         for decision in result.decisions
     ]
-    words += [refusal.words for refusal in _report_distinct_refusals(result.hints)]
-    words += map(shorten, result.hints.notes)
-    return "; ".join(words) or NONE_FOUND
+    return "; ".join([*words, *say_rest(result.hints)]) or NONE_FOUND
+
+
+def say_rest(hints: Hints) -> list[str]:
+    """Return what the infotext says beside the hands with a mesh: refusals and notes."""
+    refusals = [refusal.words for refusal in _report_distinct_refusals(hints)]
+    return [*refusals, *map(shorten, hints.notes)]
 
 
 def list_panel_lines(hints: Hints) -> list[str]:

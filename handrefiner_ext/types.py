@@ -9,8 +9,7 @@ What a backend must offer is in `protocols`. These conventions hold everywhere i
 - depth: `(H, W)` float32, metres from the hand's own origin (smaller is nearer) at the mesh's
   assumed hand length; infinity where empty.
 - control image: `(H, W)` uint8, near is bright, 0 where empty.
-- hand size: longer side of the box around the 21 points in the picture, pixels; errors are
-  given as fractions of it.
+- hand size: longer side of the box around the 21 points, pixels; errors are fractions of it.
 - handedness: "left" or "right" hand of the person in the picture.
 """
 
@@ -95,10 +94,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Detection:
-    """Hands from left to right and the candidates that were rejected.
-
-    faces: boxes of faces, where the detector looks for them.
-    """
+    """Hands from left to right, candidates that were rejected, and faces if they are looked for."""
 
     hands: tuple[Hand, ...]
     refused: tuple[Refusal, ...] = ()
@@ -231,8 +227,8 @@ class ControlMaps:
 
     layers: each hand alone, in the order of the meshes. owner: (H, W) int16, number of the mesh
     visible at a pixel, -1 where there is none.
-    control: (H, W) uint8 control image.
-    hand_masks: for each mesh, its box and the pixels in it that may change. mask: their union.
+    control: (H, W) uint8 control image. hand_masks: for each mesh, its box and its pixels that may
+    change. mask: their union.
     """
 
     layers: tuple[HandLayer, ...]
@@ -296,6 +292,10 @@ class Assessment:
 
     agreement: Agreement
     quality: Quality | None = None
+
+
+Trial = tuple[Image, tuple[Assessment, ...]]
+"""A painted picture, and each of its hands as the judge sees it."""
 
 
 @dataclass(frozen=True)
@@ -373,8 +373,8 @@ class Hints:
 class RefineResult:
     """The picture kept, and why. `image` is the input object itself if nothing changed.
 
-    candidates: every picture that was painted to choose from; empty without a choice.
-    control_model: as for `Painting`.
+    candidates: every picture that was painted to choose from; empty without a choice. tried: those
+    or the one that was painted, as judged. control_model: as for `Painting`.
     """
 
     image: Image
@@ -383,6 +383,7 @@ class RefineResult:
     notes: tuple[str, ...] = field(default=())
     candidates: tuple[Image, ...] = ()
     control_model: str | None = None
+    tried: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,25 @@
-// Before and after: the selected picture over the one before it in the gallery, which is where Fix hands
-// finds the original. A line between them follows the mouse, a finger or the arrow keys. Returns what is
-// to stand in the tab's log.
+// Before and after: the selected picture over what it was before its hands were repainted, which the last
+// run keeps, or else over the one before it in the gallery. A line between them follows the mouse, a finger
+// or the arrow keys; hands are numbered, and say why they are as they are. Returns what is to stand in the
+// tab's log.
 
-function handrefinerCompare(tab) {
+async function handrefinerCompare(tab) {
     const shown = Array.from(
         gradioApp().querySelectorAll(`#${tab}_gallery .thumbnail-item.thumbnail-small img`)
     );
+    if (!shown.length) { // one picture alone has no thumbnail
+        shown.push(...gradioApp().querySelectorAll(`#${tab}_gallery img`));
+        shown.splice(1);
+    }
     const selected = selected_gallery_index();
     const place = selected < 0 ? shown.length - 1 : selected;
-    if (shown.length < 2 || place < 1) {
-        const words = 'Select a picture that has another one before it, such as one that Fix hands made.';
+    const kept = shown.length ? await handrefinerKept(tab, place) : null;
+    if (kept === null && (shown.length < 2 || place < 1)) {
+        const words = 'Nothing is kept of this picture; select one of the last run, or one that has another before it.';
         return `<p>HandRefiner: <span>${words}</span></p>`;
     }
-    openComparison(shown[place - 1].src, shown[place].src);
+    const before = kept ? `${handrefinerLastRoute}/${kept.id}/before` : shown[place - 1].src;
+    openComparison(before, shown[place].src, kept);
     // What stands there stays. Only the page's own framework may change it: it keeps the nodes that it
     // made, and shows nothing new once somebody else has replaced them.
     return gradioApp().querySelector(`#html_log_${tab} .prose`)?.innerHTML ?? '';
@@ -24,7 +31,25 @@ function handrefinerCompare(tab) {
         return made;
     }
 
-    function openComparison(before, after) {
+    function mark(hand, {width, height}) {
+        const [x0, y0, x1, y1] = hand.box;
+        const made = document.createElement('div');
+        made.className = 'hand';
+        made.tabIndex = 0;
+        made.style.left = `${100 * x0 / width}%`;
+        made.style.top = `${100 * y0 / height}%`;
+        made.style.width = `${100 * (x1 - x0) / width}%`;
+        made.style.height = `${100 * (y1 - y0) / height}%`;
+        const number = document.createElement('b');
+        number.textContent = hand.number;
+        const said = document.createElement('span');
+        said.textContent = handrefinerDescribe(hand);
+        made.setAttribute('aria-label', `Hand ${hand.number}: ${said.textContent}`);
+        made.append(number, said);
+        return made;
+    }
+
+    function openComparison(before, after, kept) {
         gradioApp().getElementById('handrefiner_compare')?.remove();
         const whole = document.createElement('div');
         whole.id = 'handrefiner_compare';
@@ -39,7 +64,8 @@ function handrefinerCompare(tab) {
         const slider = document.createElement('input');
         Object.assign(slider, {type: 'range', min: 0, max: 100, step: 0.5, value: 50});
         slider.setAttribute('aria-label', 'Share of the picture that shows the original');
-        frame.append(picture(before, 'Before'), over, line, slider);
+        const marks = (kept?.hands ?? []).map((hand) => mark(hand, kept));
+        frame.append(picture(before, 'Before'), over, line, ...marks, slider);
         const close = document.createElement('button');
         close.textContent = '×';
         close.setAttribute('aria-label', 'Close');
@@ -67,7 +93,9 @@ function handrefinerCompare(tab) {
             if (event.key === 'Escape') end();
             if (event.key === 'Tab') { // the page below is not meant
                 event.preventDefault();
-                (document.activeElement === slider ? close : slider).focus();
+                const stops = [slider, ...marks, close];
+                const step = event.shiftKey ? stops.length - 1 : 1;
+                stops[(stops.indexOf(document.activeElement) + step) % stops.length].focus();
             }
         });
         document.body.append(whole);

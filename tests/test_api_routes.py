@@ -379,7 +379,9 @@ def test_adding_the_routes_again_adds_nothing(client):
 def test_openapi_describes_every_route_and_parameter(client):
     said = client.get("/openapi.json").json()
     paths = {path for path in said["paths"] if path.startswith(PREFIX)}
-    assert paths == {PREFIX + p for p in ("/version", "/schema", "/models", "/hints", "/refine")}
+    editor = ("/editor", "/editor/find", "/editor/step", "/editor/maps")
+    heavy = ("/hints", "/refine")
+    assert paths == {PREFIX + p for p in ("/version", "/schema", "/models", *editor, *heavy)}
     for path in ("/hints", "/refine"):
         post = said["paths"][PREFIX + path]["post"]
         schema = post["requestBody"]["content"]["application/json"]["schema"]

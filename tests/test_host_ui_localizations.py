@@ -23,7 +23,7 @@ SAID_LATER = (
     *(status.AS_PICTURE, status.REST_AS_PICTURE),
     *(status.INSTALL_CONTROLNET, status.GET_HAND_MODEL, status.GET_SDXL_MODEL),
     *(fetching.STOPPED, fetching.FORBIDDEN, preview.NO_PICTURE, preview.UNUSED_DRAWING),
-    *(fix.NO_PICTURE, fix.NO_CHECKPOINT, NO_HAND, NOTHING_TO_COMPARE),
+    *(fix.NO_PICTURE, fix.NO_CHECKPOINT, NO_HAND, NOTHING_TO_COMPARE, fix.NOTHING_TO_CHOOSE),
     *(gesture_panel.NO_PICTURE, gesture_panel.NO_NAME, gesture_panel.SAVED, gesture_panel.REMOVED),
 )
 """Texts that appear only after a click, each a text node of its own."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import wraps
 from typing import Any
 
 from fastapi import Depends, HTTPException, Request, Response
@@ -21,6 +22,7 @@ from handrefiner_ext.api.body import (
     read_request,
 )
 from handrefiner_ext.api.bounds import Gate
+from handrefiner_ext.api.choosing import LastRoutes
 from handrefiner_ext.api.editor import EditorRoutes
 from handrefiner_ext.api.worker import ModelsReport, Services, VersionReport, Worker
 from handrefiner_ext.errors import (
@@ -84,6 +86,13 @@ def add_routes(app: Any, services: Services | None = None) -> None:
     add("POST", "/editor/find", answering(editor.find), Depends(routes.check_room), **with_body)
     add("POST", "/editor/step", answering(editor.step), **with_body)
     add("POST", "/editor/maps", answering(editor.maps), Depends(routes.check_room), **with_body)
+    if routes.services.last is not None:
+        kept = LastRoutes(routes.services.last, routes.services.rewrite)
+        no_body = {"responses": {**only_login, 422: PROBLEMS[422]}, "response_class": Response}
+        add("GET", "/last", kept.list, **without_body)
+        add("GET", "/last/{picture}/{which}", answered(kept.picture), **no_body)
+        add("GET", "/last/{picture}/{hand}/{candidate}", answered(kept.candidate), **no_body)
+        add("POST", "/last/take", answering(kept.take), **with_body)
     if routes.services.heavy:
         more = {"responses": PROBLEMS, "openapi_extra": BODY}
         room = Depends(routes.check_room)
@@ -142,6 +151,17 @@ def answering(work: Callable[[bytes], Response]) -> Callable[..., Response]:
             return work(body)
 
     endpoint.__name__, endpoint.__doc__ = work.__name__, work.__doc__
+    return endpoint
+
+
+def answered(work: Callable[..., Response]) -> Callable[..., Response]:
+    """Return the endpoint without a body whose errors are answers."""
+
+    @wraps(work)
+    def endpoint(*args: Any, **values: Any) -> Response:
+        with problems_answered():
+            return work(*args, **values)
+
     return endpoint
 
 

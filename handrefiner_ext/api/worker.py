@@ -11,6 +11,7 @@ from typing import Any
 from handrefiner_ext import pipeline
 from handrefiner_ext.api.body import Problem, Request
 from handrefiner_ext.api.bounds import ROUTE_PIXELS, TimedDetector
+from handrefiner_ext.api.last import LastRun
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.registry import INPAINTERS
 from handrefiner_ext.report import told
@@ -69,7 +70,8 @@ class Services:
     heavy: whether the routes that compute are added. home: where models lie and compute.
     check: raises InvalidParameter for what only the program can know to be wrong.
     refine: the WebUI's own second pass. lock: held while the graphics card works.
-    most_pixels: of a picture that is sent.
+    most_pixels: of a picture that is sent. last: the pictures of the host's last run, if it keeps
+    any. rewrite: takes an infotext and what it is to say of the hands, returns the infotext.
     """
 
     host: str = "none"
@@ -81,6 +83,8 @@ class Services:
     refine: Refine | None = None
     lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
     most_pixels: Callable[[], int] = lambda: ROUTE_PIXELS
+    last: LastRun | None = None
+    rewrite: Callable[[str, str], str] = lambda text, words: text
 
 
 NO_PAINTER = (

@@ -21,12 +21,14 @@ from modules.infotext_utils import image_from_url_text
 from PIL import Image as PillowImage
 
 from handrefiner_ext.api.body import read_arguments
+from handrefiner_ext.api.choosing import take
 from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, PictureError
 from handrefiner_ext.host import checkpoint
 from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.infotexts import Generation, add_to_text, read_generation
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
 from handrefiner_ext.host.inputs import read_depth_in, read_drawn_mask
+from handrefiner_ext.host.last_run import LAST, keep_picture, rewrite
 from handrefiner_ext.host.reports import describe
 from handrefiner_ext.host.script import MODEL_KEY
 from handrefiner_ext.host.serving import make_run
@@ -40,9 +42,15 @@ from handrefiner_ext.types import RefineResult
 logger = logging.getLogger(__name__)
 
 NO_PICTURE = "There is no picture to fix yet; generate one first."
+NONE_KEPT = "none"
+"""What the page sends where it finds no candidates of a picture."""
+NOTHING_TO_CHOOSE = (
+    "No candidates of this picture are kept; they are for the last run, with HandRefiner on."
+)
 NO_CHECKPOINT = "No checkpoint is loaded; choose one at the top of the page first."
-Answer = tuple[Any, Any, Any, str]
+Answer = tuple[Any, Any, Any, Any]
 """What the page shows: gallery, generation info, the text below the picture, the log."""
+UNCHANGED: Answer = (gr.update(), gr.update(), gr.update(), gr.update())
 
 
 @dataclass(frozen=True)
@@ -71,22 +79,56 @@ def fix_selected(
         if not gallery:
             return _say(NO_PICTURE)
         place = int(selected) if 0 <= int(selected) < len(gallery) else 0
-        shown = _read_info(info)
-        texts = _texts_of(shown, len(gallery))
+        texts = _texts_of(_read_info(info), len(gallery))
         fixed = _fix(image_from_url_text(gallery[place]), texts[place], str(tab), panel)
     except HandRefinerError as reason:
         return _say(str(reason))
     except Exception as fault:  # whatever fails, the gallery stays as it is
         logger.exception("HandRefiner could not fix this picture.")
         return _say(explain(fault))
-    said = f"hands: {fixed.words}"
     if fixed.image is None:
-        return _say(said)
+        return _say(f"hands: {fixed.words}")
+    return _insert(gallery, place, info, fixed)
+
+
+def take_candidate(
+    gallery: Sequence[Any], selected: int, info: str, chosen: str, tab: str
+) -> Answer:
+    """Add the selected picture with another candidate of a hand behind it; nothing is painted.
+
+    chosen: JSON with the kept picture's number, the hand's and the candidate's; empty where the
+    user closed the list. The others as for `fix_selected`.
+    """
+    try:
+        if chosen == NONE_KEPT:
+            return _say(NOTHING_TO_CHOOSE)
+        said = json.loads(chosen or "null")
+        if not (isinstance(said, list) and len(said) == 3 and gallery):
+            return UNCHANGED
+        place = int(selected) if 0 <= int(selected) < len(gallery) else 0
+        number, hand, candidate = str(said[0]), int(said[1]), int(said[2])
+        taken = take(LAST, rewrite, number, (hand, candidate))
+        LAST.add(taken)
+        made = read_generation(taken.text)
+        image = PillowImage.fromarray(taken.image)
+        _save(None, image, taken.text, tab, made)
+    except HandRefinerError as reason:
+        return _say(str(reason))
+    except Exception as fault:  # whatever fails, the gallery stays as it is
+        logger.exception("HandRefiner could not take this candidate.")
+        return _say(explain(fault))
+    return _insert(gallery, place, info, Fixed(taken.text, taken.words, image))
+
+
+def _insert(gallery: Sequence[Any], place: int, info: str, fixed: Fixed) -> Answer:
+    """Return what the page shows with a new picture behind the one at `place`."""
+    shown = _read_info(info)
+    texts = _texts_of(shown, len(gallery))
     texts.insert(place + 1, fixed.text)
     pictures = [_keep(entry) for entry in gallery]
     pictures.insert(place + 1, fixed.image)
     info = json.dumps({**shown, "infotexts": texts})
-    return pictures, info, _paragraph(fixed.text), _log(said)
+    return pictures, info, _paragraph(fixed.text), _log(f"hands: {fixed.words}")
 
 
 def _fix(picture: PillowImage.Image | None, text: str, tab: str, panel: Sequence[object]) -> Fixed:
@@ -117,6 +159,9 @@ def _fix(picture: PillowImage.Image | None, text: str, tab: str, panel: Sequence
         if result.image is before or not report.refined:
             return Fixed(text, report.words)
         written = _write_text(text, params, result)
+        kept = keep_picture(before, result)
+        if kept is not None:
+            LAST.finish(kept, result.image, written)
         image = PillowImage.fromarray(np.ascontiguousarray(result.image))
         _save(p, image, written, tab, made)
     return Fixed(written, report.words, image)

@@ -60,6 +60,19 @@ def _number(said: Mapping[str, Any], name: str, default: float) -> float:
         return default
 
 
+def replace_entry(text: str, key: str, value: str) -> str:
+    """Return a picture's text with another value of one entry, where it has that entry."""
+    head, line, last = text.rpartition("\n")
+
+    def write(entry: re.Match[str]) -> str:
+        if entry[1] != key:
+            return entry[0]
+        begin, end = entry.start(1) - entry.start(), entry.end(2) - entry.start()
+        return f"{entry[0][:begin]}{key}: {quote(value)}{entry[0][end:]}"
+
+    return head + line + ENTRY.sub(write, last)
+
+
 VERSION = ", Version: "
 
 

@@ -39,7 +39,7 @@ class PictureReport:
     """One picture of a run.
 
     words: the whole story in one line. advice: why hands stayed as they were, and what to try.
-    extras: pictures asked for.
+    extras: pictures asked for. kept: number of what is kept of it, None where nothing is.
     """
 
     words: str
@@ -47,6 +47,7 @@ class PictureReport:
     problems: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     extras: tuple[tuple[str, Image], ...] = field(default=())
+    kept: str | None = None
 
 
 def describe(result: RefineResult) -> PictureReport:

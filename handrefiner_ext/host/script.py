@@ -28,6 +28,7 @@ from handrefiner_ext.host.inputs import (
     restore_sampling,
     user_mask,
 )
+from handrefiner_ext.host.last_run import LAST, finish_pictures, keep_picture
 from handrefiner_ext.host.nested import INNER
 from handrefiner_ext.host.reports import (
     PictureReport,
@@ -105,6 +106,7 @@ class HandRefinerScript:
         run = _start(p, args)
         if run is None:
             return
+        LAST.clear()
         setattr(p, STATE, run)
         if run.arguments is not None and _skips_sampling(p, run.arguments.params):
             pass_through(p)
@@ -160,6 +162,7 @@ class HandRefinerScript:
         run = _run_of(p)
         try:
             if run is not None:
+                finish_pictures(processed, run.reports, p.batch_size)
                 append_extras(processed, run.reports, p.batch_size)
                 add_comments(processed)
         finally:
@@ -191,6 +194,7 @@ class HandRefinerScript:
         report = describe(result)
         if result.image is not before:
             pp.image = PillowImage.fromarray(np.ascontiguousarray(result.image))
+        report.kept = keep_picture(before, result)
         collect_extras(p, report, result, before, params)
         _rearm_skip()
         return report

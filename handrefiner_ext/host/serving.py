@@ -23,6 +23,7 @@ from handrefiner_ext.errors import BackendUnavailable, HandRefinerError, Invalid
 from handrefiner_ext.host import checkpoint, controlnet
 from handrefiner_ext.host.adapters.choose import the_host
 from handrefiner_ext.host.inpainter import WebuiInpainter, explain
+from handrefiner_ext.host.last_run import LAST, rewrite
 from handrefiner_ext.host.layout import LISTS
 from handrefiner_ext.host.settings import read_model_home, read_settings
 from handrefiner_ext.params import RefineParams
@@ -64,6 +65,8 @@ def build_services() -> Services:
         refine=refine_picture,
         lock=call_queue.queue_lock,
         most_pixels=lambda: read_settings().route_megapixels * 1_000_000,
+        last=LAST,
+        rewrite=rewrite,
     )
 
 

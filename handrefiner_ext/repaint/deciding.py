@@ -13,7 +13,7 @@ from handrefiner_ext.protocols import Advising, Inpainter
 from handrefiner_ext.repaint import keep_best
 from handrefiner_ext.repaint.beside import find_damage
 from handrefiner_ext.repaint.task import DETERMINISTIC, Outcome, Task
-from handrefiner_ext.types import Assessment, Decision, Image, Painting, Quality
+from handrefiner_ext.types import Assessment, Decision, Image, Painting, Quality, Trial
 
 NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
 PAINTED_THE_SAME = "The backend painted the same pixels again."
@@ -24,13 +24,13 @@ class Chosen:
     """One painted picture, and how it was put together.
 
     strengths, candidates: number of a hand -> the strength or candidate it was taken from. tried:
-    all pictures that were painted to choose from.
+    all pictures that were painted to choose from, as judged.
     """
 
     painting: Painting
     strengths: Mapping[int, float] = field(default_factory=dict)
     candidates: Mapping[int, int] = field(default_factory=dict)
-    tried: tuple[Image, ...] = ()
+    tried: tuple[Trial, ...] = ()
 
 
 def decide(task: Task, chosen: Chosen) -> Outcome:
@@ -52,7 +52,14 @@ def decide(task: Task, chosen: Chosen) -> Outcome:
         for number in range(len(hints.meshes))
     )
     notes = _notes(task.params, task.inpainter)
-    outcome = Outcome(painted, decisions, notes, chosen.tried, chosen.painting.control_model)
+    outcome = Outcome(
+        painted,
+        decisions,
+        notes,
+        tuple(picture for picture, _ in chosen.tried),
+        chosen.painting.control_model,
+        chosen.tried or (() if painted is image else ((painted, after),)),
+    )
     if not task.params.keep_best or painted is image:
         return outcome
     return _hold_back(task, outcome)

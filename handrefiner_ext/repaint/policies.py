@@ -85,7 +85,12 @@ def paint_candidates(task: Task) -> Outcome:
             box, mask = task.hints.maps.hand_masks[number]
             chosen[box.slices][mask] = pictures[best][box.slices][mask]
     return decide(
-        task, Chosen(replace(painting, pictures=(chosen,)), candidates=numbers, tried=pictures)
+        task,
+        Chosen(
+            replace(painting, pictures=(chosen,)),
+            candidates=numbers,
+            tried=tuple(zip(pictures, assessed, strict=True)),
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from handrefiner_ext.types import (
     Image,
     Painting,
     Quality,
+    Trial,
 )
 
 Measure = Callable[[Image], tuple[Agreement, ...]]
@@ -36,7 +37,7 @@ class Outcome:
     """The picture kept, and why.
 
     image: the input object itself if no pixel changed. candidates: all pictures that were painted
-    to choose from.
+    to choose from. tried: those, or the one that was painted, as judged.
     """
 
     image: Image
@@ -44,6 +45,7 @@ class Outcome:
     notes: tuple[str, ...]
     candidates: tuple[Image, ...] = ()
     control_model: str | None = None
+    tried: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)
