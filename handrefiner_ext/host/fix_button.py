@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Place *Fix hands*, *Before and after* and *Edit hands* in the row under the WebUI's gallery."""
-=======
-"""Place *Fix hands*, *Before and after* and *Candidates* in the row under the WebUI's gallery."""
->>>>>>> 14ee945 (Candidates of the last run can be taken without painting again, and before/after works after every run)
+"""Place *Fix hands*, *Before and after*, *Edit hands* and *Candidates* under the WebUI's gallery."""
 
 from __future__ import annotations
 
@@ -12,12 +8,8 @@ from typing import Any
 from modules.call_queue import wrap_gradio_gpu_call
 from modules.ui_components import ToolButton
 
-<<<<<<< HEAD
-from handrefiner_ext.host.fix import fix_selected
-from handrefiner_ext.host.layout import FIELDS, call_editor
-=======
 from handrefiner_ext.host.fix import fix_selected, take_candidate
->>>>>>> 14ee945 (Candidates of the last run can be taken without painting again, and before/after works after every run)
+from handrefiner_ext.host.layout import FIELDS, call_editor
 
 SIGN = "✋"
 TOOLTIP = (
@@ -33,15 +25,12 @@ NOTHING_TO_COMPARE = (
     "it."
 )
 """Said by javascript/handrefiner_compare.js."""
-<<<<<<< HEAD
 EDIT_SIGN = "✎"
 EDIT_TOOLTIP = "Edit hands: pose the hands of the selected picture, joint by joint."
-=======
 CANDIDATES_SIGN = "❖"
 CANDIDATES_TOOLTIP = (
     "Candidates: see what the last run painted of each hand, side by side, and take another one."
 )
->>>>>>> 14ee945 (Candidates of the last run can be taken without painting again, and before/after works after every run)
 BESIDE = {"txt2img": "txt2img_upscale", "img2img": "img2img_send_to_extras"}
 """The WebUI's own button behind which ours stands."""
 PARTS = ("{tab}_gallery", "generation_info_{tab}", "html_info_{tab}", "html_log_{tab}")
@@ -59,11 +48,8 @@ class FixButton:
         self.panel = panel
         self.button: Any = None
         self.compare: Any = None
-<<<<<<< HEAD
         self.edit: Any = None
-=======
         self.candidates: Any = None
->>>>>>> 14ee945 (Candidates of the last run can be taken without painting again, and before/after works after every run)
         self.parts: dict[str, Any] = {}
         script.on_after_component(self._place, elem_id=BESIDE[tab])
         for part in (name.format(tab=tab) for name in PARTS):
@@ -74,15 +60,13 @@ class FixButton:
         self.compare = ToolButton(
             COMPARE_SIGN, elem_id=f"handrefiner_{self.tab}_compare", tooltip=COMPARE_TOOLTIP
         )
-<<<<<<< HEAD
         self.edit = ToolButton(
             EDIT_SIGN, elem_id=f"handrefiner_{self.tab}_edit_selected", tooltip=EDIT_TOOLTIP
-=======
+        )
         self.candidates = ToolButton(
             CANDIDATES_SIGN,
             elem_id=f"handrefiner_{self.tab}_candidates_button",
             tooltip=CANDIDATES_TOOLTIP,
->>>>>>> 14ee945 (Candidates of the last run can be taken without painting again, and before/after works after every run)
         )
         self._connect()
 
@@ -98,11 +82,9 @@ class FixButton:
         self.compare.click(
             None, _js=f"() => handrefinerCompare('{self.tab}')", inputs=[], outputs=[log]
         )
-<<<<<<< HEAD
         # Without the preview's picture, the editor takes the one that is selected in the gallery.
         values = self.panel[: len(FIELDS)]
         self.edit.click(None, _js=call_editor(self.tab), inputs=values, outputs=[])
-=======
         # The page puts the selected picture's number, the choice and the tab in place of these.
         self.candidates.click(
             take_candidate,
@@ -111,7 +93,6 @@ class FixButton:
             outputs=[gallery, info, below, log],
             show_progress=False,
         )
->>>>>>> 14ee945 (Candidates of the last run can be taken without painting again, and before/after works after every run)
         # The page puts its own values in place of the first, third and fifth.
         inputs = [log, gallery, below, info, log, *self.panel]
         count = len(inputs)
