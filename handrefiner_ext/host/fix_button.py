@@ -1,4 +1,4 @@
-"""Place *Fix hands*, *Before and after*, *Edit hands* and *Candidates* under the WebUI's gallery."""
+"""Place *Fix hands*, *Before and after*, *Edit hands* and *Candidates* below the gallery."""
 
 from __future__ import annotations
 
