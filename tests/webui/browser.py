@@ -159,6 +159,10 @@ class WebuiPage:
             self.page.wait_for_timeout(250)
         raise AssertionError(f"{len(pictures)} pictures are shown")
 
+    def load(self, url: str) -> Image.Image:
+        """Return the picture at an address of the page's own server."""
+        return Image.open(io.BytesIO(self.page.request.get(url).body())).convert("RGB")
+
     def _load(self, shown: Any) -> list[Image.Image]:
         urls = shown.evaluate_all("found => found.map(x => x.src)")
         return [Image.open(io.BytesIO(self.page.request.get(url).body())) for url in urls]

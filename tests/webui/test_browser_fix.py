@@ -103,7 +103,7 @@ def test_it_gives_what_the_run_gives_with_the_panel_ticked(gentle, tmp_path):
 def test_before_and_after_lie_over_each_other_with_a_line_between(gentle, tmp_path):
     gentle.generate("img2img")
     gentle.panel("img2img", "compare").click()
-    wait_for_log(gentle, "img2img", "Select a picture that has another one before it")
+    wait_for_log(gentle, "img2img", "Nothing is kept of this picture")
     press(gentle, "img2img")
     wait_for_log(gentle, "img2img", "1 right refined")
     wait_for_pictures(gentle, "img2img", 2)
@@ -112,7 +112,9 @@ def test_before_and_after_lie_over_each_other_with_a_line_between(gentle, tmp_pa
     shown = gentle.page.locator("#handrefiner_compare")
     before, after = shown.locator("img").evaluate_all("x => x.map(e => e.src)")
     found = gentle.page.locator("#img2img_gallery .thumbnails img")
-    assert [before, after] == found.evaluate_all("x => x.map(e => e.src)")
+    assert after == found.nth(1).evaluate("e => e.src")
+    assert before.endswith("/before")
+    assert gentle.load(before).tobytes() == gentle.read_gallery("img2img")[0].tobytes()
     frame = shown.locator(".frame").bounding_box()
     gentle.page.mouse.move(frame["x"] + 0.25 * frame["width"], frame["y"] + 50)
     clip = "e => e.style.clipPath"
@@ -122,6 +124,68 @@ def test_before_and_after_lie_over_each_other_with_a_line_between(gentle, tmp_pa
     keep_screenshot(shown, "before_and_after", tmp_path)
     gentle.page.keyboard.press("Escape")
     shown.wait_for(state="detached")
+
+
+def test_before_and_after_need_no_picture_before_it_after_an_ordinary_run(gentle, tmp_path):
+    gentle.panel("img2img").locator(".input-accordion-checkbox").check()
+    assert "1 right refined" in gentle.generate("img2img")
+    gentle.page.wait_for_timeout(1000)
+    gentle.panel("img2img", "compare").click()
+    shown = gentle.page.locator("#handrefiner_compare")
+    hand = shown.locator(".hand")
+    hand.wait_for(state="attached")
+    hand.hover()
+    assert hand.locator("b").inner_text() == "1"
+    assert "Repainted and kept" in hand.locator("span").inner_text()
+    keep_screenshot(shown, "before_and_after_hover", tmp_path)
+    gentle.page.keyboard.press("Tab")
+    assert gentle.page.evaluate("document.activeElement.className") == "hand"
+    gentle.page.keyboard.press("Escape")
+    shown.wait_for(state="detached")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_another_candidate_is_taken_by_a_click(gentle, tmp_path, theme):
+    gentle.page.evaluate(f"document.body.classList.toggle('dark', {str(theme == 'dark').lower()})")
+    gentle.panel("img2img").locator(".input-accordion-checkbox").check()
+    gentle.set_number("handrefiner_img2img_candidates", 2)
+    said = gentle.generate("img2img")
+    assert "1 right refined as candidate" in said
+    used = "1" if "as candidate 1" in said else "2"
+    other = "2" if used == "1" else "1"
+    gentle.page.wait_for_timeout(1000)
+    gentle.panel("img2img", "candidates_button").click()
+    shown = gentle.page.locator("#handrefiner_candidates")
+    offers = shown.locator(".row button")
+    offers.first.wait_for()
+    assert offers.count() == 3
+    assert offers.locator("b").all_inner_texts() == ["Original", "Candidate 1", "Candidate 2"]
+    gentle.page.wait_for_function(
+        "[...document.querySelectorAll('#handrefiner_candidates img')].every(e => e.naturalWidth)"
+    )
+    keep_screenshot(shown, f"candidates_{theme}", tmp_path)
+    gentle.page.keyboard.press("Escape")
+    shown.wait_for(state="detached")
+    assert len(read_texts(gentle, "img2img")) == 1
+    gentle.panel("img2img", "candidates_button").click()
+    offers.nth(int(other)).click()
+    wait_for_log(gentle, "img2img", f"1 right refined as candidate {other}")
+    wait_for_pictures(gentle, "img2img", 2)
+    first, second = gentle.read_gallery("img2img")
+    assert changed(second, first).any()
+    before, after = read_texts(gentle, "img2img")
+    assert f"1 right refined as candidate {used}" in before
+    assert f"1 right refined as candidate {other}" in after
+    shown_now = gentle.page.locator("#img2img_gallery .thumbnails img")
+    place = Path(shown_now.nth(1).evaluate("e => e.src").partition("file=")[2].partition("?")[0])
+    with Image.open(place) as file:
+        assert file.text["parameters"] == after
+
+
+def test_a_picture_without_candidates_says_so(gentle):
+    gentle.generate("img2img")
+    gentle.panel("img2img", "candidates_button").click()
+    wait_for_log(gentle, "img2img", "No candidates of this picture are kept")
 
 
 def test_the_file_that_is_saved_holds_the_text(gentle):
