@@ -1,5 +1,7 @@
 """Backend `draft`: the fitted mesh itself, lit like the old hand and blended into the picture.
 
+In a drawing it is drawn: in two flat tones, with lines of the old hand's colour and width.
+
 It needs no weights and generates nothing. It serves as a preview, as the fallback without a
 diffusion model, and as the start image for one.
 """
@@ -18,11 +20,18 @@ from handrefiner_ext.inpaint.blend import (
     measure_grain,
     order_from_far,
 )
-from handrefiner_ext.inpaint.closeup import blur, fit_closeup, make_closeup
+from handrefiner_ext.inpaint.closeup import Closeup, Floats, blur, fit_closeup, make_closeup
+from handrefiner_ext.inpaint.ink import Pen, colour_flat, draw_lines, find_pen
 from handrefiner_ext.inpaint.study import SURELY_SKIN, Study, study_hand
-from handrefiner_ext.inpaint.surface import find_surface, shade_hollows, subdivide, viewer_normals
+from handrefiner_ext.inpaint.surface import (
+    VisibleSurface,
+    find_surface,
+    shade_hollows,
+    subdivide,
+    viewer_normals,
+)
 from handrefiner_ext.protocols import PaintRequest
-from handrefiner_ext.types import ControlMaps, Image, Mask
+from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask
 
 FILL_PX = 384
 FRINGE = 0.015
@@ -79,6 +88,9 @@ def draw_new_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None
     surface = find_surface(faces, pixels, skin, view)
     presence = study.view.sample_for(study.presence, view)
     alpha = (surface.covered * presence).astype(np.float32)
+    pen = find_pen_of(image, study)
+    if pen is not None:
+        return _draw_inked(surface, presence, pen, view, study)
     colour = surface.values + study.view.sample_for(study.tones, view)
     lost = shade_hollows(surface, study.size_px * view.density)
     colour = colour * (1.0 - lost[..., None] * (1.0 - study.light.shade))
@@ -89,6 +101,32 @@ def draw_new_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None
         _skin_grain(image, study),
         study.number,
     )
+
+
+def is_drawing(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> bool:
+    """Return whether the hand under mesh `number` is drawn with outlines and flat tones."""
+    study = study_hand(image, mesh, maps, number)
+    return study is not None and find_pen_of(image, study) is not None
+
+
+def find_pen_of(image: Image, study: Study) -> Pen | None:
+    """Return how the old hand is drawn; None where it is not a drawing."""
+    view = fit_closeup(study.view.box, FILL_PX)
+    skin = study.view.sample_for(study.skin, view) > 0.5
+    return find_pen(view.take(image), skin, study.size_px * view.density)
+
+
+def _draw_inked(
+    surface: VisibleSurface, presence: Floats, pen: Pen, view: Closeup, study: Study
+) -> Patch:
+    """Return a patch with the mesh in the drawing's flat tones and lines."""
+    size_px = study.size_px * view.density
+    tones = colour_flat(surface.values, surface.covered, pen, size_px)
+    ink = draw_lines(surface, pen, size_px)[..., None]
+    alpha = (np.maximum(surface.covered, ink[..., 0]) * presence).astype(np.float32)
+    colour = np.where(surface.covered[..., None], tones, pen.colour)
+    colour = colour + ink * (pen.colour - colour)
+    return Patch(view, (colour * alpha[..., None]).astype(np.float32), alpha, 0.0, study.number)
 
 
 def _skin_grain(image: Image, study: Study) -> float:

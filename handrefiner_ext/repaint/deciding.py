@@ -7,13 +7,23 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from handrefiner_ext.inpaint.draft import is_drawing
 from handrefiner_ext.judge.agreement import is_changed
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Advising, Inpainter
 from handrefiner_ext.repaint import keep_best
 from handrefiner_ext.repaint.beside import find_damage
 from handrefiner_ext.repaint.task import DETERMINISTIC, Outcome, Task
-from handrefiner_ext.types import Assessment, Decision, Image, Painting, Quality, Trial
+from handrefiner_ext.types import (
+    Assessment,
+    ControlMaps,
+    Decision,
+    HandMesh,
+    Image,
+    Painting,
+    Quality,
+    Trial,
+)
 
 NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
 PAINTED_THE_SAME = "The backend painted the same pixels again."
@@ -117,9 +127,26 @@ def _hold_back(task: Task, outcome: Outcome) -> Outcome:
     # Stable Diffusion paints a background that fits; the draft cannot know what lies behind a hand.
     if task.inpainter.name in DETERMINISTIC and task.params.guards:
         damage = find_damage(image, outcome.image, hints.maps, hints.meshes)
-        reasons = {**damage, **reasons}
+        drawings = find_drawings(image, hints.meshes, hints.maps, outcome.decisions)
+        reasons = {**drawings, **damage, **reasons}
     held = _give_back(task, outcome, reasons)
     return _give_back(task, held, _find_spoiled(task, held))
+
+
+def find_drawings(
+    image: Image, meshes: Sequence[HandMesh], maps: ControlMaps, decisions: Sequence[Decision]
+) -> dict[int, str]:
+    """Return number -> reason for drawn hands that the draft must not replace.
+
+    Nails, folds and shading of a drawing are its maker's own, and the draft knows none of them: it
+    takes the place of malformed hands only. Where one hand is drawn, all of the picture are.
+    """
+    sound = [
+        d.number for d in decisions if d.refined and not keep_best.is_malformed(d.quality_before)
+    ]
+    if sound and any(is_drawing(image, mesh, maps, n) for n, mesh in enumerate(meshes)):
+        return dict.fromkeys(sound, keep_best.WELL_DRAWN)
+    return {}
 
 
 def _give_back(task: Task, outcome: Outcome, reasons: Mapping[int, str]) -> Outcome:
