@@ -81,6 +81,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         inputs=[*components(), sketch, depth_in],
         outputs=[pictures, said],
         show_progress=True,
+        queue=False,  # the queue's own way takes longer than the drawing
     )
     edit.click(None, _js=call_editor(tab), inputs=[*components(), sketch], outputs=[said])
     another.click(
@@ -88,6 +89,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         inputs=[*components(), sketch, depth_in],
         outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
         show_progress=True,
+        queue=False,
     )
     # Which mesh is used belongs to the picture that it was chosen for.
     for changes in (take.click, sketch.upload, sketch.clear):
