@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import LONG_MS
 from editor_page import EditorPage
@@ -22,6 +23,7 @@ def test_a_hand_is_posed_painted_compared_and_comes_back_from_the_file(webui, ph
     webui.load_gently(photographs / "1.jpg")
     webui.unfold(TAB)
     webui.accept_everything(TAB)
+    webui.set_number(f"handrefiner_{TAB}_candidates", 2)
     box = webui.panel(TAB).locator(".input-accordion-checkbox")
     box.uncheck()
     webui.generate(TAB)
@@ -59,8 +61,19 @@ def test_a_hand_is_posed_painted_compared_and_comes_back_from_the_file(webui, ph
     page.keyboard.press("Escape")
     shown.wait_for(state="detached")
 
-    text = read_texts(webui, TAB)[1]
-    url = page.locator(f"#{TAB}_gallery .thumbnails img").nth(1).get_attribute("src")
+    webui.panel(TAB, "candidates_button").click()
+    choice = page.locator("#handrefiner_candidates")
+    choice.get_by_role("button", name="Candidate 2").click(timeout=LONG_MS)
+    choice.wait_for(state="detached")
+    wait_for_pictures(webui, TAB, 3)
+    texts = read_texts(webui, TAB)
+    assert "candidate 2" in texts[2].partition("HandRefiner hands:")[2]
+    first, second, third = (np.asarray(picture) for picture in webui.read_gallery(TAB))
+    assert not np.array_equal(second, third)
+    assert not np.array_equal(first, third)
+
+    text = texts[2]
+    url = page.locator(f"#{TAB}_gallery .thumbnails img").nth(2).get_attribute("src")
     place = Path(url.partition("file=")[2].partition("?")[0])
     with Image.open(place) as file:
         assert file.text["parameters"] == text
