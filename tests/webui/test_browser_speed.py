@@ -1,8 +1,9 @@
 """How long a user waits for the preview and for a step of the hand editor, by the browser's clock.
 
 The aims are 300 ms beyond the search's own time, and 100 ms a step of which the route takes 50, on
-two CPU cores that do nothing else. The bounds here are wider, since the machine that runs the tests
-may be busy; what was measured is logged (`--log-cli-level=INFO`) and stands in docs/webui.md.
+two CPU cores that do nothing else. What is allowed here is three times that, and more where the
+machine is busy with other things (`slowdown`). What was measured is logged
+(`--log-cli-level=INFO`) and stands in docs/webui.md.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import logging
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from PIL import Image, ImageOps
 logger = logging.getLogger(__name__)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "badly_drawn_hand.png"
 SIDE = 1024
-PREVIEW_MS, STEP_MS, ROUTE_MS = 1500, 300, 150
+PREVIEW_MS, STEP_MS, ROUTE_MS = 900, 300, 150
+BUSY_S = 0.4
 
 SHOW = """tab => new Promise(done => {
     const hints = document.querySelector(`#handrefiner_${tab}_hints`);
@@ -62,6 +65,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return places
 
 
+def slowdown() -> float:
+    """How much longer work takes than its own time, since others have the cores as well."""
+    began, used = time.perf_counter(), time.process_time()
+    while time.process_time() - used < BUSY_S:
+        pass
+    return (time.perf_counter() - began) / BUSY_S
+
+
 def give(webui: Any, picture: Path) -> None:
     """Put a picture into the preview in place of the one that is there."""
     sketch = webui.panel("txt2img", "sketch")
@@ -76,16 +87,18 @@ def give(webui: Any, picture: Path) -> None:
 def test_the_preview_of_a_large_picture_is_there_soon_after_the_search(webui, pictures):
     webui.unfold("txt2img")
     webui.unfold("txt2img", "preview")
-    found = []
+    found, busy = [], [slowdown()]
     for picture in (pictures[0], pictures[1], pictures[0]):
         give(webui, picture)
         shown = webui.page.evaluate(SHOW, "txt2img")
         image = base64.b64encode(picture.read_bytes()).decode()
         search = min(webui.page.evaluate(FIND_MS, image) for _ in range(2))
         found.append((shown, search, shown - search))
+        busy.append(slowdown())
+    logger.info("slowed down %.1f times by others", max(busy))
     for shown, search, more in found:
         logger.info("preview %.0f ms, search %.0f ms, beyond it %.0f ms", shown, search, more)
-    assert min(more for _, _, more in found[1:]) < PREVIEW_MS
+    assert min(more for _, _, more in found[1:]) < PREVIEW_MS * max(busy)
 
 
 def test_a_step_of_the_editor_follows_the_hand(webui, pictures):
@@ -93,8 +106,10 @@ def test_a_step_of_the_editor_follows_the_hand(webui, pictures):
     editor = EditorPage(webui, "txt2img").open_with(pictures[0])
     page = webui.page
     page.evaluate("performance.clearResourceTimings(); performance.clearMeasures()")
+    busy = [slowdown()]
     for joint, x, y in (("index_tip", -60, 50), ("little_tip", 30, 40), ("wrist", 20, -20)):
         editor.drag(joint, x, y, steps=40)
+        busy.append(slowdown())
     steps = page.evaluate(
         "performance.getEntriesByName('handrefiner editor step').map(e => e.duration)"
     )
@@ -103,8 +118,9 @@ def test_a_step_of_the_editor_follows_the_hand(webui, pictures):
         ".map(e => e.duration)"
     )
     assert len(steps) >= 10
+    logger.info("slowed down %.1f times by others", max(busy))
     for name, times in (("step", steps), ("route", routes)):
         middle, most = statistics.median(times), max(times)
         logger.info("%s: median %.0f ms, longest %.0f of %d", name, middle, most, len(times))
-    assert statistics.median(steps) < STEP_MS
-    assert statistics.median(routes) < ROUTE_MS
+    assert statistics.median(steps) < STEP_MS * max(busy)
+    assert statistics.median(routes) < ROUTE_MS * max(busy)
