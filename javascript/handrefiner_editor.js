@@ -77,6 +77,7 @@ class HandrefinerSession {
         this.vocabulary = HandrefinerSession.vocabulary;
         this.mesh = new HandrefinerMesh(this.vocabulary.faces, this.vocabulary.face_fingers);
         const hands = await this.search(this.params);
+        if (this.dialog.ended) return; // closed while the search went on
         if (!this.params.pose) this.fit = hands;
         this.hands = hands;
         this.first = hands;
@@ -212,13 +213,13 @@ class HandrefinerSession {
     }
 
     async askMaps() {
-        if (this.asking || this.ended) return;
+        if (this.asking || this.dialog.ended) return;
         this.asking = true;
         const meant = this.hands;
         try {
             const body = {...this.size, preview: 384, pose: this.pose(), params: {...this.params, pose: '', gesture: ''}};
             const maps = await handrefinerAsk('/maps', body);
-            if (!this.ended) this.dialog.showMaps(maps);
+            if (!this.dialog.ended) this.dialog.showMaps(maps);
         } catch (error) {
             this.dialog.say(error.message, true);
         }

@@ -28,10 +28,10 @@ class HandrefinerDialog {
     static shown = null; // for the browser's console and the tests
 
     constructor(tab) {
+        HandrefinerDialog.shown?.end();
         HandrefinerDialog.shown = this;
         this.tab = tab;
         this.opener = document.activeElement;
-        document.getElementById('handrefiner_editor')?.remove();
         this.status = handrefinerMake('p', {className: 'status', role: 'status'});
         this.closer = handrefinerMake('button', {className: 'close', textContent: '×', title: handrefinerSay('Close'),
             'aria-label': handrefinerSay('Close'), onclick: () => this.end()});
@@ -324,10 +324,9 @@ class HandrefinerDialog {
     }
 
     end() {
-        if (this.session) {
-            this.session.ended = true;
-            clearTimeout(this.session.timer);
-        }
+        if (this.ended) return;
+        this.ended = true;
+        clearTimeout(this.session?.timer);
         this.canvas?.end();
         this.whole.remove();
         this.opener?.focus();
