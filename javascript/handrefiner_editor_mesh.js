@@ -6,7 +6,6 @@ const HANDREFINER_TINTS = [
     [236, 222, 208], // palm and wrist
     [255, 118, 117], [253, 178, 84], [116, 207, 130], [94, 174, 245], [201, 142, 245],
 ];
-const HANDREFINER_WHITE = [255, 255, 255];
 
 class HandrefinerMesh {
     static DARK_LINE = 0.05; // a step in depth, in hand sizes, that is an edge
@@ -14,8 +13,21 @@ class HandrefinerMesh {
 
     constructor(faces, fingers) {
         this.corners = Int32Array.from(faces.flat());
-        this.tints = faces.map((_, n) => HANDREFINER_TINTS[fingers?.[n] ?? 0]);
+        this.tints = this.mix(fingers);
+        this.white = new Float32Array(this.tints.length).fill(255);
         this.kept = new Map();
+    }
+
+    // The colour of each corner, the mean of those of its faces, so that one passes into the other.
+    mix(fingers) {
+        const count = 1 + this.corners.reduce((most, corner) => Math.max(most, corner), 0);
+        const [sums, faces] = [new Float32Array(3 * count), new Float32Array(count)];
+        this.corners.forEach((corner, n) => {
+            const tint = HANDREFINER_TINTS[fingers?.[Math.floor(n / 3)] ?? 0];
+            faces[corner] += 1;
+            tint.forEach((part, axis) => { sums[3 * corner + axis] += part; });
+        });
+        return sums.map((sum, n) => sum / Math.max(faces[Math.floor(n / 3)], 1));
     }
 
     // place: picture's pixels to canvas's: x * zoom + dx. Returns the canvas and where it lies, or null.
@@ -39,17 +51,20 @@ class HandrefinerMesh {
         const on = {
             seen, box, pixels: new Uint32Array(image.data.buffer),
             depth: new Float32Array(box.width * box.height).fill(Infinity),
-            bright: asDepth ? this.greys(seen, sides[2]) : this.shades(seen),
+            colours: this.light(asDepth ? this.white : this.tints,
+                asDepth ? this.greys(seen, sides[2]) : this.shades(seen)),
         };
-        for (let n = 0; n < this.tints.length; n += 1) {
-            handrefinerFill(on, this.corners, 3 * n, asDepth ? HANDREFINER_WHITE : this.tints[n]);
-        }
+        for (let n = 0; n < this.corners.length; n += 3) handrefinerFill(on, this.corners, n);
         const size = Math.max(sides[0][1] - sides[0][0], sides[1][1] - sides[1][0]);
         if (!asDepth) handrefinerLines(on, HandrefinerMesh.DARK_LINE * size);
         canvas.width = box.width;
         canvas.height = box.height;
         canvas.getContext('2d').putImageData(image, 0, 0);
         return {canvas, x: box.x, y: box.y};
+    }
+
+    light(tints, bright) {
+        return tints.map((part, n) => part * bright[Math.floor(n / 3)]);
     }
 
     project(vertices, {zoom, dx, dy}) {
@@ -112,9 +127,9 @@ function handrefinerRange(seen, axis) {
     return [least, most];
 }
 
-// One triangle, the nearest wins: three numbers a corner in `seen`, one in `bright`. v and w are the shares
-// of the second and the third corner.
-function handrefinerFill({seen, box, depth, pixels, bright}, corners, first, [red, green, blue]) {
+// One triangle, the nearest wins: three numbers a corner in `seen` and `colours`. v and w are the shares of
+// the second and the third corner.
+function handrefinerFill({seen, box, depth, pixels, colours}, corners, first) {
     const [i, j, k] = [corners[first], corners[first + 1], corners[first + 2]];
     const ax = seen[3 * i] - box.x, ay = seen[3 * i + 1] - box.y, az = seen[3 * i + 2];
     const bx = seen[3 * j] - box.x, by = seen[3 * j + 1] - box.y, bz = seen[3 * j + 2] - az;
@@ -126,7 +141,9 @@ function handrefinerFill({seen, box, depth, pixels, bright}, corners, first, [re
     const top = Math.max(0, Math.floor(Math.min(ay, by, cy) - 0.5));
     const bottom = Math.min(box.height - 1, Math.ceil(Math.max(ay, by, cy)));
     const vStep = (cy - ay) / area, wStep = -(by - ay) / area;
-    const light = bright[i], lightB = bright[j] - light, lightC = bright[k] - light;
+    const red = colours[3 * i], green = colours[3 * i + 1], blue = colours[3 * i + 2];
+    const redB = colours[3 * j] - red, greenB = colours[3 * j + 1] - green, blueB = colours[3 * j + 2] - blue;
+    const redC = colours[3 * k] - red, greenC = colours[3 * k + 1] - green, blueC = colours[3 * k + 2] - blue;
     for (let y = top; y <= bottom; y += 1) {
         let v = ((left + 0.5 - ax) * (cy - ay) - (y + 0.5 - ay) * (cx - ax)) / area;
         let w = ((bx - ax) * (y + 0.5 - ay) - (by - ay) * (left + 0.5 - ax)) / area;
@@ -135,8 +152,8 @@ function handrefinerFill({seen, box, depth, pixels, bright}, corners, first, [re
                 const z = az + v * bz + w * cz;
                 if (z < depth[at]) {
                     depth[at] = z;
-                    const shade = light + v * lightB + w * lightC;
-                    pixels[at] = 0xff000000 | blue * shade << 16 | green * shade << 8 | red * shade;
+                    pixels[at] = 0xff000000 | (blue + v * blueB + w * blueC) << 16
+                        | (green + v * greenB + w * greenC) << 8 | (red + v * redB + w * redC);
                 }
             }
             v += vStep;
