@@ -226,9 +226,8 @@ class ControlMaps:
     """What guides the inpainting stage; every map has the picture's size.
 
     layers: each hand alone, in the order of the meshes. owner: (H, W) int16, number of the mesh
-    visible at a pixel, -1 where there is none.
-    control: (H, W) uint8 control image. hand_masks: for each mesh, its box and its pixels that may
-    change. mask: their union.
+    visible at a pixel, -1 where there is none. control: (H, W) uint8 control image. hand_masks: for
+    each mesh, its box and its pixels that may change. mask: their union.
     """
 
     layers: tuple[HandLayer, ...]
