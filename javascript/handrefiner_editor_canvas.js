@@ -350,7 +350,9 @@ class HandrefinerCanvas {
             return;
         }
         const before = this.pointers.get(event.pointerId);
-        if (!before) return;
+        // A key may have removed the hand, or taken the drag back.
+        if (this.act.id !== undefined && this.act.id !== this.session.chosen()?.id) this.act = {kind: 'none'};
+        if (!before || this.act.kind === 'none') return;
         this.pointers.set(event.pointerId, now);
         if (this.act.kind === 'pinch') this.pinch(event.pointerId, before, now);
         else this[`do_${this.act.kind}`](now, this.act);
