@@ -247,6 +247,7 @@ def test_spaces_within_words_of_a_json_stay():
         ("maps", {**SIZE}, "neither a pose"),
         ("maps", {**SIZE, "pose": pose_with(), "preview": 3}, "preview = 3"),
         ("maps", {**SIZE, "pose": pose_with({"side": "right"})}, "pose, hand 1, wrist"),
+        ("maps", {**SIZE, "pose": {**pose_with(HAND), "width": 1e-300}}, "at least 1 pixel"),
     ],
 )
 def test_what_cannot_be_answered_is_a_sentence(client, route, body, sentence):

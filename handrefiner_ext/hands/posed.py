@@ -141,8 +141,10 @@ def _read_size(said: Mapping[str, Any], *names: str) -> tuple[float, float] | No
     if not all(name in said for name in names):
         return None
     width, height = read_numbers([said[name] for name in names], 2, f"pose, {' and '.join(names)}")
-    if width <= 0 or height <= 0:
-        raise InvalidParameter(f"pose, {' and '.join(names)} must be greater than 0.")
+    if width < 1 or height < 1:
+        raise InvalidParameter(
+            f"pose, {' and '.join(names)} must be those of a picture, at least 1 pixel."
+        )
     return width, height
 
 
