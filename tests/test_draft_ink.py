@@ -76,3 +76,8 @@ def test_the_draft_replaces_drawn_hands_only_where_they_are_malformed():
     assert decide_on(DRAWING, 0.6) == {0: keep_best.WELL_DRAWN}
     assert decide_on(DRAWING, 0.3) == {}
     assert decide_on(PHOTO, 0.6) == {}
+
+
+def test_the_draft_paints_a_gesture_that_was_wished_over_a_well_drawn_hand():
+    wished = replace(DRAWING, meshes=(replace(DRAWING.meshes[0], gesture="fist"),))
+    assert decide_on(wished, 0.6) == {}

@@ -139,11 +139,11 @@ def find_drawings(
     """Return number -> reason for drawn hands that the draft must not replace.
 
     Nails, folds and shading of a drawing are its maker's own, and the draft knows none of them: it
-    takes the place of malformed hands only. Where one hand is drawn, all of the picture are.
+    takes the place of malformed hands only. Where one hand is drawn, all of the picture are. Hands
+    that somebody posed are painted as they are.
     """
-    sound = [
-        d.number for d in decisions if d.refined and not keep_best.is_malformed(d.quality_before)
-    ]
+    judged = [d for d in decisions if d.refined and meshes[d.number].is_known]
+    sound = [d.number for d in judged if not keep_best.is_malformed(d.quality_before)]
     if sound and any(is_drawing(image, mesh, maps, n) for n, mesh in enumerate(meshes)):
         return dict.fromkeys(sound, keep_best.WELL_DRAWN)
     return {}
