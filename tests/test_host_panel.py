@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import gradio as gr
@@ -316,6 +317,14 @@ def test_another_mesh_belongs_to_the_picture_it_was_chosen_for(webui, tab, name,
     assert preview.OTHER_IS_USED in said
     resets = [e for e in part(tab, name).events[event] if e.outputs == (part(tab, "another"),)]
     assert [e.fn() for e in resets] == [0]
+
+
+def test_the_preview_works_after_the_folder_of_temporary_files_was_cleared(webui):
+    view("txt2img", sketch())
+    first = click(part("txt2img", "show"))[0]["value"][0][0]
+    shutil.rmtree(Path(first).parent)
+    again = click(part("txt2img", "show"))[0]["value"][0][0]
+    assert Path(again).is_file()
 
 
 def test_without_a_picture_the_preview_says_what_to_do(webui):

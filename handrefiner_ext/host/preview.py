@@ -170,6 +170,7 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str, int]:
 def keep_overlay(overlay: Image) -> str:
     """Return the path of the overlay as a JPEG; the page's own PNG takes 360 ms at 1024 pixels."""
     path = _folder() / f"hands_{next(NAMES)}.jpg"
+    path.parent.mkdir(exist_ok=True)  # systems clear their folder of temporary files
     PillowImage.fromarray(overlay).save(path, quality=92, subsampling=0)
     return str(path)
 
