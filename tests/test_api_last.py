@@ -241,8 +241,17 @@ def test_what_cannot_be_taken_is_a_sentence(served, body, sentence):
 
 def test_what_cannot_be_shown_is_a_sentence(served):
     client, _, number, _ = served
-    for path in ("77/before", f"{number}/middle", f"{number}/1/9", f"{number}/x/1"):
-        assert client.get(f"{PREFIX}/last/{path}").status_code == 422
+    for path, sentence in {
+        "77/before": "Picture 77 is not kept",
+        f"{number}/middle": "'middle' is not possible",
+        f"{number}/1/9": "candidate = 9 does not exist",
+        f"{number}/x/1": "hand = 'x' is not possible",
+        f"{number}/1/-1": "candidate = '-1' is not possible",
+        f"{number}/{'9' * 5000}/1": "hand = '999",
+    }.items():
+        answer = client.get(f"{PREFIX}/last/{path}")
+        assert answer.status_code == 422
+        assert sentence in answer.json()["detail"]
 
 
 def test_the_last_run_needs_the_login_and_is_absent_where_no_host_keeps_one():

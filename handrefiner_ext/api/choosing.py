@@ -14,6 +14,7 @@ from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.pictures import encode_png
 
 MAX_TAKE_BYTES = 1 << 16
+MOST_DIGITS = 10
 BEFORE, AFTER = "before", "after"
 
 Rewrite = Callable[[str, str], str]
@@ -38,9 +39,10 @@ class LastRoutes:
             raise InvalidParameter(f"{show(which)} is not possible; it must be before or after.")
         return _png(encode_png(kept.before if which == BEFORE else kept.image))
 
-    def candidate(self, picture: str, hand: int, candidate: int) -> Response:
+    def candidate(self, picture: str, hand: str, candidate: str) -> Response:
         """Return a hand with one of its candidates, as PNG; 0 is the original hand."""
-        return _png(encode_png(self.last.get(picture).show(hand, candidate)))
+        place, version = _parse_count(hand, "hand"), _parse_count(candidate, "candidate")
+        return _png(encode_png(self.last.get(picture).show(place, version)))
 
     def take(self, body: bytes) -> Response:
         """Take a candidate in place of the one that the judge chose; nothing is painted again."""
@@ -67,6 +69,13 @@ def _read_count(values: dict[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidParameter(f"{name} = {show(value)} is not possible; it must be a number.")
     return value
+
+
+def _parse_count(text: str, name: str) -> int:
+    """Return a number of the address; FastAPI's own refusal is a list, not a sentence."""
+    if not (text.isascii() and text.isdigit() and len(text) < MOST_DIGITS):
+        raise InvalidParameter(f"{name} = {show(text)} is not possible; it must be a number.")
+    return int(text)
 
 
 def _answer(said: dict[str, Any]) -> Response:
