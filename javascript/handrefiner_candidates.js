@@ -22,12 +22,12 @@ async function handrefinerKept(tab, place) {
     }
 }
 
-// Returns why a hand is as it is, in the words of the infotext and with the qualities.
+// Returns why a hand is as it is: decision, qualities before and after, and the reason.
 function handrefinerDescribe(hand) {
     const qualities = [hand.quality_before, hand.quality_after]
         .filter((quality) => quality).map((quality) => quality.score.toFixed(2));
-    return [hand.words, qualities.length ? `quality ${qualities.join(' → ')}` : '', hand.reason]
-        .filter((part) => part).join('. ').replaceAll('..', '.');
+    const quality = qualities.length ? `, quality ${qualities.join(' → ')}` : '';
+    return `${hand.handedness} hand, ${hand.refined ? 'repainted' : 'kept'}${quality}. ${hand.reason}`;
 }
 
 async function handrefinerCandidates(tab, values) {
