@@ -134,17 +134,32 @@ def test_no_candidate_keeps_a_whole_picture_in_memory():
     assert all(version.base is None for region in kept.regions for version in region.versions)
 
 
+def size_of(*pictures):
+    last = LastRun()
+    for picture in pictures:
+        last.add(picture)
+    return last.size_bytes
+
+
 def test_memory_is_bounded_and_the_oldest_is_dropped():
-    _, kept = run()
-    last = LastRun(most_bytes=int(2.5 * kept.size_bytes))
-    numbers = [last.add(kept) for _ in range(5)]
+    kept = [replace(run()[1], before=PICTURE.copy()) for _ in range(5)]
+    last = LastRun(most_bytes=int(2.5 * size_of(kept[0])))
+    numbers = [last.add(picture) for picture in kept]
     assert list(last.list()) == numbers[-2:]
     assert last.size_bytes <= last.most_bytes
     with pytest.raises(InvalidParameter, match="not kept any more"):
         last.get(numbers[0])
-    assert list(LastRun(most_bytes=10).list()) == []
     last.clear()
     assert last.list() == {}
+    last = LastRun(most_bytes=10)
+    last.add(kept[0])
+    assert last.list() == {}
+
+
+def test_a_candidate_that_is_taken_costs_one_picture_more_and_drops_no_other():
+    _, kept = run()
+    taken = kept.take(1, 2)
+    assert size_of(kept, taken) == size_of(kept) + taken.image.nbytes
 
 
 def test_one_that_became_larger_afterwards_is_dropped_and_one_that_changed_is_followed():

@@ -82,9 +82,10 @@ class KeptPicture:
     text: str = ""
 
     @property
-    def size_bytes(self) -> int:
-        crops = sum(v.nbytes for region in self.regions for v in (*region.versions, region.mask))
-        return self.before.nbytes + self.image.nbytes + crops
+    def arrays(self) -> list[Image | Mask]:
+        """All that takes memory; a picture with another candidate taken shares most of it."""
+        crops = [v for region in self.regions for v in (*region.versions, region.mask)]
+        return [self.before, self.image, *crops]
 
     @property
     def words(self) -> str:
@@ -268,4 +269,5 @@ class LastRun:
 
     @property
     def size_bytes(self) -> int:
-        return sum(picture.size_bytes for picture in self._pictures.values())
+        arrays = {id(a): a.nbytes for kept in self._pictures.values() for a in kept.arrays}
+        return sum(arrays.values())
