@@ -1,7 +1,7 @@
 """Whether the method itself works: does the hand that is painted follow the depth?
 
     python benchmarks/method.py --model D [--count N] [--seed S] [--steps N] [--cfg V]
-                                [--json F] [--images DIR]
+                                [--size N] [--json F] [--images DIR]
 
 D is the folder of `handrefiner train small`. Scenes come from `handrefiner dataset`, of a seed
 that no training used: each is drawn twice, malformed and well formed. The malformed one is given to
@@ -164,12 +164,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1007)
     parser.add_argument("--steps", type=positive, default=20)
     parser.add_argument("--cfg", type=float, default=2.0)
+    parser.add_argument("--size", type=positive, help="pixels of each side (the VAE's)")
     parser.add_argument("--images", type=Path)
     options = parser.parse_args()
     painter = Painter(options.model, options.steps, options.cfg)
+    side = options.size or painter.side
     rows: dict[str, list[float]] = {"iou_truth": [], "iou_vae": []}
     times = []
-    for number, scene in enumerate(make_scenes(options.seed, options.count, painter.side)):
+    for number, scene in enumerate(make_scenes(options.seed, options.count, side)):
         decoded = painter.pass_through(scene.good)
         rows["iou_truth"].append(find_iou(scene, scene.good))
         rows["iou_vae"].append(find_iou(scene, decoded))

@@ -8,7 +8,8 @@ is carried as x and -x, for silu(x) - silu(-x) = x, and beside constants K and -
 picture hardly changes the mean and spread that it is normalised by.
 
 Latents: luminance, two differences of colours, and how luminance falls along a diagonal of the
-block; each is scaled to a spread of about 1.
+block; each is scaled to a spread of about 1,
+the slope to a fifth.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 COLOURS = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0.0, -0.5], [-0.25, 0.5, -0.25]])
 GAINS = np.array([2.7, 6.7, 11.8])
 """One over the usual spread of luminance and of both differences."""
-SLOPE = 3.0
-"""The same for the slope of luminance, after its gain."""
+SLOPE = 0.6
+"""The same for the slope of luminance, after its gain, but less: what is inside a mask cannot be
+guessed from outside, and would be most of the loss."""
 LATENTS = 4
 PAIRS = 2 * LATENTS
 """Channels that carry the latents: x first, then -x."""
