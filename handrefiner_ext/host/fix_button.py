@@ -84,7 +84,8 @@ class FixButton:
         )
         # Without the preview's picture, the editor takes the one that is selected in the gallery.
         values = self.panel[: len(FIELDS)]
-        self.edit.click(None, _js=call_editor(self.tab), inputs=values, outputs=[])
+        opened = f"(...values) => {{ ({call_editor(self.tab)})(...values); return []; }}"
+        self.edit.click(None, _js=opened, inputs=values, outputs=[])
         # The page puts the selected picture's number, the choice and the tab in place of these.
         self.candidates.click(
             take_candidate,
