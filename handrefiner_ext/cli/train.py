@@ -135,15 +135,10 @@ def _add_small(kinds: argparse._SubParsersAction[Any]) -> None:
 def _run_small(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from handrefiner_ext.train.kept import CHECKPOINT, CONTROLNET, Start
     from handrefiner_ext.train.presets import PRESETS
     from handrefiner_ext.train.settings import COSINE, Settings
-    from handrefiner_ext.train.small import (
-        CHECKPOINT,
-        CONTROLNET,
-        Start,
-        plan_stages,
-        train_small,
-    )
+    from handrefiner_ext.train.small import plan_stages, train_small
 
     preset = PRESETS[options.preset]
     usual: dict[str, Any] = {"batch_size": 16, "learning_rate": 1e-3, "steps": 4000}

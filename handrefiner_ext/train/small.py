@@ -17,18 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.errors import PictureError, UsageError
+from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.outputs import open_folder
 from handrefiner_ext.inpaint.control_models import SD1
 from handrefiner_ext.inpaint.diffusion.loading import Models, libraries_quiet
 from handrefiner_ext.inpaint.diffusion.text import build_tokenizer
 from handrefiner_ext.train.codec import make_linear
 from handrefiner_ext.train.data import Chances, Draw, draw_mask
-from handrefiner_ext.train.export import (
-    name_checkpoint_weights,
-    name_control_weights,
-    write_weights,
-)
+from handrefiner_ext.train.kept import CONTROLNET, Start, load_painting, load_vae, save
 from handrefiner_ext.train.presets import INPAINTING_CHANNELS, Preset
 from handrefiner_ext.train.run import Learning, Progress, Reader, Trainer, check_packages
 from handrefiner_ext.train.settings import Settings, keep_settings, resolved
@@ -38,14 +34,6 @@ from handrefiner_ext.train.views import CloseUps, Pictures
 if TYPE_CHECKING:
     import torch
 
-CHECKPOINT, CONTROLNET = "checkpoint", "controlnet"
-"""Folders of the finished model, as diffusers reads them."""
-ONE_FILE, CONTROL_FILE = (
-    "small_inpainting.safetensors",
-    "control_sd15_inpaint_depth_hand.safetensors",
-)
-ORIGINAL_HINTS = 4
-"""Layers of Stable Diffusion's ControlNets that see the control image."""
 MASKS = 1
 """Masks drawn for each view of a picture."""
 LOG_VARIANCE = -6.0
@@ -66,33 +54,6 @@ class Stages:
 
     vae: Settings
     painting: Settings
-
-
-@dataclass(frozen=True)
-class Start:
-    """What is there already.
-
-    vae: a file with weights of a VAE of the preset's shape, named as in a checkpoint; it is not
-    trained then. model: folder of a finished model of the same preset, to go on from, with its VAE
-    if there is no other.
-    """
-
-    vae: Path | None = None
-    model: Path | None = None
-
-    @property
-    def vae_file(self) -> Path | None:
-        return self.vae or (self.model / ONE_FILE if self.model else None)
-
-    def check(self) -> None:
-        """Raise UsageError for what is not there."""
-        if self.vae is not None and not self.vae.is_file():
-            raise UsageError(f"--vae {self.vae} is no file; give a file with a VAE of that shape.")
-        if self.model is not None and not (self.model / ONE_FILE).is_file():
-            raise UsageError(
-                f"--begin_with {self.model} holds no finished model; give the --out_dir of an "
-                "earlier handrefiner train small."
-            )
 
 
 def plan_stages(settings: Settings, vae_steps: int) -> Stages:
@@ -131,11 +92,11 @@ def train_small(
         pipeline = build_pipeline(preset, stages.painting.seed)
         hands = CloseUps(Path(stages.painting.dataset), stages.painting.size, stages.painting.seed)
         if start.model is not None:
-            _load_painting(pipeline, start.model)
+            load_painting(pipeline, start.model)
         if start.vae_file is None:
             _train_vae(pipeline.vae, preset.linear, hands, stages.vae, resumes, tell)
         else:
-            _load_vae(pipeline.vae, start.vae_file, preset)
+            load_vae(pipeline.vae, start.vae_file, preset)
         _train_painting(pipeline, hands, stages.painting, resumes, tell)
         return save(pipeline, Path(stages.painting.out_dir).parent)
 
@@ -193,38 +154,6 @@ def _open_control(controlnet: Any) -> None:
     for conv in (*seeing.modules(), *leaving):
         if isinstance(conv, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-
-
-def _load_vae(vae: Any, file: Path, preset: Preset) -> None:
-    import torch
-
-    from handrefiner_ext.inpaint.diffusion import single_file
-
-    state = single_file.read_state(file, torch.float32)
-    vae.load_state_dict(single_file.build_vae(state, preset.architecture).state_dict())
-
-
-def _load_painting(pipeline: Any, folder: Path) -> None:
-    """Take UNet and ControlNet of a finished model; its text encoder is theirs too."""
-    for name, place in (
-        ("unet", folder / CHECKPOINT / "unet"),
-        ("controlnet", folder / CONTROLNET),
-    ):
-        network = getattr(pipeline, name)
-        kept = type(network).from_pretrained(place, local_files_only=True)
-        try:
-            network.load_state_dict(kept.float().state_dict())
-        except RuntimeError as error:
-            raise UsageError(
-                f"--begin_with {folder}: its {name} is of another shape; give a model of the same "
-                "--preset."
-            ) from error
-    pipeline.text_encoder.load_state_dict(
-        type(pipeline.text_encoder)
-        .from_pretrained(folder / CHECKPOINT / "text_encoder", local_files_only=True)
-        .float()
-        .state_dict()
-    )
 
 
 def _train_vae(
@@ -410,30 +339,3 @@ def _train_painting(
         network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     learning = Learning(networks, [pipeline.vae, pipeline.text_encoder], find_loss, averages=True)
     _run("painting", learning, settings, resumes, make_batch, tell)
-
-
-def save(pipeline: Any, folder: Path) -> Path:
-    """Write the model: diffusers' folders in float16, and single files under the original names.
-
-    A ControlNet of fewer layers than Stable Diffusion's has no original names.
-    """
-    import torch
-
-    write_weights(name_checkpoint_weights(pipeline), folder / ONE_FILE)
-    if len(pipeline.controlnet.config.conditioning_embedding_out_channels) == ORIGINAL_HINTS:
-        write_weights(name_control_weights(pipeline.controlnet), folder / CONTROL_FILE)
-    parts = ("vae", "unet", "controlnet", "text_encoder")
-    for part in parts:
-        network = getattr(pipeline, part).to(torch.float16).eval()
-        network.to(memory_format=torch.contiguous_format)
-    pipeline.controlnet.save_pretrained(folder / CONTROLNET)
-    _without_control(pipeline).save_pretrained(folder / CHECKPOINT)
-    return folder
-
-
-def _without_control(pipeline: Any) -> Any:
-    from diffusers import StableDiffusionInpaintPipeline
-
-    parts = {key: value for key, value in pipeline.components.items() if key != "controlnet"}
-    parts.pop("image_encoder", None)
-    return StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
