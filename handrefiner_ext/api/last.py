@@ -84,7 +84,9 @@ class KeptPicture:
     @property
     def arrays(self) -> list[Image | Mask]:
         """All that takes memory; a picture with another candidate taken shares most of it."""
-        crops = [v for region in self.regions for v in (*region.versions, region.mask)]
+        crops: list[Image | Mask] = []
+        for region in self.regions:
+            crops += [*region.versions, region.mask]
         return [self.before, self.image, *crops]
 
     @property

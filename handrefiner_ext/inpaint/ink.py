@@ -24,10 +24,10 @@ OUTLINE_WEIGHT, FLAT_WEIGHT, CONTRAST_WEIGHT, OFFSET = 27.0, 5.0, 1.7, -8.4
 """Of a hand's being drawn, which is believed a little late: a photographed hand in flat tones is
 worse than a drawn one without lines. They are fitted to 205 hands of real pictures."""
 LEAST_OUTLINE = 0.05
-"""Brightness by which the line along half of the hand's edge is darker than both sides, at least."""
+"""Brightness by which the line along half of the hand's edge is darker than both sides."""
 LEAST_PIXELS = 50
 OTHER_HUE, LEAST_STEP, MOST_STEP = 20.0, 6.0, 35.0
-"""Units of Lab: how far a shade's hue is from that of lit skin at most, and how much darker it is."""
+"""Units of Lab: how far a shade's hue is from that of lit skin at most, how much darker it is."""
 LEAST_SHARE, MOST_SHARE, SOFT = 0.08, 0.35, 0.03
 """Share of the skin that is in the darker tone, and the width of the border between both, 0..1 of
 brightness."""
@@ -60,7 +60,9 @@ def find_pen(image: Floats, skin: Mask, size_px: float) -> Pen | None:
     Arguments:
         image: (h, w, 3), 0..1, of at most 384 pixels. skin: (h, w) the hand with its arm.
     """
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    grey = np.asarray(
+        cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), dtype=np.float32
+    )
     inside = skin.astype(np.uint8)
     inner = cv2.erode(inside, _disc(NEAR_PX)) > 0
     edge = _find_edge(inside)
