@@ -61,6 +61,7 @@ async function handrefinerCandidates(tab, values) {
                 make('div', {className: 'row'}, ...hand.candidates.map((one) => offer(hand, one, end))),
             ));
             const whole = make('div', {id: 'handrefiner_candidates'}, make('div', {}, ...rows), close);
+            whole.tabIndex = -1; // a click between its parts leaves the keys here
             whole.setAttribute('role', 'dialog');
             whole.setAttribute('aria-modal', 'true');
             whole.setAttribute('aria-label', 'Candidates');

@@ -53,6 +53,7 @@ async function handrefinerCompare(tab) {
         gradioApp().getElementById('handrefiner_compare')?.remove();
         const whole = document.createElement('div');
         whole.id = 'handrefiner_compare';
+        whole.tabIndex = -1; // a click between its parts leaves the keys here
         whole.setAttribute('role', 'dialog');
         whole.setAttribute('aria-modal', 'true');
         whole.setAttribute('aria-label', 'Before and after');

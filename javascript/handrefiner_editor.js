@@ -120,11 +120,11 @@ class HandrefinerSession {
 
     // --- changes
 
-    // act: names what belongs together for undo; null for a change of its own.
-    step(what, act = null, record = null) {
+    // act: names what belongs together for undo; null for a change of its own. start: see HandrefinerSteps.
+    step(what, act = null, start = null) {
         if (this.id === null) return;
         this.changes.note(this.hands, act);
-        this.steps.want(this.id, what, record);
+        this.steps.want(this.id, what, start);
         this.dialog.canvas.draw();
     }
 
@@ -239,6 +239,7 @@ class HandrefinerSession {
 
     async use() {
         await this.settled();
+        if (this.dialog.ended) return;
         this.write('pose', JSON.stringify(this.pose()));
         this.write('gesture', ''); // the pose has these fingers
         this.write('hands', 'all'); // and no hand that is not meant

@@ -376,8 +376,7 @@ class HandrefinerCanvas {
         const [x, y] = this.toPicture(now);
         act.to = [act.start[0] + x - act.grip[0], act.start[1] + y - act.grip[1]];
         const joint = this.session.vocabulary.joint_names[act.joint];
-        act.record ??= this.session.chosen().hand;
-        this.session.step({drag: {joint, to: act.to.map(handrefinerTenth)}}, act.name, act.record);
+        this.session.step({drag: {joint, to: act.to.map(handrefinerTenth)}}, act.name, act);
     }
 
     do_move(now, {last, name}) {

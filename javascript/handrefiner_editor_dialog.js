@@ -39,7 +39,9 @@ class HandrefinerDialog {
         this.side = handrefinerMake('div', {className: 'side'});
         this.whole = handrefinerMake('div', {id: 'handrefiner_editor', role: 'dialog', 'aria-modal': 'true',
             'aria-label': handrefinerSay('Hand editor')}, this.stage, this.side, this.status, this.closer);
-        this.whole.addEventListener('keydown', (event) => this.press(event));
+        // Of the whole page: where the button that has the focus goes or is disabled, keys go to the page.
+        this.listener = (event) => this.press(event);
+        document.addEventListener('keydown', this.listener, true);
         document.body.append(this.whole);
         this.closer.focus();
     }
@@ -213,10 +215,12 @@ class HandrefinerDialog {
         if (!this.list) return;
         const chosen = session.chosen();
         const order = [...session.hands].sort((a, b) => a.number - b.number);
+        const hasFocus = this.list.contains(document.activeElement);
         this.list.replaceChildren(...order.map((hand) => handrefinerMake('button', {
             textContent: `${hand.number} ${this.name(hand)}`, 'aria-pressed': String(hand === chosen),
             onclick: () => session.choose(hand.id),
         })));
+        if (hasFocus) this.list.querySelector('[aria-pressed="true"]')?.focus();
         this.canvas.canvas.setAttribute('aria-label', chosen
             ? `${handrefinerSay('Hand')} ${chosen.number}: ${this.name(chosen)}` : handrefinerSay('Hand editor'));
         for (const part of [this.remover, this.whole_hand, this.fingers]) part.disabled = !chosen;
@@ -326,6 +330,7 @@ class HandrefinerDialog {
     end() {
         if (this.ended) return;
         this.ended = true;
+        document.removeEventListener('keydown', this.listener, true);
         clearTimeout(this.session?.timer);
         this.canvas?.end();
         this.whole.remove();

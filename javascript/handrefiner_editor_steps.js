@@ -37,14 +37,15 @@ class HandrefinerSteps {
         return this.running !== null || this.waiting.length > 0;
     }
 
-    // record: what the step starts from; without it, what the step before has made of the hand.
-    want(id, what, record = null) {
+    // start: an act that is one edit of the hand as it was when the act began, such as a drag, which is
+    // noted in it once the steps before it are answered; without it, each step goes on from the last one.
+    want(id, what, start = null) {
         const last = this.waiting[this.waiting.length - 1];
-        const merged = last?.id === id ? handrefinerMerge(last.what, what) : null;
+        const merged = last?.id === id && last.start === start ? handrefinerMerge(last.what, what) : null;
         if (merged) {
             last.what = merged;
         } else {
-            this.waiting.push({id, what, record});
+            this.waiting.push({id, what, start});
         }
         if (this.running === null) this.next();
     }
@@ -63,7 +64,9 @@ class HandrefinerSteps {
     async next() {
         const step = this.waiting.shift();
         if (!step) return;
-        const hand = step.record ?? this.find(step.id)?.hand ?? null;
+        const now = this.find(step.id)?.hand ?? null;
+        if (step.start) step.start.record ??= now;
+        const hand = step.start?.record ?? now;
         const age = this.age;
         this.running = step;
         const began = performance.now();
