@@ -168,6 +168,8 @@ def _environment(folder: Path) -> dict[str, str]:
         **dict.fromkeys(("MKL_DYNAMIC", "OMP_DYNAMIC"), "FALSE"),
         "YOLO_OFFLINE": "true",
         "no_proxy": "127.0.0.1,localhost",
+        # As at people's: where nothing is kept, each start compiles all our modules anew.
+        "PYTHONDONTWRITEBYTECODE": "",
     }
 
 
