@@ -161,6 +161,7 @@ def test_the_answer_of_the_api_names_the_hand_by_its_number(tmp_path):
     Image.fromarray(picture_with(BOTH)).save(tmp_path / "both.png")
     picture = load_picture(tmp_path / "both.png")
     stages = make_stages(inpainter=FloodPainter())
-    said = answer_refine(picture, refine(picture.image, RefineParams(hands="2"), stages))
+    params = RefineParams(hands="2")
+    said = answer_refine(picture, refine(picture.image, params, stages), params)
     assert [hand["number"] for hand in said["hands"]] == [2]
     assert [decision["number"] for decision in said["decisions"]] == [2]
