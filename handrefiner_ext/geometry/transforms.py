@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import bounding_box, clip
@@ -36,6 +37,12 @@ def rotation_from_vector(vector: FloatArray) -> FloatArray:
     angle = float(np.linalg.norm(vector))
     axis = np.asarray(vector) / angle if angle > 0.0 else np.array([1.0, 0.0, 0.0])
     return rotation_about(axis, np.array(angle))
+
+
+def vector_from_rotation(rotation: FloatArray) -> tuple[float, float, float]:
+    """Return the axis times the angle in radians of a (3, 3) rotation."""
+    x, y, z = cv2.Rodrigues(rotation)[0][:, 0]
+    return float(x), float(y), float(z)
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 
 from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.geometry.boxes import bounding_box
-from handrefiner_ext.geometry.transforms import MIRROR, rotation_about, rotation_from_vector
+from handrefiner_ext.geometry.transforms import (
+    MIRROR,
+    rotation_about,
+    rotation_from_vector,
+    vector_from_rotation,
+)
 from handrefiner_ext.hands.gestures import find_gesture
 from handrefiner_ext.hands.records import (
     SIDES,
@@ -81,9 +85,9 @@ def edit(pose: HandPose | None, said: Any, size: Size) -> Edited:
         return _tidy(add_hand(said[ADD], size))
     if pose is None:
         raise InvalidParameter("hand is missing; only add needs none.")
-    mesh = build_mesh(pose, size)
     if not said:
         return _tidy(Edited(pose))
+    mesh = build_mesh(pose, size)
     [(name, value)] = said.items()
     before = replace(mesh.pose or pose, old=_old_of(mesh))
     edited = EDITS[name](_Hand(before, mesh, size), value)
@@ -144,12 +148,7 @@ class _Hand:
         rotation = np.diag(self.mirror) @ turn @ np.diag(self.mirror)
         wrist = (self.pose.wrist[0] + float(shift[0]), self.pose.wrist[1] + float(shift[1]))
         whole = rotation @ rotation_from_vector(np.array(self.pose.turn))
-        return replace(self.pose, turn=_vector_of(whole), wrist=wrist)
-
-
-def _vector_of(rotation: FloatArray) -> tuple[float, float, float]:
-    x, y, z = cv2.Rodrigues(rotation)[0][:, 0]
-    return float(x), float(y), float(z)
+        return replace(self.pose, turn=vector_from_rotation(whole), wrist=wrist)
 
 
 # --- the edits
@@ -187,7 +186,7 @@ def drag_all(hand: _Hand, value: Any) -> Edited:
     x, y = pulled.shift * mirror
     angles = dict(zip(ANGLE_NAMES, map(float, pulled.free_angles), strict=True))
     moved = replace(
-        pose, turn=_vector_of(pulled.rotation), wrist=(float(x), float(y)), angles=angles
+        pose, turn=vector_from_rotation(pulled.rotation), wrist=(float(x), float(y)), angles=angles
     )
     resized = _resize(hand, moved, pulled.scale)
     held = missed > max(MISSED_PX, MISSED * size_px)
@@ -261,7 +260,7 @@ def side(hand: _Hand, value: Any) -> Edited:
     rotation = np.diag(other) @ reflection @ np.diag(hand.mirror)
     middle = hand.mesh.joints[list(PALM)].mean(axis=0)
     x, y = np.array(pose.wrist) + pose.scale * (middle - reflection @ middle)[:2]
-    turn = _vector_of(rotation @ rotation_from_vector(np.array(pose.turn)))
+    turn = vector_from_rotation(rotation @ rotation_from_vector(np.array(pose.turn)))
     return Edited(replace(pose, handedness=value, turn=turn, wrist=(float(x), float(y))))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from handrefiner_ext.geometry.transforms import rotation_from_vector, vector_from_rotation
 from handrefiner_ext.hands.gestures import Gesture, load_shipped
 from handrefiner_ext.mesh.open_hand.posing import build_mesh
 from handrefiner_ext.protocols import Renderer
@@ -59,9 +60,8 @@ def shipped_picture(gesture: Gesture) -> Path | None:
 def _turn(view: float, level: float) -> tuple[float, float, float]:
     """Return the rotation vector of a turn about the arm, then one in the picture; degrees."""
     turns = [(0.0, view, 0.0), (0.0, 0.0, level)]
-    about, within = (cv2.Rodrigues(np.radians(turn))[0] for turn in turns)
-    x, y, z = cv2.Rodrigues(within @ about)[0][:, 0]
-    return float(x), float(y), float(z)
+    about, within = (rotation_from_vector(np.radians(turn)) for turn in turns)
+    return vector_from_rotation(within @ about)
 
 
 def _fit_in(pose: HandPose, side_px: int) -> HandMesh:

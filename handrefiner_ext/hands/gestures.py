@@ -33,7 +33,7 @@ from typing import Any, Literal
 import numpy as np
 
 from handrefiner_ext.errors import InvalidParameter, show
-from handrefiner_ext.geometry.transforms import MIRROR, rotation_from_vector
+from handrefiner_ext.geometry.transforms import MIRROR, rotation_from_vector, vector_from_rotation
 from handrefiner_ext.hands.choosing import Part, parse_hands, select
 from handrefiner_ext.hands.posed import find_pose
 from handrefiner_ext.mesh.open_hand.posing import ANGLE_NAMES, build_mesh
@@ -150,18 +150,13 @@ def _roll(pose: HandPose, thumb: Thumb) -> HandPose:
     # A record's turn is that of a right hand's own frame; a left one is its mirror image.
     mirror = MIRROR if pose.handedness == "left" else np.ones(3)
     roll = np.diag(mirror) @ rotation_from_vector(arm * angle) @ np.diag(mirror)
-    return replace(pose, turn=_vector_of(roll @ rotation_from_vector(np.array(pose.turn))))
+    return replace(
+        pose, turn=vector_from_rotation(roll @ rotation_from_vector(np.array(pose.turn)))
+    )
 
 
 def _unit(vector: FloatArray) -> FloatArray:
     return np.asarray(vector / np.linalg.norm(vector))
-
-
-def _vector_of(rotation: FloatArray) -> tuple[float, float, float]:
-    import cv2
-
-    x, y, z = cv2.Rodrigues(rotation)[0][:, 0]
-    return float(x), float(y), float(z)
 
 
 # --- the library

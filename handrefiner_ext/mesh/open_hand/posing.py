@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import clip
-from handrefiner_ext.geometry.transforms import MIRROR, rotation_from_vector, see_joints
+from handrefiner_ext.geometry.transforms import (
+    MIRROR,
+    rotation_from_vector,
+    see_joints,
+    vector_from_rotation,
+)
 from handrefiner_ext.mesh.open_hand.anatomy import FREE_ANGLES
 from handrefiner_ext.mesh.open_hand.fit import POINT_DEVIATION, HandFitter, Target
 from handrefiner_ext.mesh.open_hand.kinematics import Pose, load_kinematics
@@ -47,12 +51,11 @@ def list_shapes() -> tuple[str, ...]:
 
 def describe_pose(pose: Pose, handedness: Handedness, camera: WeakPerspective) -> HandPose:
     """Return the record of a fitted pose. camera: of its mesh."""
-    turn = cv2.Rodrigues(pose.rotation)[0][:, 0]
     return HandPose(
         handedness,
         wrist=(camera.shift_x, camera.shift_y),
         scale=camera.scale,
-        turn=(float(turn[0]), float(turn[1]), float(turn[2])),
+        turn=vector_from_rotation(pose.rotation),
         angles=dict(zip(ANGLE_NAMES, map(float, pose.free_angles), strict=True)),
         shapes=dict(zip(list_shapes(), map(float, pose.free_shapes), strict=True)),
     )

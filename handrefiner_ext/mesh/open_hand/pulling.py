@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from handrefiner_ext.geometry.transforms import vector_from_rotation
 from handrefiner_ext.mesh.open_hand.anatomy import DIP_PER_PIP
 from handrefiner_ext.mesh.open_hand.fit import COUPLING_DEVIATION
 from handrefiner_ext.mesh.open_hand.kinematics import (
@@ -216,7 +216,7 @@ class _Pull:
         """Return the rows that keep a pose near the start: turn, scale, angles, coupled joints."""
         anatomy = self.kinematics.anatomy
         m, (pip, dip) = anatomy.angle_count, anatomy.coupled
-        turned = cv2.Rodrigues(pose.rotation @ self.start.rotation.T)[0][:, 0]
+        turned = np.array(vector_from_rotation(pose.rotation @ self.start.rotation.T))
         grown = np.log(pose.scale / self.start.scale)
         bent = pose.free_angles - self.start.free_angles
         residual = np.concatenate(
