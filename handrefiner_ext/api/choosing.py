@@ -1,6 +1,5 @@
 """Routes of the last run: its hands with their candidates, and another one taken."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from fastapi import Response
 
 from handrefiner_ext.api.body import Problem, to_text
-from handrefiner_ext.api.editor import read_members
+from handrefiner_ext.api.editor import answer, read_members
 from handrefiner_ext.api.last import KeptPicture, LastRun
 from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.pictures import encode_png
@@ -30,7 +29,7 @@ class LastRoutes:
     def list(self) -> Response:
         """Return the pictures of the last run, their hands and the candidates of each."""
         pictures = [{"id": n, **kept.describe()} for n, kept in self.last.list().items()]
-        return _answer({"pictures": pictures, "most_bytes": self.last.most_bytes})
+        return answer({"pictures": pictures, "most_bytes": self.last.most_bytes})
 
     def picture(self, picture: str, which: str) -> Response:
         """Return a picture as it was before, or after, as PNG."""
@@ -52,7 +51,7 @@ class LastRoutes:
         hand, candidate = (_read_count(values, name) for name in ("hand", "candidate"))
         taken = take(self.last, self.rewrite, str(values.get("picture")), (hand, candidate))
         said = {"id": self.last.add(taken), **taken.describe()}
-        return _answer({**said, "image": to_text(encode_png(taken.image))})
+        return answer({**said, "image": to_text(encode_png(taken.image))})
 
 
 def take(last: LastRun, rewrite: Rewrite, picture: str, chosen: tuple[int, int]) -> KeptPicture:
@@ -76,10 +75,6 @@ def _parse_count(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < MOST_DIGITS):
         raise InvalidParameter(f"{name} = {show(text)} is not possible; it must be a number.")
     return int(text)
-
-
-def _answer(said: dict[str, Any]) -> Response:
-    return Response(json.dumps(said), media_type="application/json")
 
 
 def _png(data: bytes) -> Response:

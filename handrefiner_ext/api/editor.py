@@ -20,10 +20,10 @@ from handrefiner_ext.api.body import (
 from handrefiner_ext.api.bounds import Gate
 from handrefiner_ext.api.worker import Worker
 from handrefiner_ext.errors import InvalidParameter, show
-from handrefiner_ext.hands.editing import Edited, Size, describe_edited, edit
+from handrefiner_ext.hands.editing import Size, describe_edited, edit
 from handrefiner_ext.hands.gestures import load_gestures
 from handrefiner_ext.hands.posed import find_pose, parse_pose
-from handrefiner_ext.hands.records import read_hand, shorten_hand
+from handrefiner_ext.hands.records import read_hand
 from handrefiner_ext.mesh.open_hand.model import load_open_hand
 from handrefiner_ext.mesh.open_hand.posing import ANGLE_NAMES
 from handrefiner_ext.params import RefineParams
@@ -64,7 +64,7 @@ class EditorRoutes:
             "angle_names": list(ANGLE_NAMES),
             "gestures": list(load_gestures()),
         }
-        return _answer(said)
+        return answer(said)
 
     def find(self, body: bytes) -> Response:
         """Return the hands of a picture, or those of the pose among the parameters."""
@@ -73,18 +73,14 @@ class EditorRoutes:
     def _find(self, body: bytes) -> Response:
         values = read_members(body, FIND)
         request = self._read_picture(values, read_params(values.get("params")))
-        height, width = request.picture.image.shape[:2]
+        height, width = size = request.picture.image.shape[:2]
         hints = self.worker.hints(request)
         hands = [
-            describe_edited(
-                Edited(read_hand(shorten_hand(find_pose(mesh)), "hand")),
-                (height, width),
-                mesh.hand.number,
-            )
+            describe_edited(edit(find_pose(mesh), {}, size), size, mesh.hand.number)
             for mesh in hints.meshes
         ]
         said = {"width": width, "height": height, "hands": hands, "notes": list_panel_lines(hints)}
-        return _answer(said)
+        return answer(said)
 
     def step(self, body: bytes) -> Response:
         """Return a hand after one edit."""
@@ -97,7 +93,7 @@ class EditorRoutes:
         number = values.get("number", 0)
         if not isinstance(number, int) or not 0 <= number <= 10**6:
             raise InvalidParameter(f"number = {show(number)} is not possible; it must be a count.")
-        return _answer(describe_edited(edit(pose, values.get("do", {}), size), size, int(number)))
+        return answer(describe_edited(edit(pose, values.get("do", {}), size), size, int(number)))
 
     def maps(self, body: bytes) -> Response:
         """Return depth and mask of a pose, and the picture with its hands if one is sent."""
@@ -115,7 +111,7 @@ class EditorRoutes:
         else:
             request = _empty_picture(values, params)
         hints = self.worker.hints(request)
-        return _answer(_describe_maps(request, hints, values.get("image") is not None))
+        return answer(_describe_maps(request, hints, values.get("image") is not None))
 
     def _read_picture(self, values: Mapping[str, Any], params: RefineParams) -> Request:
         if values.get("image") is None:
@@ -189,6 +185,6 @@ def read_params(said: Any) -> RefineParams:
     return replace(params, mask="box") if params.uses_drawing else params
 
 
-def _answer(said: Mapping[str, Any]) -> Response:
+def answer(said: Mapping[str, Any]) -> Response:
     # FastAPI's own encoder takes longer for 5,000 numbers than everything else.
     return Response(json.dumps(said, separators=(",", ":")), media_type="application/json")
