@@ -8,8 +8,7 @@ is carried as x and -x, for silu(x) - silu(-x) = x, and beside constants K and -
 picture hardly changes the mean and spread that it is normalised by.
 
 Latents: luminance, two differences of colours, and how luminance falls along a diagonal of the
-block; each is scaled to a spread of about 1,
-the slope to a fifth.
+block; each is scaled to a spread of about 1, the slope to a fifth.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def _make_encoder(encoder: Any) -> None:
     encoder.conv_in.bias[PLUS], encoder.conv_in.bias[MINUS] = K_ENCODER, -K_ENCODER
     halvings = [d.conv for block in encoder.down_blocks for d in block.downsamplers or ()]
     for conv in halvings:
-        _carry(conv, range(FIXED), torch.full((2, 2), 0.25), 0)
+        _carry(conv, range(FIXED), torch.full((2, 2), 0.25))
     last = halvings[-1].weight
     for channel, sign in ((LATENTS - 1, SLOPE), (PAIRS - 1, -SLOPE)):
         last[channel] = 0.0
@@ -97,7 +96,7 @@ def _make_decoder(decoder: Any) -> None:
     for block in decoder.up_blocks:
         for each in block.upsamplers or ():
             _silence(each.conv)
-            _carry(each.conv, range(PAIRS), torch.outer(between, between), 0)
+            _carry(each.conv, range(PAIRS), torch.outer(between, between))
             for constant, value in ((PLUS, K_DECODER), (MINUS, -K_DECODER)):
                 each.conv.bias[constant] = value  # no edge where the picture ends
     _carry_shortcuts(decoder)
@@ -113,10 +112,10 @@ def _silence(conv: Any) -> None:
     conv.bias[:FIXED] = 0.0
 
 
-def _carry(conv: Any, channels: range, kernel: torch.Tensor, first: int) -> None:
+def _carry(conv: Any, channels: range, kernel: torch.Tensor) -> None:
     rows, columns = kernel.shape
     for channel in channels:
-        conv.weight[channel, channel, first : first + rows, first : first + columns] = kernel
+        conv.weight[channel, channel, :rows, :columns] = kernel
 
 
 def _carry_shortcuts(part: Any) -> None:
@@ -129,7 +128,7 @@ def _carry_shortcuts(part: Any) -> None:
         resnet.conv2.bias.zero_()
         if resnet.conv_shortcut is not None:
             _silence(resnet.conv_shortcut)
-            _carry(resnet.conv_shortcut, range(FIXED), one, 0)
+            _carry(resnet.conv_shortcut, range(FIXED), one)
 
 
 def _undo_norm(norm: Any, constant: float) -> None:

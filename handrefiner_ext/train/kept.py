@@ -62,10 +62,11 @@ def load_vae(vae: Any, file: Path, preset: Preset) -> None:
 
 
 def load_painting(pipeline: Any, folder: Path) -> None:
-    """Take UNet and ControlNet of a finished model; its text encoder is theirs too."""
+    """Take UNet and ControlNet of a finished model, and the text encoder that they learnt with."""
     for name, place in (
         ("unet", folder / CHECKPOINT / "unet"),
         ("controlnet", folder / CONTROLNET),
+        ("text_encoder", folder / CHECKPOINT / "text_encoder"),
     ):
         network = getattr(pipeline, name)
         kept = type(network).from_pretrained(place, local_files_only=True)
@@ -76,12 +77,6 @@ def load_painting(pipeline: Any, folder: Path) -> None:
                 f"--begin_with {folder}: its {name} is of another shape; give a model of the same "
                 "--preset."
             ) from error
-    pipeline.text_encoder.load_state_dict(
-        type(pipeline.text_encoder)
-        .from_pretrained(folder / CHECKPOINT / "text_encoder", local_files_only=True)
-        .float()
-        .state_dict()
-    )
 
 
 def save(pipeline: Any, folder: Path) -> Path:
