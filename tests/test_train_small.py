@@ -20,13 +20,9 @@ from safetensors.torch import load_file  # noqa: E402
 from handrefiner_ext.inpaint.control_models import SD1  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.loading import Loader, Models  # noqa: E402
 from handrefiner_ext.train.average import MEMORY, Average  # noqa: E402
+from handrefiner_ext.train.encoded import MASKS, EncodedSet, encode_views  # noqa: E402
 from handrefiner_ext.train.presets import PRESETS, SD15, TINY  # noqa: E402
-from handrefiner_ext.train.small import (  # noqa: E402
-    MASKS,
-    EncodedSet,
-    build_pipeline,
-    scale_latents,
-)
+from handrefiner_ext.train.small import build_pipeline, scale_latents  # noqa: E402
 from handrefiner_ext.train.steps import Encoder  # noqa: E402
 
 SIDE = 64
@@ -239,7 +235,8 @@ def test_what_is_kept_is_what_would_be_encoded(pictures):
     pipeline.vae.quant_conv.bias.data[4:] = -30.0
     encoder = Encoder(Models(pipeline, SD1, ""))
     hands = HandSet(pictures, SIDE)
-    kept = EncodedSet(encoder, hands, seed=3)
+    views = encode_views(pipeline.vae, hands, seed=3)
+    kept = EncodedSet(encoder, views)
     chances = Chances(3, 0.5, 0.5)
     draws = [chances.draw(place, len(hands)) for place in range(4)]
     examples = [hands[draw.number] for draw in draws]
@@ -251,7 +248,7 @@ def test_what_is_kept_is_what_would_be_encoded(pictures):
     assert torch.equal(batch.text, fresh.text)
     assert torch.equal(batch.shows_control, fresh.shows_control)
     assert batch.masked.shape == fresh.masked.shape
-    assert kept.masks.shape[0] == MASKS * len(hands)
+    assert views.masks.shape[0] == MASKS * len(hands)
     for number, mask in enumerate(batch.masked[:, 0]):
         depth = batch.control[number, 0, ::4, ::4]
         assert mask[depth > 0].all()

@@ -128,6 +128,12 @@ def _add_small(kinds: argparse._SubParsersAction[Any]) -> None:
     small.add_argument("--vae_steps", metavar="N", help="steps of the VAE (2000)")
     for name, text in SMALL.items():
         small.add_argument(f"--{name}", metavar="V" if name == "learning_rate" else "N", help=text)
+    small.add_argument(
+        "--mixed_precision",
+        choices=("no", "bf16"),
+        default="no",
+        help="bf16: faster on CPUs that compute with it (AMX, AVX512-BF16), else slower (no)",
+    )
     small.add_argument("--resume", action="store_true", help="go on where a run stopped")
     small.set_defaults(run=_run_small)
 

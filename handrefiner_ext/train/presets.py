@@ -37,7 +37,7 @@ def _tiny() -> Architecture:
     eighth.
     """
     blocks = {
-        "block_out_channels": (24, 48, 72),
+        "block_out_channels": (32, 64, 64),
         "layers_per_block": 1,
         "norm_num_groups": 4,
         "cross_attention_dim": 16,
@@ -55,7 +55,7 @@ def _tiny() -> Architecture:
         controlnet={
             **usual.controlnet,
             **blocks,
-            "conditioning_embedding_out_channels": (8, 16, 48),
+            "conditioning_embedding_out_channels": (8, 16, 32),
         },
         vae={
             **usual.vae,

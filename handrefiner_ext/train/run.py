@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -201,6 +201,9 @@ def _make_optimizer(weights: list[Any], settings: Settings) -> Any:
     import torch
 
     if settings.optimizer == ADAMW:
+        if weights[0].device.type == "cpu":  # all weights at once: a tenth of a small model's step
+            with suppress(RuntimeError):  # torch before 2.4
+                return torch.optim.AdamW(weights, lr=settings.learning_rate, fused=True)
         return torch.optim.AdamW(weights, lr=settings.learning_rate)
     if not hasattr(torch.optim, "Adafactor"):
         raise BackendUnavailable(

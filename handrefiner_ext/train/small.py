@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.files.outputs import open_folder
@@ -23,7 +21,8 @@ from handrefiner_ext.inpaint.control_models import SD1
 from handrefiner_ext.inpaint.diffusion.loading import Models, libraries_quiet
 from handrefiner_ext.inpaint.diffusion.text import build_tokenizer
 from handrefiner_ext.train.codec import make_linear
-from handrefiner_ext.train.data import Chances, Draw, draw_mask
+from handrefiner_ext.train.data import Chances
+from handrefiner_ext.train.encoded import EncodedSet, encode_once, encode_pictures
 from handrefiner_ext.train.kept import CONTROLNET, Start, load_painting, load_vae, save
 from handrefiner_ext.train.presets import INPAINTING_CHANNELS, Preset
 from handrefiner_ext.train.run import Learning, Progress, Reader, Trainer, check_packages
@@ -34,8 +33,6 @@ from handrefiner_ext.train.views import CloseUps, Pictures
 if TYPE_CHECKING:
     import torch
 
-MASKS = 1
-"""Masks drawn for each view of a picture."""
 LOG_VARIANCE = -6.0
 """Of the VAE's latents, to begin with."""
 SPREAD, COARSE = 1e-6, 8
@@ -44,8 +41,10 @@ appendix G), and the pixels over which colours are averaged once more, so that t
 early."""
 HIDES_PROMPT, HIDES_CONTROL = 0.2, 0.1
 """Share of the examples that are learnt without prompt, and without depth."""
-AT_ONCE, MEASURED = 16, 256
-"""Pictures that are encoded at once, and those that the spread of the latents is measured on."""
+ENCODED = "encoded.npz"
+"""File beside the runs with the encoded set, for as long as the painting is learnt."""
+MEASURED = 256
+"""Pictures that the spread of the latents is measured on."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ def plan_stages(settings: Settings, vae_steps: int) -> Stages:
             settings,
             steps=vae_steps,
             batch_size=max(settings.batch_size // 2, 1),
+            mixed_precision="no",  # the constants of the linear code are too large for bfloat16
             out_dir=str(folder / "vae"),
         ),
         replace(settings, out_dir=str(folder / "painting")),
@@ -205,7 +205,7 @@ def _train_vae(
 
 def _unify_spread(vae: Any, hands: Pictures) -> None:
     images = [hands[number].image for number in range(min(len(hands), MEASURED))]
-    spread = float(_encode_pictures(vae, images).std())
+    spread = float(encode_pictures(vae, images).std())
     scale_latents(vae, 1.0 / (float(vae.config.scaling_factor) * spread))
 
 
@@ -247,73 +247,6 @@ def _run(
         tell(name, progress)
 
 
-def _encode_pictures(vae: Any, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-    """Return the unscaled latents of pictures (n, 4, l, l)."""
-    import torch
-
-    parts = []
-    with torch.no_grad():
-        for first in range(0, len(images), AT_ONCE):
-            some = np.stack(images[first : first + AT_ONCE]).transpose(0, 3, 1, 2)
-            pixels = torch.from_numpy(some / np.float32(127.5) - 1).to(vae.device)
-            parts.append(vae.encode(pixels).latent_dist.mean.cpu().numpy())
-    return np.concatenate(parts)
-
-
-class EncodedSet:
-    """Every picture encoded once, with a few masks each, and kept in memory."""
-
-    def __init__(self, encoder: Encoder, hands: Pictures, seed: int) -> None:
-        self.encoder, self.size = encoder, hands.size
-        vae = encoder.pipeline.vae
-        examples = [hands[number] for number in range(len(hands))]
-        self.prompts = [each.prompt for each in examples]
-        self.controls = np.stack([each.control for each in examples])
-        self.latents = _encode_pictures(vae, [each.image for each in examples]).astype(np.float16)
-        masks = [
-            draw_mask(each.control, np.random.default_rng([seed, number, kind]))
-            for number, each in enumerate(examples)
-            for kind in range(MASKS)
-        ]
-        greyed = [
-            np.where(mask[..., None], np.float32(127.5), examples[k // MASKS].image)
-            for k, mask in enumerate(masks)
-        ]
-        step = self.size // self.latents.shape[-1]
-        self.masks = np.stack(masks)[:, ::step, ::step]
-        self.masked = _encode_pictures(vae, greyed).astype(np.float16)
-
-    def make_batch(self, draws: Sequence[Draw]) -> Batch:
-        """As `Encoder.encode`, from what is kept."""
-        import torch
-
-        numbers = [draw.number for draw in draws]
-        kinds = [
-            n * MASKS + int(d.rng.integers(MASKS)) for n, d in zip(numbers, draws, strict=True)
-        ]
-        scale = float(self.encoder.pipeline.vae.config.scaling_factor)
-
-        def scaled(kept: NDArray[np.float16], chosen: list[int]) -> torch.Tensor:
-            return torch.from_numpy(kept[chosen].astype(np.float32)) * scale
-
-        with torch.no_grad():
-            noisy, target, timesteps = self.encoder.add_noise(scaled(self.latents, numbers), draws)
-            prompts = [self.prompts[number] for number in numbers]
-            text, added = self.encoder.tell(prompts, draws, self.size)
-            mask = torch.from_numpy(self.masks[kinds][:, None].astype(np.float32))
-            depth = torch.from_numpy(self.controls[numbers][:, None] / np.float32(255.0))
-            return Batch(
-                noisy=noisy,
-                target=target,
-                timesteps=timesteps,
-                control=depth.expand(-1, 3, -1, -1),
-                masked=torch.cat([mask, scaled(self.masked, kinds)], dim=1),
-                text=text,
-                added=added,
-                shows_control=torch.tensor([draw.shows_control for draw in draws]),
-            )
-
-
 def _train_painting(
     pipeline: Any,
     hands: Pictures,
@@ -321,12 +254,17 @@ def _train_painting(
     resumes: bool,
     tell: Callable[[str, Progress], None],
 ) -> None:
-    encoder = Encoder(Models(pipeline, SD1, CONTROLNET))
-    encode = cache(partial(EncodedSet, encoder, hands, settings.seed))  # when it is needed
+    from diffusers.models.attention_processor import AttnProcessor
+
+    for frozen in (pipeline.vae, pipeline.text_encoder):
+        frozen.requires_grad_(False)
+    kept = Path(settings.out_dir).parent / ENCODED
+    encoded = encode_once(pipeline.vae, hands, settings.seed, kept)
+    views = EncodedSet(Encoder(Models(pipeline, SD1, CONTROLNET)), encoded)
     chances = Chances(settings.seed, HIDES_PROMPT, HIDES_CONTROL)
 
     def make_batch(places: Sequence[int]) -> Batch:
-        return encode().make_batch([chances.draw(place, len(hands)) for place in places])
+        return views.make_batch([chances.draw(place, len(hands)) for place in places])
 
     def find_loss(trained: Sequence[Any], batch: Batch) -> Any:
         unet, controlnet = trained
@@ -337,5 +275,8 @@ def _train_painting(
     networks = [pipeline.unet.train(), pipeline.controlnet.train()]
     for network in networks:
         network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
-    learning = Learning(networks, [pipeline.vae, pipeline.text_encoder], find_loss, averages=True)
+        # torch's own attention takes a third of a CPU's step in bfloat16 when it goes backwards.
+        network.set_attn_processor(AttnProcessor())
+    learning = Learning(networks, [], find_loss, averages=True)
     _run("painting", learning, settings, resumes, make_batch, tell)
+    kept.unlink()
