@@ -53,6 +53,8 @@ function handrefinerPixels(picture) {
 
 class HandrefinerSession {
     static MAPS_AFTER_MS = 150;
+    static MAPS_WHILE_MOVED_MS = 300; // between two, so that they do not hold up the steps
+    static MAPS_PX = 256; // as wide as they are shown where a point has four pixels
     static vocabulary = null;
 
     constructor(tab, picture, params, dialog) {
@@ -90,8 +92,9 @@ class HandrefinerSession {
     }
 
     async search(params) {
-        const said = await handrefinerAsk('/find', {image: handrefinerPixels(this.picture), params});
-        return said.hands.map((hand) => ({...hand, id: this.newId()}));
+        const said = await handrefinerAsk('/find', {image: handrefinerPixels(this.picture), params, packed: true});
+        return said.hands.map((hand) => (
+            {...hand, vertices: handrefinerUnpack(hand.vertices), id: this.newId()}));
     }
 
     newId() {
@@ -201,8 +204,16 @@ class HandrefinerSession {
     changed() {
         this.dialog.show();
         this.dialog.canvas?.draw();
+        this.wantMaps();
+    }
+
+    // Soon after the last change, and now and then while changes go on.
+    wantMaps() {
         clearTimeout(this.timer);
-        this.timer = setTimeout(() => this.askMaps(), HandrefinerSession.MAPS_AFTER_MS);
+        const sinceLast = performance.now() - (this.mapped ?? -Infinity);
+        const wait = Math.max(HandrefinerSession.MAPS_AFTER_MS, HandrefinerSession.MAPS_WHILE_MOVED_MS - sinceLast);
+        const isDue = sinceLast > HandrefinerSession.MAPS_WHILE_MOVED_MS;
+        this.timer = setTimeout(() => this.askMaps(), isDue && this.steps.busy ? 0 : wait);
     }
 
     // The time from a wish to its picture, for whoever looks with the browser's own tools.
@@ -217,14 +228,15 @@ class HandrefinerSession {
         this.asking = true;
         const meant = this.hands;
         try {
-            const body = {...this.size, preview: 384, pose: this.pose(), params: {...this.params, pose: '', gesture: ''}};
+            const body = {...this.size, preview: HandrefinerSession.MAPS_PX, pose: this.pose(), params: {...this.params, pose: '', gesture: ''}};
             const maps = await handrefinerAsk('/maps', body);
             if (!this.dialog.ended) this.dialog.showMaps(maps);
         } catch (error) {
             this.dialog.say(error.message, true);
         }
         this.asking = false;
-        if (meant !== this.hands) this.askMaps();
+        this.mapped = performance.now();
+        if (meant !== this.hands) this.wantMaps();
     }
 
     // --- the result

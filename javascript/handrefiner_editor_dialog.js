@@ -47,7 +47,8 @@ class HandrefinerDialog {
     }
 
     say(words, isFault = false) {
-        this.status.textContent = handrefinerSay(words);
+        const said = handrefinerSay(words);
+        if (this.status.textContent !== said) this.status.textContent = said;
         this.status.classList.toggle('fault', isFault);
     }
 
@@ -215,18 +216,24 @@ class HandrefinerDialog {
         if (!this.list) return;
         const chosen = session.chosen();
         const order = [...session.hands].sort((a, b) => a.number - b.number);
-        const hasFocus = this.list.contains(document.activeElement);
-        this.list.replaceChildren(...order.map((hand) => handrefinerMake('button', {
-            textContent: `${hand.number} ${this.name(hand)}`, 'aria-pressed': String(hand === chosen),
-            onclick: () => session.choose(hand.id),
-        })));
-        if (hasFocus) this.list.querySelector('[aria-pressed="true"]')?.focus();
+        const listed = JSON.stringify([chosen?.id, order.map((hand) => [hand.id, hand.number, hand.hand.side])]);
+        if (this.listed !== listed) this.listHands(order, chosen);
+        this.listed = listed; // a new list with every step would be laid out with every step
         this.canvas.canvas.setAttribute('aria-label', chosen
             ? `${handrefinerSay('Hand')} ${chosen.number}: ${this.name(chosen)}` : handrefinerSay('Hand editor'));
         for (const part of [this.remover, this.whole_hand, this.fingers]) part.disabled = !chosen;
         this.undoer.disabled = !session.changes.past.length;
         this.redoer.disabled = !session.changes.future.length;
         this.showJoint();
+    }
+
+    listHands(order, chosen) {
+        const hasFocus = this.list.contains(document.activeElement);
+        this.list.replaceChildren(...order.map((hand) => handrefinerMake('button', {
+            textContent: `${hand.number} ${this.name(hand)}`, 'aria-pressed': String(hand === chosen),
+            onclick: () => this.session.choose(hand.id),
+        })));
+        if (hasFocus) this.list.querySelector('[aria-pressed="true"]')?.focus();
     }
 
     name(hand) {

@@ -30,59 +30,83 @@ class HandrefinerMesh {
         return sums.map((sum, n) => sum / Math.max(faces[Math.floor(n / 3)], 1));
     }
 
-    // place: picture's pixels to canvas's: x * zoom + dx. Returns the canvas and where it lies, or null.
-    draw(hand, place, limit, asDepth) {
-        const key = [place.zoom, place.dx, place.dy, limit.width, limit.height, asDepth].join();
+    // place: picture's pixels to canvas's: x * zoom + dx. limit: the canvas's size, and how many pixels may be
+    // painted; with fewer than it has, the mesh is painted smaller. Returns the canvas, where it lies, how much
+    // of it is painted, and its pixels for one of the picture's canvas; or null.
+    draw(hand, place, limit) {
+        const key = [place.zoom, place.dx, place.dy, ...Object.values(limit)].join();
         const kept = this.kept.get(hand.id);
         if (kept?.vertices === hand.vertices && kept.key === key) return kept.made;
         if (this.kept.size >= HandrefinerMesh.MOST_KEPT) this.kept.clear();
-        const canvas = kept?.made?.canvas ?? document.createElement('canvas');
-        const made = this.paint(hand.vertices, place, limit, asDepth, canvas);
-        this.kept.set(hand.id, {vertices: hand.vertices, key, made});
+        const canvas = kept?.canvas ?? document.createElement('canvas');
+        const made = this.paint(hand, place, limit, canvas);
+        this.kept.set(hand.id, {vertices: hand.vertices, key, canvas, made});
         return made;
     }
 
-    paint(vertices, place, limit, asDepth, canvas) {
-        const seen = this.project(vertices, place);
+    paint({vertices, hand}, place, limit, canvas) {
+        const share = this.share(vertices, place, limit);
+        const seen = this.project(vertices, place, share);
         const sides = [0, 1, 2].map((axis) => handrefinerRange(seen, axis));
-        const box = this.frame(sides, limit);
+        const box = this.frame(sides, share * limit.width, share * limit.height);
         if (!box) return null;
-        const image = new ImageData(box.width, box.height);
         const on = {
-            seen, box, pixels: new Uint32Array(image.data.buffer),
-            depth: new Float32Array(box.width * box.height).fill(Infinity),
-            colours: this.light(asDepth ? this.white : this.tints,
-                asDepth ? this.greys(seen, sides[2]) : this.shades(seen)),
+            ...this.clear(box.width * box.height), seen, box, front: hand.side === 'left' ? -1 : 1,
+            colours: this.light(limit.asDepth ? this.white : this.tints,
+                limit.asDepth ? this.greys(seen, sides[2]) : this.shades(seen)),
         };
         for (let n = 0; n < this.corners.length; n += 3) handrefinerFill(on, this.corners, n);
         const size = Math.max(sides[0][1] - sides[0][0], sides[1][1] - sides[1][0]);
-        if (!asDepth) handrefinerLines(on, HandrefinerMesh.DARK_LINE * size);
-        canvas.width = box.width;
-        canvas.height = box.height;
-        canvas.getContext('2d').putImageData(image, 0, 0);
-        return {canvas, x: box.x, y: box.y};
+        if (!limit.asDepth) handrefinerLines(on, HandrefinerMesh.DARK_LINE * size);
+        // Rounded up, so that it seldom changes, which would throw the old one away.
+        const [width, height] = [box.width, box.height].map((side) => 128 * Math.ceil(side / 128));
+        if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, {width, height});
+        const colours = new Uint8ClampedArray(on.pixels.buffer, 0, 4 * box.width * box.height);
+        canvas.getContext('2d', {willReadFrequently: true}).putImageData(new ImageData(colours, box.width), 0, 0);
+        return {canvas, x: box.x / share, y: box.y / share, width: box.width, height: box.height, share};
+    }
+
+    // How small the mesh is painted, 1 for as large as it is seen.
+    share(vertices, {zoom}, {pixels}) {
+        if (pixels === Infinity) return 1;
+        const [width, height] = [0, 1].map((axis) => {
+            const [least, most] = handrefinerRange(vertices, axis);
+            return zoom * (most - least);
+        });
+        return Math.min(1, Math.sqrt(pixels / Math.max(width * height, 1)));
+    }
+
+    // Empty pixels and depth; the same arrays again, since new ones would have to be collected.
+    clear(count) {
+        if (!(this.pixels?.length >= count)) {
+            this.pixels = new Uint32Array(count);
+            this.depth = new Float32Array(count);
+        }
+        this.pixels.fill(0, 0, count);
+        this.depth.fill(Infinity, 0, count);
+        return {pixels: this.pixels, depth: this.depth};
     }
 
     light(tints, bright) {
         return tints.map((part, n) => part * bright[Math.floor(n / 3)]);
     }
 
-    project(vertices, {zoom, dx, dy}) {
-        const seen = new Float32Array(3 * vertices.length);
-        for (let n = 0; n < vertices.length; n += 1) {
-            const point = vertices[n];
-            seen[3 * n] = point[0] * zoom + dx;
-            seen[3 * n + 1] = point[1] * zoom + dy;
-            seen[3 * n + 2] = point[2] * zoom;
+    project(vertices, {zoom, dx, dy}, share) {
+        const [by, right, down] = [share * zoom, share * dx, share * dy];
+        const seen = new Float32Array(vertices.length);
+        for (let n = 0; n < vertices.length; n += 3) {
+            seen[n] = vertices[n] * by + right;
+            seen[n + 1] = vertices[n + 1] * by + down;
+            seen[n + 2] = vertices[n + 2] * by;
         }
         return seen;
     }
 
-    frame([xs, ys], {width, height}) {
+    frame([xs, ys], width, height) {
         const x = Math.max(0, Math.floor(xs[0]) - 1);
         const y = Math.max(0, Math.floor(ys[0]) - 1);
-        const right = Math.min(width, Math.ceil(xs[1]) + 1);
-        const bottom = Math.min(height, Math.ceil(ys[1]) + 1);
+        const right = Math.min(Math.ceil(width), Math.ceil(xs[1]) + 1);
+        const bottom = Math.min(Math.ceil(height), Math.ceil(ys[1]) + 1);
         return right > x && bottom > y ? {x, y, width: right - x, height: bottom - y} : null;
     }
 
@@ -117,6 +141,16 @@ class HandrefinerMesh {
     }
 }
 
+// The corners of a hand as the server packs them, three numbers after each other.
+function handrefinerUnpack({from, unit, int16}) {
+    const text = atob(int16);
+    const bytes = new Uint8Array(text.length);
+    for (let n = 0; n < bytes.length; n += 1) bytes[n] = text.charCodeAt(n);
+    const counts = new DataView(bytes.buffer);
+    return Float32Array.from({length: bytes.length / 2}, (_, n) => (
+        from[n % 3] + unit * counts.getInt16(2 * n, true)));
+}
+
 // The least and the greatest of every third number.
 function handrefinerRange(seen, axis) {
     let least = Infinity, most = -Infinity;
@@ -128,14 +162,14 @@ function handrefinerRange(seen, axis) {
 }
 
 // One triangle, the nearest wins: three numbers a corner in `seen` and `colours`. v and w are the shares of
-// the second and the third corner.
-function handrefinerFill({seen, box, depth, pixels, colours}, corners, first) {
+// the second and the third corner. A triangle that faces away is hidden by another, as the mesh is closed.
+function handrefinerFill({seen, box, depth, pixels, colours, front}, corners, first) {
     const [i, j, k] = [corners[first], corners[first + 1], corners[first + 2]];
     const ax = seen[3 * i] - box.x, ay = seen[3 * i + 1] - box.y, az = seen[3 * i + 2];
     const bx = seen[3 * j] - box.x, by = seen[3 * j + 1] - box.y, bz = seen[3 * j + 2] - az;
     const cx = seen[3 * k] - box.x, cy = seen[3 * k + 1] - box.y, cz = seen[3 * k + 2] - az;
     const area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
-    if (area === 0) return;
+    if (area * front >= 0) return;
     const left = Math.max(0, Math.floor(Math.min(ax, bx, cx) - 0.5));
     const right = Math.min(box.width - 1, Math.ceil(Math.max(ax, bx, cx)));
     const top = Math.max(0, Math.floor(Math.min(ay, by, cy) - 0.5));

@@ -71,7 +71,8 @@ class HandrefinerSteps {
         this.running = step;
         const began = performance.now();
         try {
-            const made = await handrefinerAsk('/step', {...this.size, hand, do: step.what});
+            const made = await handrefinerAsk('/step', {...this.size, hand, do: step.what, packed: true});
+            made.vertices = handrefinerUnpack(made.vertices);
             this.running = null;
             if (age === this.age) this.answered(step.id, made, began);
         } catch (error) {

@@ -3,6 +3,7 @@
 
 (function() {
     const TABS = ['txt2img', 'img2img'];
+    const BLOCK = '[id^="handrefiner_"][title]';
 
     function part(tab, name) {
         return gradioApp().getElementById(`handrefiner_${tab}_${name}`);
@@ -17,13 +18,17 @@
         TABS.filter(isOn).forEach((tab) => part(tab, 'look')?.click());
     }
 
-    // A tooltip belongs to a block, which has no focus: its fields carry the words as well.
+    // A tooltip belongs to a block, which has no focus: its fields carry the words as well. What a block said
+    // last is remembered, since this runs after every change of the page, and asking a field for its labels
+    // searches all of it.
+    const described = new WeakMap();
+
     function describeFields() {
-        gradioApp().querySelectorAll('[id^="handrefiner_"][title]').forEach((block) => {
+        gradioApp().querySelectorAll(BLOCK).forEach((block) => {
             block.querySelectorAll('input, textarea, select').forEach((field) => {
-                if (field.getAttribute('aria-description') !== block.title) {
-                    field.setAttribute('aria-description', block.title);
-                }
+                if (described.get(field) === block.title || field.closest(BLOCK) !== block) return;
+                described.set(field, block.title);
+                field.setAttribute('aria-description', block.title);
                 if (!field.getAttribute('aria-label') && !field.labels?.length) {
                     const label = block.querySelector('label > span, label');
                     if (label) field.setAttribute('aria-label', label.textContent.trim());
@@ -42,12 +47,13 @@
     // The headings of folds are clicked with the mouse alone; here with Enter and Space as well.
     function openFoldsByKey() {
         gradioApp().querySelectorAll('[id^="handrefiner_"] > .label-wrap').forEach((heading) => {
+            if (heading.hasAttribute('aria-expanded')) return;
             const tell = () => {
                 heading.setAttribute('aria-expanded', String(heading.classList.contains('open')));
             };
             tell();
-            if (heading.tagName === 'BUTTON' || heading.tabIndex === 0) return;
             new MutationObserver(tell).observe(heading, {attributeFilter: ['class']});
+            if (heading.tagName === 'BUTTON' || heading.tabIndex === 0) return;
             heading.tabIndex = 0;
             heading.setAttribute('role', 'button');
             heading.addEventListener('keydown', (event) => {

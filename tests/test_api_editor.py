@@ -82,6 +82,16 @@ def test_a_step_answers_with_the_hand_that_its_record_builds(client):
     assert y1 >= max(y for _, y, _ in said["vertices"])
 
 
+def test_packed_vertices_are_the_same(client):
+    plain, packed = (step(client, do={"spin": 20}, packed=packed) for packed in (False, True))
+    said = packed.pop("vertices")
+    counts = np.frombuffer(base64.b64decode(said["int16"]), dtype="<i2").reshape(-1, 3)
+    assert np.allclose(counts * said["unit"] + said["from"], plain.pop("vertices"), atol=0.06)
+    assert packed == plain
+    answer = ask(client, "/editor/step", **SIZE, hand=HAND, do={}, packed="yes")
+    assert (answer.status_code, "packed" in answer.text) == (422, True)
+
+
 def test_a_hand_is_added_without_a_record(client):
     said = step(client, hand=None, do={"add": {"at": [100, 150], "size": 120, "side": "left"}})
     assert said["hand"]["side"] == "left"

@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from modules.infotext_utils import image_from_url_text
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from handrefiner_ext.api.body import Arguments, read_arguments
@@ -26,6 +27,7 @@ from handrefiner_ext.host.sketch import make_sketch, split_sketch
 from handrefiner_ext.knobs import coerce
 from handrefiner_ext.pictures.masks import draw_mask
 from handrefiner_ext.pictures.overlay import draw_overlay
+from handrefiner_ext.pictures.picture import encode_map
 from handrefiner_ext.pipeline import hints
 from handrefiner_ext.report import list_panel_lines
 from handrefiner_ext.stages import build_stages
@@ -39,9 +41,9 @@ OTHER_IS_USED = (
     "The next runs use this mesh, too, until another picture is here or Another mesh is 0 again."
 )
 PLACE_OF_ANOTHER = list(FIELDS).index(ANOTHER)
-Pictures = list[tuple[Image | str, str]]
-NAMES = cycle(range(16))
-"""Overlays that are kept; the page copies each as soon as it is returned."""
+Pictures = list[tuple[str, str]]
+NAMES = cycle(range(48))
+"""Pictures that are kept; the page copies each as soon as it is returned."""
 
 
 def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> list[Any]:
@@ -80,7 +82,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         show_hands,
         inputs=[*components(), sketch, depth_in],
         outputs=[pictures, said],
-        show_progress=True,
+        show_progress="minimal",  # the whole would be drawn all the while, on a core of its own
         queue=False,  # the queue's own way takes longer than the drawing
     )
     edit.click(None, _js=call_editor(tab), inputs=[*components(), sketch], outputs=[said])
@@ -88,7 +90,7 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         show_another,
         inputs=[*components(), sketch, depth_in],
         outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
-        show_progress=True,
+        show_progress="minimal",  # the whole would be drawn all the while, on a core of its own
         queue=False,
     )
     # Which mesh is used belongs to the picture that it was chosen for.
@@ -160,8 +162,8 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str, int]:
     seen = hints(picture, params, build_stages(params, read_model_home()), used, depth_in)
     pictures: Pictures = [
         (keep_overlay(draw_overlay(picture, seen)), "hands"),
-        (seen.maps.control, "depth"),
-        (draw_mask(seen.maps.mask), "mask"),
+        (keep_map(seen.maps.control), "depth"),
+        (keep_map(draw_mask(seen.maps.mask)), "mask"),
     ]
     unused = "" if used is drawn else UNUSED_DRAWING
     return pictures, "\n".join([*list_panel_lines(seen), unused]), len(seen.meshes)
@@ -169,10 +171,22 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str, int]:
 
 def keep_overlay(overlay: Image) -> str:
     """Return the path of the overlay as a JPEG; the page's own PNG takes 360 ms at 1024 pixels."""
-    path = _folder() / f"hands_{next(NAMES)}.jpg"
-    path.parent.mkdir(exist_ok=True)  # systems clear their folder of temporary files
+    path = _next_place(".jpg")
     PillowImage.fromarray(overlay).save(path, quality=92, subsampling=0)
     return str(path)
+
+
+def keep_map(pixels: NDArray[np.uint8]) -> str:
+    """Return the path of a map as a PNG, written in a third of the time that the page takes."""
+    path = _next_place(".png")
+    path.write_bytes(encode_map(pixels))
+    return str(path)
+
+
+def _next_place(suffix: str) -> Path:
+    path = _folder() / f"hands_{next(NAMES)}{suffix}"
+    path.parent.mkdir(exist_ok=True)  # systems clear their folder of temporary files
+    return path
 
 
 @cache

@@ -1,39 +1,28 @@
-// The picture with its hands: drawing, zoom, and what mouse, pen and fingers do to them. `hands` are the
-// session's; every change goes through `session`, which asks the server and then draws again.
+// The picture with its hands: zoom and drawing. The picture is scaled once for a view and kept, since that takes
+// longer than everything that a step of a hand changes.
 
 const HANDREFINER_COLOURS = ['#ffffff', '#ff5b5b', '#ffa033', '#49c46b', '#3b93f0', '#b86bf5'];
+const HANDREFINER_GROUND = '#3a3d42'; // beside the picture
 
-class HandrefinerCanvas {
-    static HIT = {mouse: 14, pen: 16, touch: 24};
+class HandrefinerDrawing {
+    static MOST_WHILE_MOVED = 120_000; // pixels of a mesh until the hand is at rest again
 
     constructor(canvas, session) {
         this.canvas = canvas;
         this.session = session;
-        this.paper = canvas.getContext('2d');
+        this.paper = canvas.getContext('2d', {alpha: false});
         this.view = {zoom: 1, dx: 0, dy: 0};
+        this.scale = 1; // the canvas's points for one of the page
         this.style = 'mesh';
         this.hover = null;
-        this.pointers = new Map();
         this.act = null;
         this.drawn = 0;
-        canvas.addEventListener('pointerdown', (event) => this.press(event));
-        canvas.addEventListener('pointermove', (event) => this.move(event));
-        for (const end of ['pointerup', 'pointercancel']) {
-            canvas.addEventListener(end, (event) => this.release(event));
-        }
-        canvas.addEventListener('pointerleave', () => this.point(null));
-        canvas.addEventListener('wheel', (event) => this.wheel(event), {passive: false});
-        canvas.addEventListener('dblclick', (event) => this.addHere(event));
-        canvas.addEventListener('contextmenu', (event) => event.preventDefault());
+        this.backdrop = document.createElement('canvas');
         this.watcher = new ResizeObserver(() => this.resize());
         this.watcher.observe(canvas.parentElement);
     }
 
     // --- the view
-
-    get scale() {
-        return this.canvas.width / Math.max(this.canvas.clientWidth, 1);
-    }
 
     resize() {
         const {clientWidth, clientHeight} = this.canvas.parentElement;
@@ -42,6 +31,7 @@ class HandrefinerCanvas {
         const middle = isFirst ? null : this.toPicture([this.canvas.width / 2, this.canvas.height / 2]);
         this.canvas.width = Math.max(1, Math.round(clientWidth * dots));
         this.canvas.height = Math.max(1, Math.round(clientHeight * dots));
+        this.scale = this.canvas.width / Math.max(clientWidth, 1);
         if (isFirst || !this.moved) this.showAll();
         else this.centre(middle, this.view.zoom);
     }
@@ -98,12 +88,8 @@ class HandrefinerCanvas {
     }
 
     drawNow() {
-        const {paper, canvas, view, session} = this;
-        paper.setTransform(1, 0, 0, 1, 0, 0);
-        paper.clearRect(0, 0, canvas.width, canvas.height);
-        paper.imageSmoothingEnabled = view.zoom < 3;
-        const {width, height} = session.size;
-        paper.drawImage(session.picture, view.dx, view.dy, width * view.zoom, height * view.zoom);
+        const {session} = this;
+        this.drawBackdrop();
         const chosen = session.chosen();
         for (const hand of session.hands) {
             if (hand !== chosen) this.drawMesh(hand, 0.55);
@@ -117,6 +103,22 @@ class HandrefinerCanvas {
         if (chosen && this.hover?.joint !== undefined) this.drawName(chosen);
     }
 
+    drawBackdrop() {
+        const {backdrop, view: {zoom, dx, dy}, session: {picture, size}} = this;
+        const {width, height} = this.canvas;
+        const key = [width, height, zoom, dx, dy].join();
+        if (this.backdropKey !== key) {
+            this.backdropKey = key;
+            if (backdrop.width !== width || backdrop.height !== height) Object.assign(backdrop, {width, height});
+            const paper = backdrop.getContext('2d', {alpha: false});
+            paper.fillStyle = HANDREFINER_GROUND;
+            paper.fillRect(0, 0, width, height);
+            paper.imageSmoothingEnabled = zoom < 3;
+            paper.drawImage(picture, dx, dy, size.width * zoom, size.height * zoom);
+        }
+        this.paper.drawImage(backdrop, 0, 0);
+    }
+
     place(hand) {
         const [x, y] = this.session.steps.shift(hand.id);
         const {zoom, dx, dy} = this.view;
@@ -125,10 +127,16 @@ class HandrefinerCanvas {
 
     drawMesh(hand, alpha) {
         if (this.style === 'joints') return;
-        const made = this.session.mesh.draw(hand, this.place(hand), this.canvas, this.style === 'depth');
+        const isMoved = this.act !== null || this.session.steps.busy;
+        const made = this.session.mesh.draw(hand, this.place(hand), {
+            width: this.canvas.width, height: this.canvas.height,
+            pixels: isMoved ? HandrefinerDrawing.MOST_WHILE_MOVED : Infinity,
+            asDepth: this.style === 'depth',
+        });
         if (!made) return;
+        const {x, y, width, height, share} = made;
         this.paper.globalAlpha = alpha;
-        this.paper.drawImage(made.canvas, made.x, made.y);
+        this.paper.drawImage(made.canvas, 0, 0, width, height, x, y, width / share, height / share);
         this.paper.globalAlpha = 1;
     }
 
@@ -257,161 +265,6 @@ class HandrefinerCanvas {
         this.paper.textBaseline = 'middle';
         this.paper.fillStyle = colour;
         this.paper.fillText(words, x, y + this.scale);
-    }
-
-    // --- mouse, pen and fingers
-
-    at(event) {
-        const box = this.canvas.getBoundingClientRect();
-        return [(event.clientX - box.left) * this.scale, (event.clientY - box.top) * this.scale];
-    }
-
-    // What lies there: {joint}, {knob}, {hand}, or null for the picture alone.
-    find(point, kind = 'mouse') {
-        const chosen = this.session.chosen();
-        const reach = (HandrefinerCanvas.HIT[kind] ?? 14) * this.scale;
-        if (chosen) {
-            const {spin, size} = this.frame(chosen);
-            for (const [knob, place] of [['spin', spin], ['size', size]]) {
-                if (handrefinerDistance(point, place) <= reach) return {knob};
-            }
-            const joint = this.findJoint(chosen, point, reach);
-            if (joint !== null) return {joint};
-        }
-        const all = [chosen, ...this.session.hands.filter((hand) => hand !== chosen)].filter(Boolean);
-        const hand = all.find((one) => this.covers(one, point));
-        return hand ? {hand} : null;
-    }
-
-    // The nearest in the picture; of two that lie together, the one in front.
-    findJoint(hand, point, reach) {
-        let [best, least] = [null, Infinity];
-        this.joints(hand).forEach((place, n) => {
-            const away = handrefinerDistance(point, place);
-            const rank = away + 0.02 * hand.joint_depth[n] * this.view.zoom;
-            if (away <= reach && rank < least) [best, least] = [n, rank];
-        });
-        return best;
-    }
-
-    covers(hand, point) {
-        const {zoom, dx, dy} = this.place(hand);
-        const [x, y] = [(point[0] - dx) / zoom, (point[1] - dy) / zoom];
-        const side = (a, b) => (b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0]);
-        return this.session.vocabulary.faces.some((face) => {
-            const [a, b, c] = face.map((corner) => hand.vertices[corner]);
-            const sides = [side(a, b), side(b, c), side(c, a)];
-            return sides.every((one) => one >= 0) || sides.every((one) => one <= 0);
-        });
-    }
-
-    point(meant) {
-        const before = JSON.stringify([this.hover?.joint, this.hover?.knob, this.hover?.hand?.id]);
-        this.hover = meant;
-        const now = JSON.stringify([meant?.joint, meant?.knob, meant?.hand?.id]);
-        this.canvas.style.cursor = {spin: 'alias', size: 'nwse-resize'}[meant?.knob]
-            ?? (meant?.joint !== undefined ? 'grab' : meant?.hand ? 'move' : 'default');
-        if (before !== now) this.draw();
-    }
-
-    press(event) {
-        this.canvas.focus({preventScroll: true});
-        this.canvas.setPointerCapture(event.pointerId);
-        this.pointers.set(event.pointerId, this.at(event));
-        if (this.pointers.size === 2) {
-            this.act = {kind: 'pinch'};
-            return;
-        }
-        if (this.pointers.size > 2) return;
-        const last = this.at(event);
-        const meant = event.button === 0 ? this.find(last, event.pointerType) : null;
-        this.point(meant);
-        this.act = this.begin(meant, last);
-        this.draw();
-    }
-
-    begin(meant, last) {
-        const chosen = this.session.chosen();
-        if (!meant) return {kind: 'pan', last};
-        if (meant.hand && meant.hand !== chosen) this.session.choose(meant.hand.id);
-        const id = this.session.chosen().id;
-        const name = `pointer ${performance.now()}`;
-        this.session.chooseJoint(meant.joint ?? null);
-        if (meant.joint === undefined) return {kind: meant.knob ?? 'move', id, last, name};
-        const hand = this.session.chosen();
-        const to = this.toPicture(this.joints(hand)[meant.joint]);
-        return {kind: 'joint', id, name, joint: meant.joint, to, grip: this.toPicture(last), start: to};
-    }
-
-    move(event) {
-        const now = this.at(event);
-        if (!this.act) {
-            this.point(this.find(now, event.pointerType));
-            return;
-        }
-        const before = this.pointers.get(event.pointerId);
-        // A key may have removed the hand, or taken the drag back.
-        if (this.act.id !== undefined && this.act.id !== this.session.chosen()?.id) this.act = {kind: 'none'};
-        if (!before || this.act.kind === 'none') return;
-        this.pointers.set(event.pointerId, now);
-        if (this.act.kind === 'pinch') this.pinch(event.pointerId, before, now);
-        else this[`do_${this.act.kind}`](now, this.act);
-        this.act.last = now;
-        this.draw();
-    }
-
-    pinch(id, before, now) {
-        const other = [...this.pointers].find(([key]) => key !== id)?.[1];
-        if (!other) return;
-        this.zoomAt(other, handrefinerDistance(now, other) / Math.max(handrefinerDistance(before, other), 1));
-    }
-
-    do_pan(now, {last}) {
-        this.view.dx += now[0] - last[0];
-        this.view.dy += now[1] - last[1];
-        this.moved = true;
-    }
-
-    do_joint(now, act) {
-        const [x, y] = this.toPicture(now);
-        act.to = [act.start[0] + x - act.grip[0], act.start[1] + y - act.grip[1]];
-        const joint = this.session.vocabulary.joint_names[act.joint];
-        this.session.step({drag: {joint, to: act.to.map(handrefinerTenth)}}, act.name, act);
-    }
-
-    do_move(now, {last, name}) {
-        const {zoom} = this.view;
-        this.session.step({move: [(now[0] - last[0]) / zoom, (now[1] - last[1]) / zoom]}, name);
-    }
-
-    do_spin(now, {last, name}) {
-        const {wrist} = this.frame(this.session.chosen());
-        const angle = ([x, y]) => Math.atan2(y - wrist[1], x - wrist[0]) * 180 / Math.PI;
-        this.session.step({spin: (angle(now) - angle(last) + 540) % 360 - 180}, name);
-    }
-
-    do_size(now, {last, name}) {
-        const {middle} = this.frame(this.session.chosen());
-        const [one, other] = [now, last].map((point) => Math.max(handrefinerDistance(point, middle), 4));
-        this.session.step({scale: one / other}, name);
-    }
-
-    release(event) {
-        this.pointers.delete(event.pointerId);
-        if (this.pointers.size) return;
-        this.act = null;
-        this.point(event.pointerType === 'touch' ? null : this.find(this.at(event), event.pointerType));
-        this.draw();
-    }
-
-    wheel(event) {
-        event.preventDefault();
-        this.zoomAt(this.at(event), Math.exp(-Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 100) / 400));
-    }
-
-    addHere(event) {
-        const point = this.at(event);
-        if (!this.find(point)) this.session.add(this.toPicture(point));
     }
 
     end() {
