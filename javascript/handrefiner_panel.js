@@ -1,6 +1,17 @@
 // What the panel does by itself: it looks again when the checkpoint changes, and its help is said by
 // screen readers. Without this file the button ↻ does the first, and the tooltips stay.
 
+// Says on the button that a search goes on. Gradio's own sign is drawn sixty times a second, on a core that the
+// search needs.
+function handrefinerLooking(tab, isLooking) {
+    const button = gradioApp().getElementById(`handrefiner_${tab}_show`);
+    if (!button) return;
+    button.dataset.name ??= button.textContent;
+    const words = 'Looking for hands …';
+    button.textContent = isLooking ? globalThis.localization?.[words] ?? words : button.dataset.name;
+    button.setAttribute('aria-busy', String(isLooking));
+}
+
 (function() {
     const TABS = ['txt2img', 'img2img'];
     const BLOCK = '[id^="handrefiner_"][title]';

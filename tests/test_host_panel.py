@@ -267,21 +267,37 @@ def view(tab, image):
     part(tab, "sketch").value = image
 
 
+def read_shown(pictures):
+    """The pixels of what the preview shows."""
+    shown = []
+    for place, _ in pictures["value"]:
+        with Image.open(place) as opened:
+            shown.append(np.asarray(opened))
+    return shown
+
+
 @pytest.mark.parametrize("tab", TAB_NAMES)
 def test_the_preview_shows_hands_depth_and_mask_for_the_values_in_view(webui, tab):
     view(tab, sketch())
     pictures, said = click(part(tab, "show"))
     assert pictures["visible"]
     assert [words for _, words in pictures["value"]] == ["hands", "depth", "mask"]
-    overlay, depth, mask = (image for image, _ in pictures["value"])
-    with Image.open(overlay) as shown:
-        assert shown.size == BRIGHT.shape[1::-1]
+    overlay, depth, mask = read_shown(pictures)
+    assert overlay.shape == BRIGHT.shape
     assert depth.shape == mask.shape == BRIGHT.shape[:2]
     assert not depth[mask == 0].any()
     assert said.count("<p>") >= 2
     part(tab, "hands").value = "1"
-    one = click(part(tab, "show"))[0]["value"][2][0]
+    _, _, one = read_shown(click(part(tab, "show"))[0])
     assert 0 < (one > 0).sum() < (mask > 0).sum()
+
+
+@pytest.mark.parametrize("name", ["show", "show_another"])
+def test_the_page_says_that_a_search_goes_on_until_it_has_ended(webui, name):
+    [begin] = part("img2img", name).events["click"]
+    [end] = part("img2img", name).events["then"]
+    assert "handrefinerLooking?.('img2img', true); return values;" in begin.js
+    assert "handrefinerLooking?.('img2img', false)" in end.js
 
 
 def test_another_mesh_is_counted_up_and_starts_again_after_the_last(webui):

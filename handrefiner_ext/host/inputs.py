@@ -144,6 +144,8 @@ def read_drawn_mask(drawn: object, picture_size: tuple[int, int]) -> Mask | None
     sketch = split_sketch(drawn)
     if sketch is not None:
         drawn = sketch.mask
+        if isinstance(drawn, PillowImage.Image) and drawn.mode == "RGB" and not drawn.getbbox():
+            return None  # seen sooner than read
     if drawn is None or (isinstance(drawn, str) and not drawn):
         return None
     opened = _open(drawn, DRAWN_MASK, MASK_FORM)

@@ -6,6 +6,7 @@ import atexit
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from html import escape
 from itertools import cycle
@@ -31,7 +32,7 @@ from handrefiner_ext.pictures.picture import encode_map
 from handrefiner_ext.pipeline import hints
 from handrefiner_ext.report import list_panel_lines
 from handrefiner_ext.stages import build_stages
-from handrefiner_ext.types import Image
+from handrefiner_ext.types import Hints, Image
 
 logger = logging.getLogger(__name__)
 NO_PICTURE = "Drop a picture here first, or take the selected one of the gallery."
@@ -42,6 +43,10 @@ OTHER_IS_USED = (
 )
 PLACE_OF_ANOTHER = list(FIELDS).index(ANOTHER)
 Pictures = list[tuple[str, str]]
+QUICKLY: dict[str, Any] = {
+    "queue": False,  # the queue's own way takes longer than the drawing
+    "show_progress": False,  # gradio's moves all the while, on a core that the search needs
+}
 NAMES = cycle(range(48))
 """Pictures that are kept; the page copies each as soon as it is returned."""
 
@@ -78,21 +83,16 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
         show_label=False,
         visible=False,
     )
-    show.click(
-        show_hands,
-        inputs=[*components(), sketch, depth_in],
-        outputs=[pictures, said],
-        show_progress="minimal",  # the whole would be drawn all the while, on a core of its own
-        queue=False,  # the queue's own way takes longer than the drawing
-    )
+    seen: dict[str, Any] = {
+        "inputs": [*components(), sketch, depth_in],
+        **QUICKLY,
+        "_js": tell_page(tab, True),
+    }
+    looked: dict[str, Any] = {"_js": tell_page(tab, False), "inputs": [], "outputs": []}
+    show.click(show_hands, outputs=[pictures, said], **seen).then(None, **looked)
     edit.click(None, _js=call_editor(tab), inputs=[*components(), sketch], outputs=[said])
-    another.click(
-        show_another,
-        inputs=[*components(), sketch, depth_in],
-        outputs=[components()[PLACE_OF_ANOTHER], pictures, said],
-        show_progress="minimal",  # the whole would be drawn all the while, on a core of its own
-        queue=False,
-    )
+    place = components()[PLACE_OF_ANOTHER]
+    another.click(show_another, outputs=[place, pictures, said], **seen).then(None, **looked)
     # Which mesh is used belongs to the picture that it was chosen for.
     for changes in (take.click, sketch.upload, sketch.clear):
         changes(lambda: BEST, inputs=[], outputs=[components()[PLACE_OF_ANOTHER]], queue=False)
@@ -109,6 +109,13 @@ def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
         outputs=[sketch],
         show_progress=False,
     )
+
+
+def tell_page(tab: str, looking: bool) -> str:
+    """Return the script by which the page's buttons say that a search goes on, or no longer."""
+    given, state = ("...values", "true") if looking else ("", "false")
+    told = f"globalThis.handrefinerLooking?.('{tab}', {state})"
+    return f"({given}) => {{ {told}; return {'values' if looking else '[]'}; }}"
 
 
 def show_hands(*values: object) -> tuple[Any, str]:
@@ -160,19 +167,21 @@ def _preview(values: Sequence[object]) -> tuple[Pictures, str, int]:
     used = drawn if params.uses_drawing else None
     depth_in = read_depth_in(arguments.depth_in, size)
     seen = hints(picture, params, build_stages(params, read_model_home()), used, depth_in)
-    pictures: Pictures = [
-        (keep_overlay(draw_overlay(picture, seen)), "hands"),
-        (keep_map(seen.maps.control), "depth"),
-        (keep_map(draw_mask(seen.maps.mask)), "mask"),
-    ]
+    with ThreadPoolExecutor(3) as threads:
+        drawn_ones = [
+            (threads.submit(keep_overlay, picture, seen), "hands"),
+            (threads.submit(keep_map, seen.maps.control), "depth"),
+            (threads.submit(keep_map, draw_mask(seen.maps.mask)), "mask"),
+        ]
+        pictures = [(place.result(), words) for place, words in drawn_ones]
     unused = "" if used is drawn else UNUSED_DRAWING
     return pictures, "\n".join([*list_panel_lines(seen), unused]), len(seen.meshes)
 
 
-def keep_overlay(overlay: Image) -> str:
+def keep_overlay(picture: Image, seen: Hints) -> str:
     """Return the path of the overlay as a JPEG; the page's own PNG takes 360 ms at 1024 pixels."""
     path = _next_place(".jpg")
-    PillowImage.fromarray(overlay).save(path, quality=92, subsampling=0)
+    PillowImage.fromarray(draw_overlay(picture, seen)).save(path, quality=92, subsampling=0)
     return str(path)
 
 

@@ -216,6 +216,24 @@ class Dropdown(Component):
         self.allow_custom_value = allow_custom_value
 
 
+class Chain:
+    """What an event gives, to say what follows it."""
+
+    def __init__(self, component: Component) -> None:
+        self._component = component
+
+    def then(
+        self,
+        fn: Callable[..., Any] | None,
+        inputs: Sequence[Component] = (),
+        outputs: Sequence[Block] = (),
+        *,
+        _js: str | None = None,
+    ) -> None:
+        """Call fn(*values of inputs) after the event, also where that failed."""
+        self._component._connect("then", fn, inputs, outputs, _js)
+
+
 class Button(Component):
     """Something to click."""
 
@@ -241,9 +259,10 @@ class Button(Component):
         show_progress: Progress = "full",
         queue: bool | None = None,
         _js: str | None = None,
-    ) -> None:
+    ) -> Chain:
         """Call fn(*values of inputs) at a click; its answers go to `outputs`."""
         self._connect("click", fn, inputs, outputs, _js)
+        return Chain(self)
 
 
 class Image(Component):
