@@ -26,8 +26,10 @@ async function handrefinerKept(tab, place) {
 function handrefinerDescribe(hand) {
     const qualities = [hand.quality_before, hand.quality_after]
         .filter((quality) => quality).map((quality) => quality.score.toFixed(2));
-    const quality = qualities.length ? `, quality ${qualities.join(' → ')}` : '';
-    return `${hand.handedness} hand, ${hand.refined ? 'repainted' : 'kept'}${quality}. ${hand.reason}`;
+    const quality = qualities.length ? `, ${handrefinerSay('quality')} ${qualities.join(' → ')}` : '';
+    const side = handrefinerSay(hand.handedness === 'left' ? 'Left hand' : 'Right hand');
+    const decision = handrefinerSay(hand.refined ? 'repainted' : 'kept');
+    return `${side}, ${decision}${quality}. ${hand.reason}`;
 }
 
 async function handrefinerCandidates(tab, values) {
@@ -54,7 +56,7 @@ async function handrefinerCandidates(tab, values) {
                 resolve(chosen);
             };
             const close = make('button', {className: 'close', textContent: '×', onclick: () => end(null)});
-            close.setAttribute('aria-label', 'Close');
+            close.setAttribute('aria-label', handrefinerSay('Close'));
             const rows = hands.map((hand) => make(
                 'section', {},
                 make('h3', {textContent: `${hand.number}: ${handrefinerDescribe(hand)}`}),
@@ -64,7 +66,7 @@ async function handrefinerCandidates(tab, values) {
             whole.tabIndex = -1; // a click between its parts leaves the keys here
             whole.setAttribute('role', 'dialog');
             whole.setAttribute('aria-modal', 'true');
-            whole.setAttribute('aria-label', 'Candidates');
+            whole.setAttribute('aria-label', handrefinerSay('Candidates'));
             whole.addEventListener('click', (event) => event.target === whole && end(null));
             whole.addEventListener('keydown', (event) => {
                 event.stopPropagation(); // the WebUI has keys of its own
@@ -83,8 +85,8 @@ async function handrefinerCandidates(tab, values) {
     }
 
     function offer(hand, one, end) {
-        const name = one.number === 0 ? 'Original' : `Candidate ${one.number}`;
-        const quality = one.quality === null ? '' : `quality ${one.quality.toFixed(2)}`;
+        const name = one.number === 0 ? handrefinerSay('Original') : `${handrefinerSay('Candidate')} ${one.number}`;
+        const quality = one.quality === null ? '' : `${handrefinerSay('quality')} ${one.quality.toFixed(2)}`;
         const picture = make('img', {
             src: `${handrefinerLastRoute}/${kept.id}/${hand.number}/${one.number}`,
             alt: '',
@@ -95,8 +97,8 @@ async function handrefinerCandidates(tab, values) {
         const button = make('button', {
             disabled: one.used, onclick: () => end([kept.id, hand.number, one.number]),
         }, picture, words);
-        const used = one.used ? ', in use' : '';
-        button.setAttribute('aria-label', `Hand ${hand.number}: ${name} ${quality}${used}`);
+        const used = one.used ? `, ${handrefinerSay('in use')}` : '';
+        button.setAttribute('aria-label', `${handrefinerSay('Hand')} ${hand.number}: ${name} ${quality}${used}`);
         return button;
     }
 }

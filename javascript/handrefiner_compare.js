@@ -44,7 +44,7 @@ async function handrefinerCompare(tab) {
         number.textContent = hand.number;
         const said = document.createElement('span');
         said.textContent = handrefinerDescribe(hand);
-        made.setAttribute('aria-label', `Hand ${hand.number}: ${said.textContent}`);
+        made.setAttribute('aria-label', `${handrefinerSay('Hand')} ${hand.number}: ${said.textContent}`);
         made.append(number, said);
         return made;
     }
@@ -56,20 +56,20 @@ async function handrefinerCompare(tab) {
         whole.tabIndex = -1; // a click between its parts leaves the keys here
         whole.setAttribute('role', 'dialog');
         whole.setAttribute('aria-modal', 'true');
-        whole.setAttribute('aria-label', 'Before and after');
+        whole.setAttribute('aria-label', handrefinerSay('Before and after'));
         const frame = document.createElement('div');
         frame.className = 'frame';
-        const over = picture(after, 'After');
+        const over = picture(after, handrefinerSay('After'));
         const line = document.createElement('div');
         line.className = 'line';
         const slider = document.createElement('input');
         Object.assign(slider, {type: 'range', min: 0, max: 100, step: 0.5, value: 50});
-        slider.setAttribute('aria-label', 'Share of the picture that shows the original');
+        slider.setAttribute('aria-label', handrefinerSay('Share of the picture that shows the original'));
         const marks = (kept?.hands ?? []).map((hand) => mark(hand, kept));
-        frame.append(picture(before, 'Before'), over, line, ...marks, slider);
+        frame.append(picture(before, handrefinerSay('Before')), over, line, ...marks, slider);
         const close = document.createElement('button');
         close.textContent = '×';
-        close.setAttribute('aria-label', 'Close');
+        close.setAttribute('aria-label', handrefinerSay('Close'));
         whole.append(frame, close);
 
         const show = () => {

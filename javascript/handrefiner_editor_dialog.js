@@ -140,7 +140,7 @@ class HandrefinerDialog {
 
     buildFingers() {
         const {session} = this;
-        const gestures = ['', ...session.vocabulary.gestures].map((name) => [name, name || '–']);
+        const gestures = ['', ...session.vocabulary.gestures].map((name) => [name, name ? handrefinerSay(name) : '–']);
         const joints = [['', handrefinerSay('The whole hand')],
             ...session.vocabulary.joint_names.map((name, n) => [String(n), handrefinerJoint(name)])];
         let gesture, joint;
@@ -160,11 +160,13 @@ class HandrefinerDialog {
     buildGestures() {
         const shown = gradioApp().querySelectorAll(`#handrefiner_${this.tab}_gestures .thumbnail-item`);
         const strip = handrefinerMake('div', {className: 'strip'});
+        const {gestures} = this.session.vocabulary;
         for (const item of shown) {
-            const name = item.querySelector('.caption-label')?.textContent.trim();
-            if (!this.session.vocabulary.gestures.includes(name)) continue;
-            const picture = handrefinerMake('img', {src: item.querySelector('img').src, alt: name});
-            strip.append(handrefinerMake('button', {title: name, tabIndex: -1,
+            const words = item.querySelector('.caption-label')?.textContent.trim(); // in the page's language
+            const name = gestures.find((one) => [one, handrefinerSay(one)].includes(words));
+            if (!name) continue;
+            const picture = handrefinerMake('img', {src: item.querySelector('img').src, alt: words});
+            strip.append(handrefinerMake('button', {title: words, tabIndex: -1,
                 onclick: () => this.session.step({gesture: name})}, picture));
         }
         return strip;

@@ -11,6 +11,7 @@ import pytest
 import stand_in
 
 import handrefiner_ext
+from handrefiner_ext.hands.gestures import load_shipped
 from handrefiner_ext.host import fetching, fix, gesture_panel, preview, status
 from handrefiner_ext.host.fix_button import NOTHING_TO_COMPARE
 from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
@@ -31,19 +32,29 @@ NAMES = {"MeshGraphormer", FAMILY_NAMES[SD1], FAMILY_NAMES[SDXL], fetching.HAND_
 """Names, which no language translates."""
 
 
-SCRIPTS = sorted((PROJECT / "javascript").glob("handrefiner_editor*.js"))
+SCRIPTS = sorted((PROJECT / "javascript").glob("handrefiner_*.js"))
+SAID = r"textContent|aria-label|title|alt\b|say\(|return `"
+"""Lines of a script on which stands what people see or hear."""
 NO_WORDS = {"Content-Type", "POST", "SELECT", "HTTP ", *"AFNSZ", "Tab", "Escape", "Delete"}
-NO_WORDS |= {"Ctrl+Z", "Ctrl+Y", "PageUp", "PageDown"}
-"""Names of keys and of what the browser knows."""
+NO_WORDS |= {"Ctrl+Z", "Ctrl+Y", "PageUp", "PageDown", "Enter", "BUTTON"}
+NO_WORDS |= {"HandRefiner: the last run cannot be read."}
+"""Names of keys and of what the browser knows, and a line of its console."""
 
 
-def texts_of_the_editor():
-    """Return what the hand editor shows: its literals with a capital, and the joints' names."""
-    found = set()
+def read_code(path):
+    """Return a script without its comments."""
+    return re.sub(r"^\s*//.*|\s// .*", "", path.read_text("utf-8"), flags=re.MULTILINE)
+
+
+def texts_of_the_scripts():
+    """Return what editor and dialogs show: literals with a capital or translated, and the joints'
+    names."""
+    found = set(load_shipped())
     for path in SCRIPTS:
-        code = re.sub(r"^\s*//.*|\s// .*", "", path.read_text("utf-8"), flags=re.MULTILINE)
-        code = re.sub(r"'\s*\+\s*'", "", code)
+        code = re.sub(r"'\s*\+\s*'", "", read_code(path))
         found |= set(re.findall(r"'([A-Z][^'\n]*)'", code))
+        for translated in re.findall(r"handrefinerSay\(([^()]*)\)", code):
+            found |= {said for said in re.findall(r"'([^'\n]*)'", translated) if said != "left"}
         for table in re.findall(r"HANDREFINER_PARTS = \{(.*?)\}", code, flags=re.DOTALL):
             found |= set(re.findall(r"'([^']+)'", table))
     return found - NO_WORDS
@@ -58,7 +69,7 @@ def texts_in(html):
 def shown(tmp_path_factory):
     """Every text of the panel in both tabs: labels, tooltips, buttons, folds and lines."""
     stand_in.WebUI(tmp_path_factory.mktemp("webui")).build_page()
-    found = set(SAID_LATER) | texts_of_the_editor()
+    found = set(SAID_LATER) | texts_of_the_scripts()
     for elem_id, block in gr.page.blocks.items():
         if not elem_id.startswith("handrefiner"):
             continue
@@ -72,9 +83,22 @@ def test_there_is_a_translation():
     assert "de_DE" in [path.stem for path in FILES]
 
 
-def test_the_words_of_the_editor_are_found():
-    assert len(SCRIPTS) == 5
-    assert {"Use this pose", "Index finger", "end joint"} <= texts_of_the_editor()
+def test_the_words_of_the_scripts_are_found():
+    assert len(SCRIPTS) == 10
+    texts = texts_of_the_scripts()
+    assert {"Use this pose", "Index finger", "end joint", "Candidate", "in use", "victory"} <= texts
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_what_a_script_says_has_no_words_of_its_own(path):
+    """A word inside a template would be English in every language."""
+    for line in read_code(path).splitlines():
+        if not re.search(SAID, line):
+            continue
+        for template in re.findall(r"`([^`]*)`", line):
+            bare = re.sub(r"<[^>]*>", "", re.sub(r"\$\{[^{}]*(\{[^{}]*\}[^{}]*)*\}", "", template))
+            words = set(re.findall(r"[A-Za-z]{2,}", bare)) - {"HandRefiner"}
+            assert not words or re.search(r"[#\[]", bare), line
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
