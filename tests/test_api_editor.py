@@ -118,6 +118,14 @@ def test_hands_of_a_pose_are_found_instead_of_searched(client):
     assert [hand["hand"] for hand in said["hands"]] == [edited]
 
 
+def test_a_pose_that_does_not_fit_the_picture_is_named(client):
+    far = {**pose_with({**HAND, "wrist": [9e8, 200]}), "width": 10, "height": 10}
+    image = to_text(picture_with(BOTH, 300, 400))
+    answer = ask(client, "/editor/find", image=image, params={"pose": json.dumps(far)})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("pose, in a picture of 400 x 300 pixels: hand, wrist")
+
+
 def test_depth_and_mask_of_a_pose_are_those_of_the_run(client):
     edited = step(client, do={"gesture": "fist"})["hand"]
     text = json.dumps(pose_with(edited))

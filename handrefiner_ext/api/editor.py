@@ -76,9 +76,16 @@ class EditorRoutes:
         request = self._read_picture(values, read_params(values.get("params")))
         height, width = size = request.picture.image.shape[:2]
         hints = self.worker.hints(request)
+        try:
+            edited = [edit(find_pose(mesh), {}, size) for mesh in hints.meshes]
+        except InvalidParameter as error:
+            if not request.params.pose:
+                raise
+            reason = f"pose, in a picture of {width} x {height} pixels: {error}"
+            raise InvalidParameter(reason) from error
         hands = [
-            describe_edited(edit(find_pose(mesh), {}, size), size, mesh.hand.number, packed)
-            for mesh in hints.meshes
+            describe_edited(made, size, mesh.hand.number, packed)
+            for made, mesh in zip(edited, hints.meshes, strict=True)
         ]
         said = {"width": width, "height": height, "hands": hands, "notes": list_panel_lines(hints)}
         return answer(said)
