@@ -230,6 +230,23 @@ def test_what_the_server_refuses_is_said(webui):
     fault.wait_for(state="detached")
 
 
+CUT = """side => {
+    const paper = document.createElement('canvas').getContext('2d');
+    const width = (part, words) => {
+        paper.font = getComputedStyle(part).font;
+        return paper.measureText(words).width;
+    };
+    const chosen = select => select.selectedOptions[0].textContent;
+    const arrow = 30;
+    const selects = [...side.querySelectorAll('select')]
+        .filter(part => width(part, chosen(part)) + arrow > part.clientWidth).map(chosen);
+    const buttons = [...side.querySelectorAll('button')]
+        .filter(part => part.scrollWidth > part.clientWidth).map(part => part.textContent);
+    return [...selects, ...buttons];
+}"""
+"""Words of the editor's side that do not fit where they stand."""
+
+
 def test_it_looks_alike_in_both_themes_and_widths(host, browser, tmp_path):
     for theme in ("light", "dark"):
         for width in (900, 1400):
@@ -243,6 +260,7 @@ def test_it_looks_alike_in_both_themes_and_widths(host, browser, tmp_path):
                 keep_screenshot(webui.page, f"editor_{theme}_{width}", tmp_path)
                 side = editor.window.locator(".side")
                 assert side.evaluate("e => e.scrollWidth <= e.clientWidth")
+                assert side.evaluate(CUT) == []
                 end = editor.window.locator(".end").bounding_box()
                 assert end["y"] + end["height"] <= 900
                 colours = editor.window.evaluate(
