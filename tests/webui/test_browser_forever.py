@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from test_second_pass import wait_for_the_second_pass
 
 MENU = "#context-menu"
@@ -40,11 +41,19 @@ NOTE_INFOTEXTS = """() => {
 }"""
 
 
+@pytest.fixture
+def interrupting(host):
+    """The button ends what is painted; as the WebUI comes, its first press lets a picture that has
+    more than one part, such as one with hands, be finished (*Don't Interrupt in the middle*)."""
+    host.post("/sdapi/v1/options", {"interrupt_after_current": False})
+    yield
+    host.post("/sdapi/v1/options", {"interrupt_after_current": True})
+
+
+@pytest.mark.usefixtures("interrupting")
 def test_generate_forever_goes_on_after_an_interrupt_in_the_second_pass(host, webui, photographs):
     webui.load_gently(photographs / "1.jpg")
-    webui.page.locator("#img2img_seed input").first.fill(
-        "-1"
-    )  # every picture has a text of its own
+    webui.page.locator("#img2img_seed input").first.fill("-1")  # each picture has its own text
     webui.unfold("img2img")
     webui.accept_everything("img2img")
     webui.unfold("img2img", "advanced")
