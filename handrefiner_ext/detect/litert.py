@@ -13,7 +13,7 @@ from functools import cached_property
 
 from handrefiner_ext.detect import flow
 from handrefiner_ext.detect.looks import BOX_WINDOW, read_turned
-from handrefiner_ext.detect.networks import HandNetworks, Palm
+from handrefiner_ext.detect.networks import HandNetworks, Palm, PalmAnswers
 from handrefiner_ext.detect.people import PeopleNetworks
 from handrefiner_ext.detect.proposals import Proposal
 from handrefiner_ext.detect.searching import HandSearch
@@ -40,9 +40,10 @@ class LitertDetector:
         if params.boxes:
             return flow.detect(self, image, params)
         height, width = image.shape[:2]
-        first = self.scan(image, [Box(0, 0, width, height)], params)
+        answers: PalmAnswers = {}
+        first = self._scan(image, [Box(0, 0, width, height)], params, answers)
         proposals = self.propose(image, params)
-        search = HandSearch(self._networks, image, params, proposals=proposals)
+        search = HandSearch(self._networks, image, params, proposals=proposals, answers=answers)
         seen = search.run(first, self._people)
         found = build_detection(seen, height, width, params)
         return replace(found, faces=search.surroundings.faces)
@@ -79,8 +80,13 @@ class LitertDetector:
 
     def scan(self, image: Image, views: list[Box], params: RefineParams) -> list[Sighting]:
         """See `flow.SearchSteps`."""
+        return self._scan(image, views, params, {})
+
+    def _scan(
+        self, image: Image, views: list[Box], params: RefineParams, answers: PalmAnswers
+    ) -> list[Sighting]:
         threshold = params.detection_threshold
-        palms = self._networks.find_palms(image, views, threshold, flow.FAINT_SCORE)
+        palms = self._networks.find_palms(image, views, threshold, flow.FAINT_SCORE, answers)
         clear = [palm for palm in palms if palm.score >= threshold]
         faint = [palm for palm in palms if palm.score < threshold][:MOST_FAINT]
         seen = [

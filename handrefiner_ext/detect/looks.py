@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from handrefiner_ext.detect.networks import HandNetworks, Palm
+from handrefiner_ext.detect.networks import HandNetworks, Palm, PalmAnswers
 from handrefiner_ext.detect.people import Wrist
 from handrefiner_ext.detect.proposals import Proposal
 from handrefiner_ext.detect.sightings import Sighting
@@ -60,12 +60,16 @@ USUAL_THRESHOLD = 0.5
 
 @dataclass
 class Looks:
-    """Looks at one picture. faint: the palms below `least_palm` that were seen in it."""
+    """Looks at one picture.
+
+    faint: the palms below `least_palm` that were seen in it. answers: see `find_palms`.
+    """
 
     networks: HandNetworks
     image: Image
     params: RefineParams
     faint: list[Palm] = field(default_factory=list)
+    answers: PalmAnswers = field(default_factory=dict)
 
     @property
     def least_palm(self) -> float:
@@ -79,9 +83,10 @@ class Looks:
 
     def sight(self, image: Image, views: Iterable[Box]) -> list[Sighting]:
         """Read the best palms of the views, best first."""
-        keeps_faint = image is self.image and self.reads_faint
-        faintest = FAINTEST_PALM if keeps_faint else self.least_palm
-        palms = self.networks.find_palms(image, views, self.least_palm, faintest)
+        own = image is self.image
+        faintest = FAINTEST_PALM if own and self.reads_faint else self.least_palm
+        answers = self.answers if own else None
+        palms = self.networks.find_palms(image, views, self.least_palm, faintest, answers)
         self.faint += [palm for palm in palms if palm.score < self.least_palm]
         clear = [palm for palm in palms if palm.score >= self.least_palm][:MOST_READINGS]
         return [s for palm in clear if (s := self.read(image, palm)) is not None]

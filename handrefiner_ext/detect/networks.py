@@ -52,6 +52,10 @@ PALMS_IN_VIEW, PALMS_IN_PICTURE = 64, 256
 """Bounds on the work that a threshold of zero would cause."""
 
 
+PalmAnswers = dict[Box, list[FloatArray]]
+"""View of a picture -> the palm network's boxes and scores there."""
+
+
 @dataclass(frozen=True)
 class Palm:
     """One palm: score 0..1, the window for its hand, the number of the view that showed it.
@@ -81,18 +85,28 @@ class HandNetworks:
         self._landmark = TfliteNetwork(LANDMARK_NETWORK)
 
     def find_palms(
-        self, image: Image, views: Iterable[Box], threshold: float, faint: float
+        self,
+        image: Image,
+        views: Iterable[Box],
+        threshold: float,
+        faint: float,
+        answers: PalmAnswers | None = None,
     ) -> list[Palm]:
         """Return the palms that score at least `faint` in one of the views, best first.
 
         Each palm appears once. Those below `threshold` have no part in the averages of the others,
-        and are left out beside them.
+        and are left out beside them. answers: what the network has said of views of this picture;
+        it is not asked again, and new answers are added.
         """
+        answers = {} if answers is None else answers
         found: list[Palm] = []
         for number, view in enumerate(views):
             window = around_box(view)
             lowest = min(faint, threshold)
-            raw, logits = self._palm.run(warp(image, window, PALM_SIZE, cv2.BORDER_CONSTANT))
+            if view not in answers:
+                square = warp(image, window, PALM_SIZE, cv2.BORDER_CONSTANT)
+                answers[view] = self._palm.run(square)
+            raw, logits = answers[view]
             boxes, scores = decode_palms(raw, logits[:, 0], lowest)
             clear = scores >= threshold
             blended = blend(boxes[clear], scores[clear], PALMS_IN_VIEW)

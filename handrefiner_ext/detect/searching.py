@@ -22,7 +22,7 @@ import numpy as np
 
 from handrefiner_ext.detect.flow import belongs_to, enlarge
 from handrefiner_ext.detect.looks import CLOSE_UP_PALM, LIKELY_HAND, Looks
-from handrefiner_ext.detect.networks import HandNetworks, Palm
+from handrefiner_ext.detect.networks import HandNetworks, Palm, PalmAnswers
 from handrefiner_ext.detect.people import (
     PeopleNetworks,
     Surroundings,
@@ -50,12 +50,7 @@ from handrefiner_ext.detect.views import (
     describe_doubt,
     measure_support,
 )
-from handrefiner_ext.detect.windows import (
-    Roi,
-    Tolerance,
-    around_landmarks,
-    plan_tiles,
-)
+from handrefiner_ext.detect.windows import Roi, Tolerance, around_landmarks, plan_tiles
 from handrefiner_ext.geometry.boxes import area, grow, intersect
 from handrefiner_ext.geometry.probability import log_odds, logistic
 from handrefiner_ext.params import RefineParams
@@ -105,7 +100,10 @@ UNREAD = "A hand detector sees a hand here, but its fingers cannot be read well 
 
 @dataclass
 class HandSearch:
-    """One search of one picture; `found` grows from step to step."""
+    """One search of one picture; `found` grows from step to step.
+
+    answers: of the palm network, to views of the picture that it has been shown.
+    """
 
     networks: HandNetworks
     image: Image
@@ -114,9 +112,10 @@ class HandSearch:
     found: list[Sighting] = field(default_factory=list)
     doubted: list[Sighting] = field(default_factory=list)
     proposals: Sequence[Proposal] = ()
+    answers: PalmAnswers = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.looks = Looks(self.networks, self.image, self.params)
+        self.looks = Looks(self.networks, self.image, self.params, answers=self.answers)
 
     def run(self, first: Sequence[Sighting], people: PeopleNetworks) -> list[Sighting]:
         """Search until nothing is missed; return the believed sightings and the doubted ones.
@@ -215,8 +214,10 @@ class HandSearch:
 
     def search_faint_palms(self) -> None:
         """Read what hardly looks like a palm, most likely first, until nothing is missed."""
-        if self._has_person() and any(s.rank >= CLEAR_PALM for s in self.found):
-            return  # the palm network sees the hands of this picture, and the wrists are read
+        if self.found and self._has_person():
+            return  # the palm and the landmark network have looked at the wrists themselves
+        if any(s.rank >= CLEAR_PALM for s in self.found):
+            return  # the palm network sees the hands of this picture
         most = MORE_FAINT_READINGS if self.found else MOST_FAINT_READINGS
         tried: list[Roi] = []
         for palm in sorted(self.looks.faint, key=lambda p: -p.score):

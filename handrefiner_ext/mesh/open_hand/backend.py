@@ -40,6 +40,9 @@ rendered hands. They are enlarged by half, because neighbouring joints err toget
 
 OUTLINE_ROUNDS = 2
 
+REMEMBERED = 12
+"""Hands whose fit is kept: a hand is fitted without the outline first, then with it."""
+
 MOST_PX = 1e6
 """Landmarks farther away are refused: no picture is that large, and squares would overflow."""
 
@@ -52,6 +55,7 @@ class OpenHandReconstructor:
     def __init__(self) -> None:
         self.kinematics = load_kinematics()
         self.fitter = HandFitter(self.kinematics)
+        self._last: tuple[tuple[Hand, Fit], ...] = ()
 
     def reconstruct(self, image: Image, hand: Hand, params: RefineParams) -> HandMesh | Refusal:
         """Return the mesh of one hand, or the reason why there is none.
@@ -63,7 +67,7 @@ class OpenHandReconstructor:
             return Refusal(hand.box, problem)
         space = _fit_space(hand)
         target = _target(hand, space)
-        fit = self.fitter.fit(target)
+        fit = self._fit_landmarks(hand, target)
         if not fit.reprojection_error <= MAX_REPROJECTION_ERROR:
             return Refusal(
                 hand.box,
@@ -82,6 +86,15 @@ class OpenHandReconstructor:
         mesh = self._mesh(hand, space, fit, strain)
         disagreement = outline.measure_disagreement(self.kinematics, fit.pose)
         return replace(mesh, outline_disagreement=disagreement)
+
+    def _fit_landmarks(self, hand: Hand, target: Target) -> Fit:
+        """Fit the landmarks alone; a hand that was fitted a moment ago is not fitted again."""
+        known = next((fit for old, fit in self._last if old is hand), None)
+        if known is not None:
+            return known
+        fit = self.fitter.fit(target)
+        self._last = ((hand, fit), *self._last)[:REMEMBERED]
+        return fit
 
     def _follow(self, outline: OutlineEvidence, target: Target, first: Fit) -> Fit:
         """Fit to the outline too, unless that moves the mesh too far off the landmarks."""
