@@ -35,7 +35,7 @@ from handrefiner_ext.detect.people import (
     wrist_distance,
 )
 from handrefiner_ext.detect.proposals import Proposal
-from handrefiner_ext.detect.sightings import Sighting, is_same_hand
+from handrefiner_ext.detect.sightings import Sighting, is_same_hand, temper_side
 from handrefiner_ext.detect.views import (
     AGAINST_FACE,
     AT_WRIST,
@@ -150,10 +150,10 @@ class HandSearch:
 
     def _with_side(self, sighting: Sighting) -> Sighting:
         """Weigh what the body says of a hand's side against what the landmark network says."""
-        hand = sighting.hand
+        hand = temper_side(sighting.hand)
         body = side_odds(hand, self._list_wrists(GLIMPSED))
         if not body:
-            return sighting
+            return replace(sighting, hand=hand)
         own = log_odds(hand.handedness_score, EDGE_OF_SIDE)
         right = body + (own if hand.handedness == "right" else -own)
         side: Handedness = "right" if right > 0.0 else "left"

@@ -38,6 +38,12 @@ The shares are for one seen in a tile only, one of the same side and one of the 
 is high because two hands that hold each other overlap much."""
 
 
+NO_SIDE, FULL_SIDE = 0.5, 0.9
+"""Presence up to which the network's word on the side counts nothing, and from which it counts in
+full. Of 24 malformed close-ups whose side a person can tell, it is right for 6 of 13 below 0.7 and
+for 6 of 7 from 0.9 on, each time with certainties up to 0.97."""
+
+
 @dataclass(frozen=True)
 class Sighting:
     """One look at one hand.
@@ -66,6 +72,15 @@ def build_detection(
     hands = sorted((s.hand for s in kept if not s.fault), key=lambda h: (h.box.x0, h.box.y0))
     refused = (Refusal(s.hand.box, s.fault) for s in kept if s.fault)
     return Detection(tuple(hands), tuple(sorted(refused, key=lambda r: r.box)))
+
+
+def temper_side(hand: Hand) -> Hand:
+    """Return the hand with a certainty of its side that is no greater than its presence allows.
+
+    What is hardly a hand to the network has no thumb side to it either.
+    """
+    share = min(max((hand.score - NO_SIDE) / (FULL_SIDE - NO_SIDE), 0.0), 1.0)
+    return replace(hand, handedness_score=0.5 + share * (hand.handedness_score - 0.5))
 
 
 def merge(sightings: Sequence[Sighting]) -> list[Sighting]:
