@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from handrefiner_ext.dataset.plain import Placement, Scene, generator, make_scene
+from handrefiner_ext.detect.people import ARMS, Person
 from handrefiner_ext.types import FloatArray, Hand, Image
 
 FOLDER = Path(
@@ -65,3 +67,24 @@ def side_by_anatomy(hand: Hand) -> str:
     index, little = points[5] - points[0], points[17] - points[0]
     bend = sum(points[base + 3] - 2 * points[base + 1] + points[base] for base in (5, 9, 13, 17))
     return "right" if np.dot(np.cross(index, little), bend) > 0 else "left"
+
+
+def make_person(left=(100.0, 300.0), right=(300.0, 300.0), visibility=0.9):
+    """A body seen from the front; its left wrist lies on the picture's right side."""
+    points = np.zeros((33, 2))
+    points[[11, 12, 23, 24]] = [[280, 100], [120, 100], [250, 300], [150, 300]]
+    for side, wrist in (("left", left), ("right", right)):
+        elbow, place, little, index = ARMS[side]
+        points[elbow] = np.add(wrist, [0, -90])
+        points[place] = wrist
+        points[[little, index]] = np.add(wrist, [[-10, 40], [10, 40]])
+    return Person(0.9, points, np.full(33, visibility))
+
+
+def hand_at(close_up, wrist, size_px=80.0):
+    """A hand of that size with its wrist there."""
+    hand = close_up.hands[0].mesh.hand
+    points = (hand.landmarks - hand.landmarks[0]) * (size_px / hand.size_px) + wrist
+    low, high = points.min(axis=0), points.max(axis=0)
+    box = hand.box._make(int(v) for v in (*low, *(high + 1)))
+    return replace(hand, landmarks=points, box=box)

@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handrefiner_ext.detect.flow import clip_boxes, parse_boxes
-from handrefiner_ext.detect.sightings import Sighting, build_detection, is_same_hand, merge
+from handrefiner_ext.detect.sightings import (
+    Sighting,
+    build_detection,
+    is_same_hand,
+    merge,
+    temper_side,
+)
 from handrefiner_ext.detect.windows import plan_tiles
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import bounding_box
@@ -163,3 +169,12 @@ def test_a_box_beyond_the_picture_is_refused():
     inside, refused = clip_boxes((Box(-5, -5, 20, 30), Box(700, 10, 800, 90)), 480, 640)
     assert inside == (Box(0, 0, 20, 30),)
     assert "700,10,800,90 lies outside" in refused[0].reason
+
+
+@pytest.mark.parametrize(
+    ("presence", "certainty"), [(0.4, 0.5), (0.5, 0.5), (0.7, 0.735), (0.9, 0.97), (1.0, 0.97)]
+)
+def test_what_is_hardly_a_hand_has_no_certain_side(hand, presence, certainty):
+    seen = replace(hand, score=presence, handedness_score=0.97)
+    assert temper_side(seen).handedness_score == pytest.approx(certainty)
+    assert temper_side(seen).handedness == hand.handedness

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from detect_pictures import drawn
+from detect_pictures import drawn, hand_at, make_person
 from PIL import Image as PillowImage
 
-from handrefiner_ext.detect import runtime
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.detect.looks import Looks, scale_hand
 from handrefiner_ext.detect.networks import Palm
 from handrefiner_ext.detect.people import (
-    ARMS,
-    Person,
     Surroundings,
     Wrist,
     belongs_to_face,
@@ -36,7 +32,7 @@ from handrefiner_ext.detect.views import (
     Evidence,
     measure_support,
 )
-from handrefiner_ext.detect.windows import Roi, around_landmarks
+from handrefiner_ext.detect.windows import around_landmarks
 from handrefiner_ext.geometry.boxes import intersection_over_union
 from handrefiner_ext.geometry.transforms import mirror_hand
 from handrefiner_ext.params import RefineParams
@@ -63,27 +59,6 @@ def case(name):
     if not path.exists():
         pytest.skip(f"{path} is not here; HANDREFINER_CASES may name the folder")
     return np.asarray(PillowImage.open(path).convert("RGB"))
-
-
-def make_person(left=(100.0, 300.0), right=(300.0, 300.0), visibility=0.9):
-    """A body seen from the front; its left wrist lies on the picture's right side."""
-    points = np.zeros((33, 2))
-    points[[11, 12, 23, 24]] = [[280, 100], [120, 100], [250, 300], [150, 300]]
-    for side, wrist in (("left", left), ("right", right)):
-        elbow, place, little, index = ARMS[side]
-        points[elbow] = np.add(wrist, [0, -90])
-        points[place] = wrist
-        points[[little, index]] = np.add(wrist, [[-10, 40], [10, 40]])
-    return Person(0.9, points, np.full(33, visibility))
-
-
-def hand_at(close_up, wrist, size_px=80.0):
-    """A hand of that size with its wrist there."""
-    hand = close_up.hands[0].mesh.hand
-    points = (hand.landmarks - hand.landmarks[0]) * (size_px / hand.size_px) + wrist
-    low, high = points.min(axis=0), points.max(axis=0)
-    box = hand.box._make(int(v) for v in (*low, *(high + 1)))
-    return replace(hand, landmarks=points, box=box)
 
 
 def test_a_wrist_gives_the_place_and_the_least_size_of_its_hand():
@@ -238,27 +213,6 @@ def test_two_readings_of_one_hand_that_differ_in_the_fingers_are_one(close_up):
     assert not is_same_hand(hand, replace(hand, landmarks=hand.landmarks + 0.6 * hand.size_px))
 
 
-def test_a_clear_hand_pays_for_none_of_the_later_looks(detector, close_up, monkeypatch):
-    runs = Counter()
-    names = {
-        id(detector._networks._palm): "palm",
-        id(detector._networks._landmark): "landmarks",
-        id(detector._people._pose): "pose",
-        id(detector._people._landmarks): "body",
-        id(detector._people._face): "face",
-    }
-    original = runtime.TfliteNetwork.run
-
-    def run(self, picture):
-        runs[names[id(self)]] += 1
-        return original(self, picture)
-
-    monkeypatch.setattr(runtime.TfliteNetwork, "run", run)
-    assert len(detector.detect(close_up.image, PARAMS).hands) == 1
-    assert runs["palm"] == runs["pose"] == runs["face"] == 1
-    assert runs["landmarks"] <= 2
-
-
 def test_one_hand_is_not_found_twice(detector):
     assert len(detector.detect(case("one_hand_found_twice.jpg"), PARAMS).hands) == 1
 
@@ -282,21 +236,6 @@ def test_a_faint_palm_that_points_aside_is_read_in_other_directions(detector, cl
     looks = Looks(detector._networks, close_up.image, PARAMS)
     sighting = looks.read_faint(Palm(0.1, aside))
     assert is_same_hand(sighting.hand, hand)
-
-
-def test_a_faint_palm_that_shows_nothing_costs_one_look(detector, monkeypatch):
-    looked = []
-    read = detector._networks.read
-
-    def count(image, window):
-        looked.append(window)
-        return read(image, window)
-
-    monkeypatch.setattr(detector._networks, "read", count)
-    grey = np.full((300, 300, 3), 128, np.uint8)
-    looks = Looks(detector._networks, grey, PARAMS)
-    assert looks.read_faint(Palm(0.1, Roi(150.0, 150.0, 100.0, 0.0))) is None
-    assert len(looked) == 1
 
 
 def test_two_faces_without_bodies_may_have_four_hands(detector, close_up):

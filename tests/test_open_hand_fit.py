@@ -193,3 +193,19 @@ def test_points_without_extent_or_value_are_refused(reconstructor, points, word)
     found = reconstructor.reconstruct(GREY, hand_at(points), RefineParams())
     assert isinstance(found, Refusal)
     assert word in found.reason
+
+
+def test_the_same_hand_is_fitted_to_its_landmarks_once(scenes, monkeypatch):
+    """Readings are compared without the outline first; the best are then fitted with it."""
+    scene, own = scenes[0], OpenHandReconstructor()
+    hand = scene.hands[0].mesh.hand
+    asked = []
+    fit = own.fitter.fit
+    monkeypatch.setattr(own.fitter, "fit", lambda *given: asked.append(given) or fit(*given))
+    own.reconstruct(scene.image, hand, PLAIN)
+    again = own.reconstruct(scene.image, hand, RefineParams())
+    assert [len(given) for given in asked].count(1) == 1
+    fresh = OpenHandReconstructor().reconstruct(scene.image, hand, RefineParams())
+    np.testing.assert_array_equal(again.vertices, fresh.vertices)
+    own.reconstruct(scene.image, replace(hand), PLAIN)
+    assert [len(given) for given in asked].count(1) == 2
