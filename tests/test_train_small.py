@@ -20,7 +20,12 @@ from safetensors.torch import load_file  # noqa: E402
 from handrefiner_ext.inpaint.control_models import SD1  # noqa: E402
 from handrefiner_ext.inpaint.diffusion.loading import Loader, Models  # noqa: E402
 from handrefiner_ext.train.average import MEMORY, Average  # noqa: E402
-from handrefiner_ext.train.encoded import MASKS, EncodedSet, encode_views  # noqa: E402
+from handrefiner_ext.train.encoded import (  # noqa: E402
+    MASKS,
+    EncodedSet,
+    encode_once,
+    encode_views,
+)
 from handrefiner_ext.train.presets import PRESETS, SD15, TINY  # noqa: E402
 from handrefiner_ext.train.small import build_pipeline, scale_latents  # noqa: E402
 from handrefiner_ext.train.steps import Encoder  # noqa: E402
@@ -184,6 +189,27 @@ def test_training_goes_on_from_a_finished_model(trained, pictures, tmp_path, cap
     other = ["--begin_with", trained, "--preset", SD15, "--steps", 1]
     assert train(pictures, tmp_path / "other", *other) == 2
     assert "is of another shape" in capsys.readouterr().err
+
+
+def test_the_painting_may_be_learnt_in_bfloat16_and_is_kept_in_full(pictures, trained, tmp_path):
+    whole = ["--vae_steps", 3, "--steps", 4]
+    assert train(pictures, tmp_path, *whole, "--mixed_precision", "bf16") == 0
+    one, other = (parts_of(load(folder)) for folder in (trained, tmp_path))
+    same = {
+        part: all(torch.equal(one[part][key], other[part][key]) for key in one[part])
+        for part in one
+    }
+    assert same == {"unet": False, "vae": True, "controlnet": False}
+    weights = other["unet"]["conv_in.weight"]
+    assert (weights != weights.bfloat16().float()).any()
+
+
+def test_a_set_is_encoded_once(pictures, tmp_path):
+    vae = build_pipeline(PRESETS[TINY], 0).vae
+    hands, kept = HandSet(pictures, SIDE), tmp_path / "encoded.npz"
+    made = encode_once(vae, hands, 3, kept)
+    again = encode_once(None, hands, 3, kept)  # without a VAE: nothing is left to encode
+    assert all(np.array_equal(vars(again)[name], vars(made)[name]) for name in vars(made))
 
 
 def test_the_mean_of_the_weights_follows_them_at_first_and_later_slowly():

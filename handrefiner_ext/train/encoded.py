@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +54,8 @@ class Encoded:
 def encode_once(vae: Any, hands: Pictures, seed: int, kept: Path) -> Encoded:
     """Encode every view with its masks, or read what an earlier run kept in a file."""
     if kept.is_file():
-        try:
-            with np.load(kept) as arrays:
-                return Encoded(**arrays)
-        except (OSError, ValueError, TypeError, BadZipFile):
-            kept.unlink()  # cut off: made anew
+        with np.load(kept) as arrays:
+            return Encoded(**arrays)
     encoded = encode_views(vae, hands, seed)
     partial = kept.with_suffix(".part.npz")
     np.savez(partial, **vars(encoded))

@@ -238,6 +238,8 @@ def _run(
     make_batch: Callable[[Sequence[int]], Any],
     tell: Callable[[str, Progress], None],
 ) -> None:
+    from accelerate.state import AcceleratorState
+
     folder = open_folder(settings.out_dir)
     begun = resumes and any(folder.iterdir())
     keep_settings(folder, resolved(settings), begun)
@@ -245,6 +247,8 @@ def _run(
     start = trainer.restore() if begun else 0
     for progress in trainer.run(make_batch, start):
         tell(name, progress)
+    # accelerate refuses a second stage of another precision in the same process otherwise.
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def _train_painting(
