@@ -8,12 +8,17 @@ that no training used: each is drawn twice, malformed and well formed. The malfo
 the painter of the backend diffusers, with the depth of the well-formed hand, a box around the hand
 as the mask (which does not betray its outline) and denoising 1.0, so that nothing of the old hand
 remains. The painter sees the crop that `refine` would take around the mask. Where the new hand is,
-its colours say: they are told from those of the background by two normal distributions in CIELAB,
-fitted to the well-formed picture inside the box.
+its colours say: inside the box they are told from those of the background by two normal
+distributions in CIELAB.
 
-- iou: intersection over union of that silhouette with the mesh (median), for every strength.
-- iou_truth, iou_vae: the same for the well-formed picture, and for it encoded and decoded: no
-  painter can do better.
+- iou: intersection over union of that silhouette with the mesh (median), for every strength. The
+  distributions are fitted to the painted picture itself, to what the mesh covers and to the rest of
+  the box, so a hand of any colour counts. Where nothing follows the mesh there are still two parts
+  of a picture that differ a little: strength 0 shows how much that gives.
+- iou_true_colour: the same with the distributions of the well-formed picture: the hand must have
+  the colours of its prompt as well.
+- iou_truth, iou_vae: for the well-formed picture, and for it encoded and decoded: no painter can do
+  better.
 """
 
 from __future__ import annotations
@@ -101,10 +106,15 @@ def _make_scene(good: Sample, bad: Sample, side: int) -> Scene | None:
     return scene if sure >= SURE else None
 
 
-def find_silhouette(scene: Scene, picture: Image) -> Mask:
-    """Return where, inside the mask, the colours are rather those of the hand."""
-    lab = cv2.cvtColor(picture.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
-    known = cv2.cvtColor(scene.good.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
+def find_silhouette(scene: Scene, picture: Image, colours: Image) -> Mask:
+    """Return where, inside the mask, a picture has rather the hand's colours.
+
+    They are learnt from `colours`, from what the mesh covers and from the rest of the mask.
+    """
+    lab, known = (
+        cv2.cvtColor(each.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
+        for each in (picture, colours)
+    )
     inside = _likelihood(lab, known[scene.hand & scene.mask])
     outside = _likelihood(lab, known[~scene.hand & scene.mask])
     return np.asarray((inside > outside) & scene.mask)
@@ -118,9 +128,13 @@ def _likelihood(lab: NDArray[np.float32], sample: NDArray[np.float32]) -> NDArra
     return np.asarray(-0.5 * squared - 0.5 * np.log(np.linalg.det(spread)))
 
 
-def find_iou(scene: Scene, picture: Image) -> float:
-    """Return the intersection over union of the hand by its colours and by its mesh."""
-    found, mesh = find_silhouette(scene, picture), scene.hand & scene.mask
+def find_iou(scene: Scene, picture: Image, colours: Image | None = None) -> float:
+    """Return the intersection over union of the hand by its colours and by its mesh.
+
+    colours: the picture whose colours are taken for the hand's; None = those it is painted with.
+    """
+    found = find_silhouette(scene, picture, picture if colours is None else colours)
+    mesh = scene.hand & scene.mask
     return float((found & mesh).sum() / max((found | mesh).sum(), 1))
 
 
@@ -181,6 +195,8 @@ def main() -> None:
             painted = painter.paint(scene, strength, seed=number)
             times.append(time.perf_counter() - began)
             rows.setdefault(f"iou_{strength:g}", []).append(find_iou(scene, painted))
+            true = find_iou(scene, painted, scene.good)
+            rows.setdefault(f"iou_true_colour_{strength:g}", []).append(true)
             shown.append(painted)
         if options.images:
             options.images.mkdir(parents=True, exist_ok=True)
