@@ -105,8 +105,8 @@ def _add_small(kinds: argparse._SubParsersAction[Any]) -> None:
         "small",
         help="a small model, from nothing, for tests of the method",
         description="Trains a small inpainting model with its ControlNet from nothing, on a CPU in "
-        "an hour or more. It is for tests and benchmarks of the method; none has been trained to "
-        "the end yet.",
+        "an hour or more. It is for tests and benchmarks of the method; tests/data/small holds "
+        "one, and docs/training.md how it was made.",
         allow_abbrev=False,
     )
     _add_folders(small)
