@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
-Faces = NDArray[np.integer[Any]]
-"""(m, 3) numbers of the vertices at each face's corners."""
+Faces = NDArray[np.integer[Any]]  # (m, 3) numbers of the vertices at each face's corners
 DepthMap = NDArray[np.float32]
 Handedness = Literal["left", "right"]
 OTHER_SIDE: dict[Handedness, Handedness] = {"left": "right", "right": "left"}
@@ -227,7 +226,7 @@ class ControlMaps:
 
     layers: each hand alone, in the order of the meshes. owner: (H, W) int16, number of the mesh
     visible at a pixel, -1 where there is none. control: (H, W) uint8 control image. hand_masks: for
-    each mesh, its box and its pixels that may change. mask: their union.
+    each mesh, its box and its pixels that may change. mask: their union. spared: left out of it.
     """
 
     layers: tuple[HandLayer, ...]
@@ -236,6 +235,7 @@ class ControlMaps:
     mask: Mask
     hand_masks: tuple[tuple[Box, Mask], ...]
     overlaps: tuple[Overlap, ...] = ()
+    spared: tuple[Box, ...] = ()
 
     def narrow(self, hand_masks: Sequence[tuple[Box, Mask]]) -> ControlMaps:
         """Return the maps with smaller masks of the hands, and a whole mask that fits them."""

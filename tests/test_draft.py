@@ -23,6 +23,7 @@ from handrefiner_ext.inpaint.draft import DraftInpainter
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import PaintRequest
 from handrefiner_ext.registry import INPAINTERS
+from handrefiner_ext.render.masks import spare
 from handrefiner_ext.types import Box, ControlMaps, WeakPerspective
 
 DRAFT = DraftInpainter()
@@ -39,6 +40,10 @@ def erode(mask, by):
         mask = padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1]
         mask = mask & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask
+
+
+def grow_mask(mask, by):
+    return ~erode(~mask, by)
 
 
 def test_the_registry_builds_it_under_its_name():
@@ -75,6 +80,30 @@ def test_the_sixth_finger_is_gone_and_the_background_is_back():
     was = np.abs(SCENE.image[tip] - SCENE.background[tip]).max(axis=-1)
     assert np.median(was) > 100
     assert np.percentile(off, 90) < 15
+
+
+def with_a_face(scene, left, top, bottom):
+    """The same hand before a face that reaches from `left` to the edge and must not be painted."""
+    image = scene.image.copy()
+    face = np.zeros_like(scene.old)
+    face[top:bottom, left:] = True
+    face &= ~scene.old
+    image[face] = scene.image[scene.old].mean(axis=0)
+    box = Box(left, top, scene.old.shape[1], bottom)
+    maps, changed = spare(maps_for(scene.meshes, image), scene.meshes, [box])
+    assert changed
+    return replace(scene, image=image, maps=maps), face
+
+
+def test_a_face_that_the_hand_touches_is_not_erased_with_it():
+    columns = np.flatnonzero(SCENE.old[60:110].any(axis=0))
+    before, face = with_a_face(SCENE, int(columns[-1]) - 8, 60, 110)
+    out = paint(before)
+    beside = face & ~grow_mask(silhouette(SCENE.meshes[0], face.shape), 2)
+    allowed = np.count_nonzero(beside & before.maps.mask)
+    assert allowed > 200
+    apart = np.abs(out.astype(int) - before.image).max(axis=-1)
+    assert np.count_nonzero((apart > 24) & beside) < 0.25 * allowed
 
 
 def test_the_arm_behind_the_wrist_stays_bit_identical():

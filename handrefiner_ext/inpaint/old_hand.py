@@ -97,6 +97,25 @@ def old_fingers(landmarks: FloatArray, shape: tuple[int, ...], size_px: float) -
     return canvas.astype(bool)
 
 
+def find_other_skin(landmarks: FloatArray, skin: Mask, spared: Mask, size_px: float) -> Mask:
+    """Return (h, w) skin beside the old hand that runs on into what is spared: a face, a hand.
+
+    Arguments:
+        landmarks: (21, 2) pixels of the close-up, of the old hand.
+        skin: (h, w) the old hand with all skin connected with it, without the arm.
+        spared: (h, w) faces and other hands, where they must not change.
+        size_px: hand size in the close-up.
+    """
+    # The mask leaves a rim around the old fingers. If skin were erased from it, the face would end
+    # at the rim.
+    beside = skin & ~_draw_bones(landmarks, skin.shape, FLESH_WIDTH * size_px)
+    _, labels = cv2.connectedComponents(beside.astype(np.uint8), connectivity=4)
+    runs_on = np.zeros(int(labels.max()) + 1, dtype=bool)
+    runs_on[np.unique(labels[beside & spared])] = True
+    runs_on[0] = False
+    return np.asarray(runs_on[labels])
+
+
 def _draw_bone(
     canvas: NDArray[np.uint8], ends: NDArray[np.int32], value: int, width_px: float
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +11,13 @@ import numpy as np
 from handrefiner_ext.geometry.boxes import area, clip, grow, intersect
 from handrefiner_ext.inpaint.closeup import Closeup, Floats, fit_closeup
 from handrefiner_ext.inpaint.light import SkinLight, estimate_light, local_tones
-from handrefiner_ext.inpaint.old_hand import expect_hand, find_palm, find_skin, old_fingers
+from handrefiner_ext.inpaint.old_hand import (
+    expect_hand,
+    find_other_skin,
+    find_palm,
+    find_skin,
+    old_fingers,
+)
 from handrefiner_ext.inpaint.surface import (
     VisibleSurface,
     find_surface,
@@ -71,13 +78,18 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     size_px = _hand_size(mesh, image)
     local_size = size_px * view.density
     skin, straight = _find_old_skin(close, mesh, view, local_size)
-    wrist = turn_to_arm(straight, skin, _mask_in(view, box, mask))
+    allowed = _mask_in(view, box, mask)
+    wrist = turn_to_arm(straight, skin, allowed)
     arm = find_arm(wrist, skin > 0.5)
     pixels = bend_to_arm(mesh_pixels(mesh), wrist, arm, view)
     surface = find_surface(mesh.faces, pixels, viewer_normals(pixels, mesh.faces), view)
     own = skin * ~_under_others(view, maps, number)
     light, tones = _light(close, surface, own, local_size)
-    fingers = old_fingers(view.to_local(mesh.hand.landmarks), skin.shape, local_size)
+    landmarks = view.to_local(mesh.hand.landmarks)
+    fingers = old_fingers(landmarks, skin.shape, local_size)
+    behind = wrist.behind(*skin.shape)
+    spared = _boxes_in(view, maps.spared) & ~allowed
+    other = find_other_skin(landmarks, (skin > SURELY_SKIN) & ~behind, spared, local_size)
     kept = keep_arm(wrist, skin, arm, surface.covered)
     presence = fade_at_wrist(wrist, np.maximum(skin, kept), kept * ~surface.covered)
     joints = view.to_local(np.nan_to_num(mesh.joints_2d))
@@ -90,7 +102,7 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
         view=view,
         image=close,
         skin=skin,
-        kept=np.maximum(kept, (palm > 0.0) | (wrist.behind(*skin.shape) & ~fingers)),
+        kept=np.maximum(kept, other | (palm > 0.0) | (behind & ~fingers)),
         presence=presence * (1.0 - palm),
         light=light,
         tones=tones,
@@ -120,6 +132,16 @@ def _find_old_skin(
 def _mask_in(view: Closeup, box: Box, mask: Mask) -> Mask:
     """Return the hand's mask (h, w) in the close-up."""
     return _carry_over(box, mask, view) > 0.5
+
+
+def _boxes_in(view: Closeup, boxes: Sequence[Box]) -> Mask:
+    """Return (h, w) what of the close-up lies in one of these boxes of the picture."""
+    inside = np.zeros((view.height, view.width), dtype=bool)
+    for box in boxes:
+        corners = view.to_local(np.array([[box.x0, box.y0], [box.x1, box.y1]], dtype=float))
+        (x0, y0), (x1, y1) = np.maximum(np.rint(corners).astype(int), 0).tolist()
+        inside[y0:y1, x0:x1] = True
+    return inside
 
 
 def _carry_over(box: Box, mask: Mask, view: Closeup) -> Floats:

@@ -20,7 +20,7 @@ front of a face.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import cv2
@@ -228,4 +228,5 @@ def spare(
         masks.append((box, mask))
     if not changed:
         return maps, ()
-    return maps.narrow(masks), tuple(changed)
+    spared = replace(maps, spared=(*maps.spared, *places))
+    return spared.narrow(masks), tuple(changed)
