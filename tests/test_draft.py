@@ -19,7 +19,9 @@ from draft_scenes import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handrefiner_ext.inpaint.draft import DraftInpainter
+from handrefiner_ext.inpaint.blend import Canvas
+from handrefiner_ext.inpaint.draft import DraftInpainter, remove_hand
+from handrefiner_ext.inpaint.study import study_hand
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import PaintRequest
 from handrefiner_ext.registry import INPAINTERS
@@ -226,6 +228,24 @@ def test_a_hand_that_is_owned_by_one_behind_in_places_shows_through_there():
     both = erode(first & second & left, 3)
     assert np.count_nonzero(both) > 50
     assert np.median(out[both][:, 0] - out[both][:, 1]) > 20
+
+
+def test_taking_a_hand_away_leaves_the_hand_that_touches_it():
+    shape = (256, 320)
+    image = np.clip(make_background(shape), 0, 255).astype(np.uint8)
+    meshes = (open_mesh((110, 110), 110, shape), open_mesh((190, 110), 110, shape, "left"))
+    areas = [silhouette(mesh, shape) for mesh in meshes]
+    image[areas[0] | areas[1]] = (205, 150, 125)
+    maps = maps_for(meshes, image)
+    studies = [study_hand(image, mesh, maps, number) for number, mesh in enumerate(meshes)]
+    canvas = Canvas(image.copy(), maps, 0, np.random.default_rng(0))
+    canvas.lay(remove_hand(image, studies[0], studies))
+    gone = np.abs(canvas.picture.astype(int) - image).max(axis=-1) > 24
+    assert gone[areas[0]].mean() > 0.3
+    inside, _ = maps.hand_masks[0]
+    beyond = erode(areas[1] & ~grow_mask(areas[0], 5), 2)
+    assert np.count_nonzero(beyond[inside.slices]) > 500
+    assert not gone[beyond].any()
 
 
 def test_hands_far_apart_do_not_change_each_other():

@@ -97,23 +97,27 @@ def old_fingers(landmarks: FloatArray, shape: tuple[int, ...], size_px: float) -
     return canvas.astype(bool)
 
 
-def find_other_skin(landmarks: FloatArray, skin: Mask, spared: Mask, size_px: float) -> Mask:
-    """Return (h, w) skin beside the old hand that runs on into what is spared: a face, a hand.
+def find_other_skin(
+    landmarks: FloatArray, skin: Mask, spared: Mask, others: Mask, size_px: float
+) -> Mask:
+    """Return (h, w) where beside the old hand a face or another hand is.
 
     Arguments:
         landmarks: (21, 2) pixels of the close-up, of the old hand.
         skin: (h, w) the old hand with all skin connected with it, without the arm.
         spared: (h, w) faces and other hands, where they must not change.
+        others: (h, w) what the other new hands cover.
         size_px: hand size in the close-up.
     """
     # The mask leaves a rim around the old fingers. If skin were erased from it, the face would end
-    # at the rim.
-    beside = skin & ~_draw_bones(landmarks, skin.shape, FLESH_WIDTH * size_px)
+    # at the rim. Another hand is erased for its own sake or, if it is kept, not at all.
+    outside = ~_draw_bones(landmarks, skin.shape, FLESH_WIDTH * size_px)
+    beside = skin & outside
     _, labels = cv2.connectedComponents(beside.astype(np.uint8), connectivity=4)
     runs_on = np.zeros(int(labels.max()) + 1, dtype=bool)
     runs_on[np.unique(labels[beside & spared])] = True
     runs_on[0] = False
-    return np.asarray(runs_on[labels])
+    return np.asarray(runs_on[labels] | (others & outside))
 
 
 def _draw_bone(

@@ -83,13 +83,14 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     arm = find_arm(wrist, skin > 0.5)
     pixels = bend_to_arm(mesh_pixels(mesh), wrist, arm, view)
     surface = find_surface(mesh.faces, pixels, viewer_normals(pixels, mesh.faces), view)
-    own = skin * ~_under_others(view, maps, number)
+    others = _under_others(view, maps, number)
+    own = skin * ~others
     light, tones = _light(close, surface, own, local_size)
     landmarks = view.to_local(mesh.hand.landmarks)
     fingers = old_fingers(landmarks, skin.shape, local_size)
     behind = wrist.behind(*skin.shape)
     spared = _boxes_in(view, maps.spared) & ~allowed
-    other = find_other_skin(landmarks, (skin > SURELY_SKIN) & ~behind, spared, local_size)
+    other = find_other_skin(landmarks, (skin > SURELY_SKIN) & ~behind, spared, others, local_size)
     kept = keep_arm(wrist, skin, arm, surface.covered)
     presence = fade_at_wrist(wrist, np.maximum(skin, kept), kept * ~surface.covered)
     joints = view.to_local(np.nan_to_num(mesh.joints_2d))
