@@ -464,7 +464,7 @@ def test_the_preview_shows_the_map(webui):
     sketch = {"image": Image.fromarray(DARK), "mask": None}
     shown, said = show_hands({"drawn_mask": sketch, "depth_in": as_panel(TWO)})
     (_, depth, _) = (picture for picture, _ in shown["value"])
-    np.testing.assert_array_equal(depth, TWO)
+    np.testing.assert_array_equal(np.asarray(Image.open(depth)), TWO)
     assert "the depth is that of depth_in" in said
     _, said = show_hands({"drawn_mask": sketch, "depth_in": as_panel(SCENE)})
     assert "depth_in covers 100% of the picture" in said
