@@ -7,8 +7,7 @@ function handrefinerLooking(tab, isLooking) {
     const button = gradioApp().getElementById(`handrefiner_${tab}_show`);
     if (!button) return;
     button.dataset.name ??= button.textContent;
-    const words = 'Looking for hands …';
-    button.textContent = isLooking ? globalThis.localization?.[words] ?? words : button.dataset.name;
+    button.textContent = isLooking ? handrefinerSay('Looking for hands …') : button.dataset.name;
     button.setAttribute('aria-busy', String(isLooking));
 }
 

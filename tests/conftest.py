@@ -6,11 +6,13 @@ import textwrap
 from collections import Counter
 
 import pytest
+from detect_pictures import drawn
 from hand_scenes import BOTH, hold_tiny_backends, make_stages, picture_with
 from hypothesis import settings
 from PIL import Image
 
 from handrefiner_ext import stages
+from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.files import run
 
 # How long an example takes says more about what else the machine does than about the code.
@@ -128,3 +130,14 @@ def deadly(tmp_path):
 
     points = "[handrefiner.reconstructors]\ndeadly = my_hands:Deadly\n"
     return install(tmp_path / "site", textwrap.dedent(DEADLY), points)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return LitertDetector()
+
+
+@pytest.fixture(scope="module")
+def close_up():
+    """A rendered picture that one hand fills."""
+    return drawn(6, 400, 400, (200.0, 200.0, 260.0))

@@ -6,10 +6,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from detect_pictures import drawn, hand_at, make_person
+from detect_pictures import hand_at, make_person
 
 from handrefiner_ext.detect import runtime
-from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.detect.looks import Looks
 from handrefiner_ext.detect.networks import Palm
 from handrefiner_ext.detect.people import Surroundings
@@ -20,16 +19,6 @@ from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box
 
 PARAMS = RefineParams()
-
-
-@pytest.fixture(scope="module")
-def detector():
-    return LitertDetector()
-
-
-@pytest.fixture(scope="module")
-def close_up():
-    return drawn(6, 400, 400, (200.0, 200.0, 260.0))
 
 
 def test_a_clear_hand_pays_for_none_of_the_later_looks(detector, close_up, monkeypatch):

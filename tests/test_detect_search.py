@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detect_pictures import drawn, hand_at, make_person
+from detect_pictures import hand_at, make_person
 from PIL import Image as PillowImage
 
-from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.detect.looks import Looks, scale_hand
 from handrefiner_ext.detect.networks import Palm
 from handrefiner_ext.detect.people import (
@@ -42,16 +41,6 @@ SHARED = Path(__file__).parent.parent.parent / "shared"
 CASES = Path(os.environ.get("HANDREFINER_CASES") or SHARED / "cases")
 REAL_HANDS = Path(os.environ.get("HANDREFINER_REAL_HANDS") or SHARED / "real_hands")
 PARAMS = RefineParams()
-
-
-@pytest.fixture(scope="module")
-def detector():
-    return LitertDetector()
-
-
-@pytest.fixture(scope="module")
-def close_up():
-    return drawn(6, 400, 400, (200.0, 200.0, 260.0))
 
 
 def case(name):
