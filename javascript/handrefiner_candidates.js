@@ -22,14 +22,15 @@ async function handrefinerKept(tab, place) {
     }
 }
 
-// Returns why a hand is as it is: decision, qualities before and after, and the reason.
+// Returns why a hand is as it is: decision, qualities before and after, and the reason where it says more.
 function handrefinerDescribe(hand) {
     const qualities = [hand.quality_before, hand.quality_after]
         .filter((quality) => quality).map((quality) => quality.score.toFixed(2));
     const quality = qualities.length ? `, ${handrefinerSay('quality')} ${qualities.join(' → ')}` : '';
     const side = handrefinerSay(hand.handedness === 'left' ? 'Left hand' : 'Right hand');
     const decision = handrefinerSay(hand.refined ? 'repainted' : 'kept');
-    return `${side}, ${decision}${quality}. ${hand.reason}`;
+    const reason = hand.reason === 'Repainted and kept.' ? '' : handrefinerSay(hand.reason);
+    return `${side}, ${decision}${quality}. ${reason}`.trim();
 }
 
 async function handrefinerCandidates(tab, values) {

@@ -1,8 +1,16 @@
 // What the hand editor asks of HandRefiner's own routes, and what it remembers for undo and redo.
 
-// The text in the language of the page; the WebUI's own translation sees only what is inside its app.
+// The text in the language of the page; the WebUI's own translation sees only what is inside its app. Numbers in a
+// sentence are {} in the translations, in the same order.
 function handrefinerSay(text) {
-    return globalThis.localization?.[text] ?? text;
+    const known = globalThis.localization ?? {};
+    if (known[text]) return known[text];
+    const numbers = [];
+    const sentence = text.replace(/\d+(\.\d+)?%?/g, (number) => {
+        numbers.push(number);
+        return '{}';
+    });
+    return known[sentence]?.replace(/\{\}/g, () => numbers.shift()) ?? text;
 }
 
 async function handrefinerAsk(path, body) {

@@ -1,14 +1,29 @@
 // What the panel does by itself: it looks again when the checkpoint changes, and its help is said by
 // screen readers. Without this file the button ↻ does the first, and the tooltips stay.
 
-// Says on the button that a search goes on. Gradio's own sign is drawn sixty times a second, on a core that the
-// search needs.
-function handrefinerLooking(tab, isLooking) {
+// Says on the button that a search goes on, until the words of the next look are there, or gradio's sign that it
+// failed. Gradio's own sign of progress is drawn sixty times a second, on a core that the search needs.
+function handrefinerLooking(tab) {
     const button = gradioApp().getElementById(`handrefiner_${tab}_show`);
-    if (!button) return;
+    const said = gradioApp().getElementById(`handrefiner_${tab}_said`);
+    if (!button || !said) return;
+    const looks = () => said.querySelector('[data-looks]')?.dataset.looks;
+    const failed = () => said.querySelector('.error') !== null;
+    const before = looks();
+    let failedBefore = failed();
+    const say = (isLooking) => {
+        button.textContent = isLooking ? handrefinerSay('Looking for hands …') : button.dataset.name;
+        button.setAttribute('aria-busy', String(isLooking));
+    };
     button.dataset.name ??= button.textContent;
-    button.textContent = isLooking ? handrefinerSay('Looking for hands …') : button.dataset.name;
-    button.setAttribute('aria-busy', String(isLooking));
+    say(true);
+    new MutationObserver((_changes, observer) => {
+        const ended = looks() !== before || (failed() && !failedBefore);
+        failedBefore &&= failed();
+        if (!ended) return;
+        observer.disconnect();
+        say(false);
+    }).observe(said, {childList: true, subtree: true, attributes: true});
 }
 
 (function() {

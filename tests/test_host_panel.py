@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -293,11 +294,20 @@ def test_the_preview_shows_hands_depth_and_mask_for_the_values_in_view(webui, ta
 
 
 @pytest.mark.parametrize("name", ["show", "show_another"])
-def test_the_page_says_that_a_search_goes_on_until_it_has_ended(webui, name):
+def test_the_page_is_told_that_a_search_goes_on_by_the_only_event(webui, name):
+    """Each event lets gradio update the whole page, so that its end is no event of its own."""
     [begin] = part("img2img", name).events["click"]
-    [end] = part("img2img", name).events["then"]
-    assert "handrefinerLooking?.('img2img', true); return values;" in begin.js
-    assert "handrefinerLooking?.('img2img', false)" in end.js
+    assert "handrefinerLooking?.('img2img'); return values;" in begin.js
+    assert "then" not in part("img2img", name).events
+
+
+def test_the_page_can_tell_a_look_from_one_with_the_same_words(webui):
+    said = [click(part("txt2img", "show"))[1] for _ in range(2)]
+    numbers = [re.search(r'data-looks="(\d+)"', words) for words in said]
+    assert all(numbers)
+    assert numbers[0][1] != numbers[1][1]
+    without = [re.sub(r'data-looks="\d+"', "", words) for words in said]
+    assert without[0] == without[1]
 
 
 def test_another_mesh_is_counted_up_and_starts_again_after_the_last(webui):

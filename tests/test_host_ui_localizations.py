@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -15,7 +16,9 @@ from handrefiner_ext.hands.gestures import load_shipped
 from handrefiner_ext.host import fetching, fix, gesture_panel, preview, status
 from handrefiner_ext.host.fix_button import NOTHING_TO_COMPARE
 from handrefiner_ext.inpaint.control_models import FAMILY_NAMES, SD1, SDXL
+from handrefiner_ext.judge.quality import BETWEEN, NO_FIT
 from handrefiner_ext.pipeline import NO_HAND
+from handrefiner_ext.repaint import deciding, keep_best
 
 PROJECT = Path(handrefiner_ext.__file__).parent.parent
 FILES = sorted((PROJECT / "localizations").glob("*.json"))
@@ -35,9 +38,13 @@ NAMES = {"MeshGraphormer", FAMILY_NAMES[SD1], FAMILY_NAMES[SDXL], fetching.HAND_
 SCRIPTS = sorted((PROJECT / "javascript").glob("handrefiner_*.js"))
 SAID = r"textContent|aria-label|title|alt\b|say\(|return `"
 """Lines of a script on which stands what people see or hear."""
+OF_A_HAND = (
+    "The original was kept: |Candidate |It looks well formed|The mask leaves|The backend painted"
+)
+"""How the sentences begin that say why a hand is as it is."""
 NO_WORDS = {"Content-Type", "POST", "SELECT", "HTTP ", *"AFNSZ", "Tab", "Escape", "Delete"}
 NO_WORDS |= {"Ctrl+Z", "Ctrl+Y", "PageUp", "PageDown", "Enter", "BUTTON"}
-NO_WORDS |= {"HandRefiner: the last run cannot be read."}
+NO_WORDS |= {deciding.REPAINTED, "HandRefiner: the last run cannot be read."}
 """Names of keys and of what the browser knows, and a line of its console."""
 
 
@@ -60,6 +67,27 @@ def texts_of_the_scripts():
     return found - NO_WORDS
 
 
+def reasons():
+    """Return what candidates and before/after say of a hand: the sentences about what became of it
+    in `repaint/`, with {} for each number, as the page looks them up."""
+    found = set()
+    for path in (PROJECT / "handrefiner_ext" / "repaint").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                said = "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "{}"
+                    for part in node.values
+                )
+                found.add(re.sub(r"\d+%?", "{}", said))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    sentences = {said for said in found if re.match(OF_A_HAND, said) and said.endswith(".")}
+    doubtful = {said for said in sentences if said.endswith("; {}.")}
+    return (sentences - doubtful) | {
+        said.replace("{}", doubt) for said in doubtful for doubt in (BETWEEN, NO_FIT)
+    }
+
+
 def texts_in(html):
     """Return the text nodes of HTML, as the WebUI's own translation sees them."""
     return {text.strip() for text in re.split(r"<[^>]*>", html)}
@@ -69,7 +97,7 @@ def texts_in(html):
 def shown(tmp_path_factory):
     """Every text of the panel in both tabs: labels, tooltips, buttons, folds and lines."""
     stand_in.WebUI(tmp_path_factory.mktemp("webui")).build_page()
-    found = set(SAID_LATER) | texts_of_the_scripts()
+    found = set(SAID_LATER) | texts_of_the_scripts() | reasons()
     for elem_id, block in gr.page.blocks.items():
         if not elem_id.startswith("handrefiner"):
             continue
@@ -87,6 +115,21 @@ def test_the_words_of_the_scripts_are_found():
     assert len(SCRIPTS) == 10
     texts = texts_of_the_scripts()
     assert {"Use this pose", "Index finger", "end joint", "Candidate", "in use", "victory"} <= texts
+
+
+def test_the_reasons_of_the_judge_are_found():
+    assert {
+        keep_best.SAME,
+        deciding.PAINTED_THE_SAME,
+        "Candidate {} of {} looked best.",
+        "The original was kept: it looks well formed (quality {}).",
+        f"The original was kept: the judge cannot tell how well formed it is; {NO_FIT}.",
+    } <= reasons()
+
+
+def test_the_page_leaves_out_a_reason_that_says_no_more_than_the_decision():
+    code = read_code(PROJECT / "javascript" / "handrefiner_candidates.js")
+    assert f"'{deciding.REPAINTED}'" in code
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from html import escape
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ QUICKLY: dict[str, Any] = {
 }
 NAMES = cycle(range(48))
 """Pictures that are kept; the page copies each as soon as it is returned."""
+LOOKS = count()
+"""Tells the page that the words are those of another look, even where they are the same."""
 
 
 def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) -> list[Any]:
@@ -86,13 +88,12 @@ def build_preview(script: Any, tab: str, components: Callable[[], list[Any]]) ->
     seen: dict[str, Any] = {
         "inputs": [*components(), sketch, depth_in],
         **QUICKLY,
-        "_js": tell_page(tab, True),
+        "_js": tell_page(tab),
     }
-    looked: dict[str, Any] = {"_js": tell_page(tab, False), "inputs": [], "outputs": []}
-    show.click(show_hands, outputs=[pictures, said], **seen).then(None, **looked)
+    show.click(show_hands, outputs=[pictures, said], **seen)
     edit.click(None, _js=call_editor(tab), inputs=[*components(), sketch], outputs=[said])
     place = components()[PLACE_OF_ANOTHER]
-    another.click(show_another, outputs=[place, pictures, said], **seen).then(None, **looked)
+    another.click(show_another, outputs=[place, pictures, said], **seen)
     # Which mesh is used belongs to the picture that it was chosen for.
     for changes in (take.click, sketch.upload, sketch.clear):
         changes(lambda: BEST, inputs=[], outputs=[components()[PLACE_OF_ANOTHER]], queue=False)
@@ -111,11 +112,13 @@ def _connect_gallery(take: Any, sketch: Any, made: Any) -> None:
     )
 
 
-def tell_page(tab: str, looking: bool) -> str:
-    """Return the script by which the page's buttons say that a search goes on, or no longer."""
-    given, state = ("...values", "true") if looking else ("", "false")
-    told = f"globalThis.handrefinerLooking?.('{tab}', {state})"
-    return f"({given}) => {{ {told}; return {'values' if looking else '[]'}; }}"
+def tell_page(tab: str) -> str:
+    """Return the script by which the page's button says that a search goes on.
+
+    The page finds out itself when it ended (`data-looks` of the words below the pictures): each
+    event of gradio's lets it update everything, which takes a tenth of a second.
+    """
+    return f"(...values) => {{ globalThis.handrefinerLooking?.('{tab}'); return values; }}"
 
 
 def show_hands(*values: object) -> tuple[Any, str]:
@@ -146,7 +149,8 @@ def _show(values: Sequence[object]) -> tuple[Any, str, int]:
     except Exception as error:
         logger.exception("HandRefiner's preview failed")
         pictures, text = [], f"The preview failed: {type(error).__name__}: {error}"
-    return gr.update(value=pictures, visible=bool(pictures)), _paragraphs(text), found
+    said = f'<div data-looks="{next(LOOKS)}">{_paragraphs(text)}</div>'
+    return gr.update(value=pictures, visible=bool(pictures)), said, found
 
 
 def _next_mesh(shown: object) -> int:

@@ -25,6 +25,7 @@ from handrefiner_ext.types import (
     Trial,
 )
 
+REPAINTED = "Repainted and kept."
 NOTHING_TO_PAINT = "The mask leaves nothing of this hand to paint."
 PAINTED_THE_SAME = "The backend painted the same pixels again."
 
@@ -195,7 +196,7 @@ def _decide_hand(
     before, after = assessed
     # Pixels of a hand that failed may still change: another region's mask can reach into its own.
     refined = problem is None and task.is_painted(number, painted)
-    reason = "Repainted and kept."
+    reason = REPAINTED
     if not refined:
         _, mask = task.hints.maps.hand_masks[number]
         empty = NOTHING_TO_PAINT if not mask.any() else PAINTED_THE_SAME

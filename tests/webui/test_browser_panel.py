@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from browser import LONG_MS, WebuiPage, keep_screenshot, open_page
 
 TAB = "txt2img"
+PROJECT = Path(__file__).parents[2]
 
 
 def box_of(webui: WebuiPage, name: str) -> dict[str, float]:
@@ -149,3 +151,65 @@ def test_nothing_is_cut_off_or_lies_over_another_in_both_themes(
             webui.panel(TAB, "status").locator("b").first.evaluate("e => getComputedStyle(e).color")
         )
         assert colour == {"light": "rgb(21, 128, 61)", "dark": "rgb(74, 222, 128)"}[theme]
+
+
+def test_the_button_says_that_a_search_goes_on_until_it_has_ended(webui):
+    """Also where the words after it are the same again, and where the server is not there."""
+    webui.unfold(TAB)
+    webui.unfold(TAB, "preview")
+    button = webui.panel(TAB, "show")
+    button.get_by_text("Show hands").wait_for()
+    for _ in range(2):
+        button.click()
+        webui.panel(TAB, "said").first.get_by_text("Drop a picture here first").wait_for()
+        webui.page.wait_for_function(
+            "id => document.getElementById(id).getAttribute('aria-busy') === 'false'",
+            arg=f"handrefiner_{TAB}_show",
+        )
+        assert button.inner_text() == "Show hands"
+    refused = "**/run/predict*"
+    webui.page.route(refused, lambda route: route.abort())
+    try:
+        button.click()
+        button.get_by_text("Show hands").wait_for()
+    finally:
+        webui.page.unroute(refused)
+    assert button.get_attribute("aria-busy") == "false"
+
+
+def test_the_button_is_busy_while_the_search_runs(webui):
+    webui.unfold(TAB)
+    webui.unfold(TAB, "preview")
+    button = webui.panel(TAB, "show")
+    held = []
+    webui.page.route("**/run/predict*", lambda route: held.append(route))
+    button.click()
+    button.get_by_text("Looking for hands").wait_for()
+    assert button.get_attribute("aria-busy") == "true"
+    webui.page.wait_for_timeout(500)
+    assert "Looking for hands" in button.inner_text()
+    held[0].continue_()
+    button.get_by_text("Show hands").wait_for()
+
+
+def test_what_became_of_a_hand_is_said_in_the_language_of_the_page(webui):
+    german = json.loads((PROJECT / "localizations" / "de_DE.json").read_text("utf-8"))
+    hand = {
+        "handedness": "left",
+        "refined": False,
+        "reason": "The original was kept: it looks well formed (quality 0.93).",
+        "quality_before": {"score": 0.93},
+        "quality_after": {"score": 0.5},
+    }
+    said = webui.page.evaluate(
+        """([german, hand]) => {
+            const before = globalThis.localization;
+            globalThis.localization = german;
+            try { return handrefinerDescribe(hand); } finally { globalThis.localization = before; }
+        }""",
+        [german, hand],
+    )
+    assert said == (
+        "Linke Hand, belassen, Güte 0.93 → 0.50. "
+        "Das Original bleibt: Es sieht wohlgeformt aus (Güte 0.93)."
+    )
