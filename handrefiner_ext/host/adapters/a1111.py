@@ -94,19 +94,8 @@ class A1111:
         module = find_module("Preprocessor", "add_supported_preprocessor")
         if module is None or module.Preprocessor.get_preprocessor(name) is not None:
             return
-        kind: Any = module.Preprocessor
-
-        class HandDepth(kind):  # type: ignore[misc]  # the class is known at run time only
-            def __init__(self) -> None:
-                super().__init__(name=name)
-                self.tags = ["Depth"]
-
-            def __call__(
-                self, input_image: np.ndarray, resolution: int, *args: Any, **kwargs: Any
-            ) -> Image:
-                return draw(input_image, int(resolution))
-
-        kind.add_supported_preprocessor(HandDepth())
+        kind = module.Preprocessor
+        kind.add_supported_preprocessor(hand_depth(kind, name, draw, name=name))
 
     # --- checkpoint and VAE
 
@@ -185,3 +174,24 @@ def find_module(name: str, member: str) -> Any | None:
         if hasattr(getattr(module, name, None), member):
             return module
     return None
+
+
+def hand_depth(
+    kind: Any, name: str, draw: Callable[[np.ndarray, int], Image], /, **wanted: str
+) -> object:
+    """Return a preprocessor of ControlNet's own class `kind`. wanted: by its constructor."""
+
+    class HandDepth(kind):  # type: ignore[misc]  # the class is known at run time only
+        def __init__(self) -> None:
+            super().__init__(**wanted)
+            self.name = name
+            self.tags = ["Depth"]
+            # Forge and reForge offer models by their names; sd-webui-controlnet does so by tag.
+            self.model_filename_filters = ["depth"]
+
+        def __call__(
+            self, input_image: np.ndarray, resolution: int, *args: Any, **kwargs: Any
+        ) -> Image:
+            return draw(input_image, int(resolution))
+
+    return HandDepth()

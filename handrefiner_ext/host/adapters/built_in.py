@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from handrefiner_ext.host.adapters.a1111 import A1111, find_module
+from handrefiner_ext.host.adapters.a1111 import A1111, find_module, hand_depth
 from handrefiner_ext.types import Image
 
 if TYPE_CHECKING:
@@ -87,20 +87,7 @@ class BuiltIn(A1111):
         if name in shared.supported_preprocessors:
             return
         kind: Any = import_module("modules_forge.supported_preprocessor").Preprocessor
-
-        class HandDepth(kind):  # type: ignore[misc]  # the class is known at run time only
-            def __init__(self) -> None:
-                super().__init__()
-                self.name = name
-                self.tags = ["Depth"]
-                self.model_filename_filters = ["depth"]
-
-            def __call__(
-                self, input_image: np.ndarray, resolution: int, *args: Any, **kwargs: Any
-            ) -> Image:
-                return draw(input_image, int(resolution))
-
-        shared.add_supported_preprocessor(HandDepth())
+        shared.add_supported_preprocessor(hand_depth(kind, name, draw))
 
 
 def _controlnet() -> Any | None:
