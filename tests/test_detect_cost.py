@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 from detect_pictures import hand_at, make_person
@@ -14,7 +16,7 @@ from handrefiner_ext.detect.networks import Palm
 from handrefiner_ext.detect.people import Surroundings
 from handrefiner_ext.detect.searching import HandSearch
 from handrefiner_ext.detect.sightings import Sighting
-from handrefiner_ext.detect.windows import Roi
+from handrefiner_ext.detect.windows import Roi, warp
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box
 
@@ -92,3 +94,13 @@ def test_a_faint_palm_that_shows_nothing_costs_one_look(detector, monkeypatch):
     looks = Looks(detector._networks, grey, PARAMS)
     assert looks.read_faint(Palm(0.1, Roi(150.0, 150.0, 100.0, 0.0))) is None
     assert len(looked) == 1
+
+
+def test_a_window_of_a_huge_picture_is_cut_out_without_a_copy():
+    huge = np.full((4000, 4000, 3), 200, np.uint8)
+    tracemalloc.start()
+    seen = warp(huge, Roi(2000.0, 2000.0, 3000.0, 0.3), 192, cv2.BORDER_REPLICATE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(seen, 200 / 255, rtol=1e-6)
+    assert peak < huge.nbytes / 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps
 
 from handrefiner_ext.errors import PictureError
 from handrefiner_ext.pictures import load_mask, load_picture, save_picture
+from handrefiner_ext.pictures.decode import own_pixels
 from handrefiner_ext.pictures.metadata import Chunk, text_chunk
 from handrefiner_ext.pictures.picture import (
     encode_map,
@@ -337,3 +339,14 @@ def test_maps_stay_small():
     photo = cv2.resize(small, (512, 512), interpolation=cv2.INTER_CUBIC)
     for pixels in (depth, mask, photo):
         assert len(encode_map(pixels)) < 1.5 * len(encode_png(pixels))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_huge_picture_lies_in_memory_once_beside_pillows_own(mode):
+    opened = Image.new(mode, (3000, 2000), "teal" if mode != "L" else 7)
+    tracemalloc.start()
+    pixels = own_pixels(opened)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(pixels[-1, -1], np.atleast_1d(opened.getpixel((0, 0))))
+    assert peak < 1.5 * pixels.nbytes

@@ -133,7 +133,7 @@ class Looks:
     def sight_mirrored(self, views: Sequence[Box]) -> list[Sighting]:
         """Read every palm of the picture's mirror image."""
         width = self.image.shape[1]
-        mirrored = np.ascontiguousarray(self.image[:, ::-1])
+        mirrored = np.asarray(cv2.flip(self.image, 1), dtype=np.uint8)
         turned = [Box(width - v.x1, v.y0, width - v.x0, v.y1) for v in views]
         seen = self.sight(mirrored, turned)
         return [replace(s, hand=mirror_hand(s.hand, *self.image.shape[:2])) for s in seen]

@@ -52,6 +52,8 @@ OTHERS = frozenset(
 """Pictures in formats that are not read."""
 JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 MAX_PIXELS = 100_000_000
+BAND = 256
+"""Rows of a picture that are handed over at a time."""
 KEYWORD = re.compile(r"[ -~]{1,79}")
 COMFY = re.compile(r"(prompt|workflow):([\[{].*)", re.DOTALL)
 """How ComfyUI writes its texts into the EXIF of a WebP."""
@@ -226,18 +228,25 @@ def own_pixels(opened: PillowImage.Image) -> Pixels:
         return np.asarray(opened).astype(np.uint16)[..., None]
     if opened.mode in ("I", "F"):
         raise PictureError("has 32 bits a channel; save it with 8 or 16 first.")
-    pixels: Pixels = np.array(_convert(opened))
-    return pixels.reshape(*pixels.shape[:2], -1)
+    converted = _convert(opened)
+    width, height = converted.size
+    pixels: Pixels = np.zeros((height, width, len(converted.getbands())), np.uint8)
+    # Whole, numpy takes a picture through two further copies.
+    for top in range(0, height, BAND):
+        bottom = min(top + BAND, height)
+        band = np.asarray(converted.crop((0, top, width, bottom)))
+        pixels[top:bottom] = band.reshape(bottom - top, width, -1)
+    return pixels
 
 
 def _convert(opened: PillowImage.Image) -> PillowImage.Image:
     transparent = "transparency" in opened.info
     if opened.mode in ("1", "L"):
         return opened.convert("RGBA" if transparent else "L")
+    if opened.mode in ("LA", "RGBA") or (opened.mode == "RGB" and not transparent):
+        return opened
     if opened.mode in ("P", "RGB"):
         return opened.convert("RGBA" if transparent else "RGB")
-    if opened.mode in ("LA", "RGBA"):
-        return opened
     if opened.mode in ("PA", "RGBa"):
         return opened.convert("RGBA")
     return _cmyk_to_rgb(opened) if opened.mode == "CMYK" else opened.convert("RGB")
