@@ -34,6 +34,8 @@ PLUS, MINUS = PAIRS, PAIRS + 1
 """Channels of the constants."""
 FIXED = PAIRS + 2
 K_ENCODER, K_DECODER = 32.0, 4.0
+PROBED = 0.02
+"""How far a linear code and its kernel may be apart, as a share of the largest latent."""
 QUIET = 0.3
 """Size of the decoder's other channels, as a share of the usual; they learn."""
 
@@ -76,6 +78,36 @@ def _make_encoder(encoder: Any) -> None:
     _undo_norm(encoder.conv_norm_out, K_ENCODER)
     for latent in range(LATENTS):
         _sum_pair(encoder.conv_out, latent, latent)
+
+
+def find_kernel(vae: Any) -> torch.Tensor | None:
+    """Return what the encoder does to each block of pixels, (4, 3, f, f); None if it is another.
+
+    One step in place of the whole encoder: at 256 pixels 0.5 ms instead of 80. It leaves out what
+    the normalisation does to a picture of much contrast, a hundredth of it.
+    """
+    import torch
+
+    latents = int(vae.config.latent_channels)
+    halvings = len(vae.config.block_out_channels) - 1
+    if halvings < 1 or latents != LATENTS:
+        return None
+    side = 2**halvings
+    kernel = torch.zeros(LATENTS, 3, side, side)
+    colours = torch.from_numpy(COLOURS * GAINS[:, None]).float()
+    kernel[:3] = colours[..., None, None] / side**2
+    half = side // 2
+    slope = SLOPE * colours[0, :, None, None] / half**2
+    kernel[LATENTS - 1, :, :half, :half] = slope
+    kernel[LATENTS - 1, :, half:, half:] = -slope
+    quant = vae.quant_conv.weight.detach()[:LATENTS, :LATENTS, 0, 0].float().cpu()
+    kernel = torch.einsum("ij,jchw->ichw", quant, kernel)
+    draws = torch.Generator().manual_seed(0)
+    probe = torch.rand(1, 3, 8 * side, 8 * side, generator=draws) * 2 - 1
+    with torch.no_grad():
+        there = vae.encode(probe.to(vae.device, vae.dtype)).latent_dist.mean.float().cpu()
+        by_kernel = torch.nn.functional.conv2d(probe, kernel, stride=side)
+    return kernel if (there - by_kernel).abs().max() < PROBED * there.abs().max() else None
 
 
 def _make_decoder(decoder: Any) -> None:
@@ -123,6 +155,10 @@ def _carry_shortcuts(part: Any) -> None:
 
     one = torch.ones(1, 1)
     blocks = getattr(part, "down_blocks", None) or part.up_blocks
+    for attention in part.mid_block.attentions:
+        if attention is not None:
+            torch.nn.init.zeros_(attention.to_out[0].weight)
+            torch.nn.init.zeros_(attention.to_out[0].bias)
     for resnet in [r for block in (part.mid_block, *blocks) for r in block.resnets]:
         resnet.conv2.weight.zero_()
         resnet.conv2.bias.zero_()

@@ -75,18 +75,26 @@ def _tiny() -> Architecture:
 def _sd15() -> Architecture:
     """Stable Diffusion 1.5's topology, a tenth as wide.
 
-    The WebUI loads it with a config of its own beside it.
+    Its GroupNorm has about as many channels a group as Stable Diffusion's, not as many groups: with
+    32 of them each of 32 channels is normalised alone and loses its mean, which is where colours
+    are. The WebUI loads it with a config of its own beside it.
     """
     usual = STABLE_DIFFUSION_1
     narrow = {
         "block_out_channels": (32, 64, 128, 128),
+        "norm_num_groups": 4,
         "cross_attention_dim": 32,
         "attention_head_dim": 1,
     }
     return Architecture(
         unet={**usual.unet, **narrow, "sample_size": 32},
         controlnet={**usual.controlnet, **narrow},
-        vae={**usual.vae, "block_out_channels": (32, 64, 128, 128), "sample_size": 256},
+        vae={
+            **usual.vae,
+            "block_out_channels": (16, 32, 64, 64),
+            "norm_num_groups": 1,
+            "sample_size": 256,
+        },
         text=_text(32),
         noise=NOISE,
     )
@@ -105,5 +113,5 @@ def _text(width: int) -> dict[str, Any]:
 
 PRESETS: Mapping[str, Preset] = {
     TINY: Preset(_tiny(), 128, linear=True),
-    SD15: Preset(_sd15(), 256),
+    SD15: Preset(_sd15(), 256, linear=True),
 }
