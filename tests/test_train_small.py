@@ -29,6 +29,7 @@ from handrefiner_ext.train.encoded import (  # noqa: E402
     encode_pictures,
     encode_views,
 )
+from handrefiner_ext.train.kept import save  # noqa: E402
 from handrefiner_ext.train.presets import PRESETS, SD15, TINY  # noqa: E402
 from handrefiner_ext.train.small import build_pipeline, scale_latents  # noqa: E402
 from handrefiner_ext.train.steps import Encoder  # noqa: E402
@@ -91,6 +92,23 @@ def test_the_model_is_small_and_loads_from_folders_and_from_one_file(trained):
     for name, state in one.items():
         assert state.keys() == other[name].keys()
         assert all(torch.equal(state[key], other[name][key]) for key in state), name
+
+
+def test_the_single_files_of_sd15_are_the_folders_of_it(tmp_path):
+    """The WebUI reads the files, diffusers the folders."""
+    save(build_pipeline(PRESETS[SD15], 0), tmp_path)
+    architectures = {SD1: PRESETS[SD15].architecture}
+    control = tmp_path / "control_sd15_inpaint_depth_hand.safetensors"
+    from_files = Loader("cpu", architectures).load(
+        tmp_path / "small_inpainting.safetensors", lambda family: control, uses_own=False
+    )
+    one, other = parts_of(load(tmp_path)), parts_of(from_files)
+    for name, state in one.items():
+        assert state.keys() == other[name].keys()
+        assert all(torch.equal(state[key], other[name][key]) for key in state), name
+    groups = {from_files.pipeline.unet.conv_norm_out.num_groups}
+    groups.add(from_files.pipeline.controlnet.down_blocks[0].resnets[0].norm1.num_groups)
+    assert groups == {4}
 
 
 def test_a_stopped_run_goes_on_exactly(trained, pictures, tmp_path):

@@ -115,7 +115,7 @@ def _add_small(kinds: argparse._SubParsersAction[Any]) -> None:
         choices=("tiny", "sd15"),
         default="tiny",
         help="tiny: 8 MB, 128 pixels, for diffusers alone; sd15: Stable Diffusion 1.5's topology "
-        "at width 32, 40 MB, 256 pixels, for the WebUI too (tiny)",
+        "at width 32, 31 MB, 256 pixels, for the WebUI too (tiny)",
     )
     small.add_argument(
         "--vae", metavar="F", help="a file with a VAE of that shape, to use as it is"
@@ -158,6 +158,7 @@ def _run_small(options: argparse.Namespace) -> int:
     stages = plan_stages(
         Settings(checkpoint=options.preset, control_model=UNET, **values),
         _read_whole("vae_steps", options.vae_steps or "2000"),
+        preset.vae_pace,
     )
     bars: dict[str, Any] = {}
 

@@ -20,12 +20,14 @@ its layout far earlier."""
 class Preset:
     """architecture: of every part. size: pixels of each side of the pictures to learn from.
 
-    linear: the VAE begins as a linear code (see `codec`).
+    linear: the VAE begins as a linear code (see `codec`). vae_pace: its learning rate, as a share of
+    the painting's; a deep decoder is torn away from the linear code by large steps.
     """
 
     architecture: Architecture
     size: int
     linear: bool = False
+    vae_pace: float = 1.0
 
 
 def _tiny() -> Architecture:
@@ -113,5 +115,5 @@ def _text(width: int) -> dict[str, Any]:
 
 PRESETS: Mapping[str, Preset] = {
     TINY: Preset(_tiny(), 128, linear=True),
-    SD15: Preset(_sd15(), 256, linear=True),
+    SD15: Preset(_sd15(), 256, linear=True, vae_pace=0.3),
 }

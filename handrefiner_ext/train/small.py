@@ -55,13 +55,14 @@ class Stages:
     painting: Settings
 
 
-def plan_stages(settings: Settings, vae_steps: int) -> Stages:
-    """settings: of the painting stage, with the model's folder as out_dir."""
+def plan_stages(settings: Settings, vae_steps: int, vae_pace: float = 1.0) -> Stages:
+    """settings: of the painting stage, with the model's folder as out_dir. vae_pace: of the preset."""
     folder = Path(settings.out_dir)
     return Stages(
         replace(
             settings,
             steps=vae_steps,
+            learning_rate=settings.learning_rate * vae_pace,
             batch_size=max(settings.batch_size // 2, 1),
             mixed_precision="no",  # the constants of the linear code are too large for bfloat16
             out_dir=str(folder / "vae"),
