@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image as PillowImage
 
 from handrefiner_ext.dataset.plain import Placement, generator, make_scene
 from handrefiner_ext.detect.litert import LitertDetector
+from handrefiner_ext.detect.views import reread
 from handrefiner_ext.hands.readings import Backends, doubt, is_doubtful, reconstruct_well
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 from handrefiner_ext.params import RefineParams
@@ -95,3 +97,27 @@ def test_the_v_sign_of_the_fifth_picture_has_two_raised_fingers(reconstructor):
     chains = mesh.joints_2d[1:].reshape(5, 4, 2)
     rise = (chains[:, 0, 1] - chains[:, 3, 1]) / mesh.hand.size_px
     assert sum(rise[1:] > 0.3) == 2
+
+
+def test_another_reading_is_as_sure_of_its_side_as_all_of_them_together(scene):
+    """It replaces the first reading's side, too: shapeless hands were called left for certain."""
+    first = replace(scene.hands[0].mesh.hand, score=0.95, handedness="right", handedness_score=0.9)
+    seen = [replace(first, handedness="left", handedness_score=0.99)] * 2
+    seen += [replace(first, score=0.6, handedness_score=0.99)] * 6
+
+    class Doubting:
+        """Reads the same hand in every window, of one side or the other."""
+
+        def find_palms(self, *_):
+            return []
+
+        def read(self, *_):
+            return seen[next(numbers)]
+
+    numbers = count()
+    readings = reread(Doubting(), scene.image, first, presence=0.5)
+    assert [reading.handedness for reading in readings] == ["left"] * 2 + ["right"] * 6
+    hardly_there = 0.5 + 0.25 * 0.49
+    right = (0.9 + 2 * 0.01 + 6 * hardly_there) / 9
+    expected = [0.5] * 2 + [right] * 6
+    assert [reading.handedness_score for reading in readings] == pytest.approx(expected)

@@ -17,7 +17,7 @@ import numpy as np
 
 from handrefiner_ext.detect import flow
 from handrefiner_ext.detect.networks import HandNetworks
-from handrefiner_ext.detect.sightings import Sighting
+from handrefiner_ext.detect.sightings import Sighting, temper_side
 from handrefiner_ext.detect.windows import Roi, around_landmarks, warp
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.transforms import mirror_hand
@@ -83,18 +83,34 @@ of the paper's fifth picture."""
 
 
 def reread(networks: HandNetworks, image: Image, hand: Hand, presence: float) -> tuple[Hand, ...]:
-    """Read `hand` through turned and wider windows; return the readings that can still be it."""
+    """Read `hand` through turned and wider windows; return the readings that can still be it.
+
+    Each says its own side, with the mean certainty that the first one and all of them give it: one
+    of them may be sure of the left side where the others see a right hand.
+    """
     window = _find_window(networks, image, hand)
     others = [
         replace(window, side=window.side * size, angle=window.angle + math.radians(turn))
         for size, turn in WINDOWS
     ]
     readings = [networks.read(image, other) for other in others]
-    return tuple(
-        reading
+    seen = [
+        temper_side(reading)
         for reading in readings
         if reading.score > presence and flow.distance(hand, reading) < flow.STILL_THERE
-    )
+    ]
+    return tuple(_share_side(reading, [hand, *seen]) for reading in seen)
+
+
+def _share_side(reading: Hand, readings: Sequence[Hand]) -> Hand:
+    """Return the reading with the mean certainty of all readings that the hand is of its side."""
+    certainties = [
+        other.handedness_score
+        if other.handedness == reading.handedness
+        else 1.0 - other.handedness_score
+        for other in readings
+    ]
+    return replace(reading, handedness_score=max(0.5, float(np.mean(certainties))))
 
 
 def _find_window(networks: HandNetworks, image: Image, hand: Hand) -> Roi:
