@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from handrefiner_ext.pictures import encode_png, load_picture, save_picture
+from handrefiner_ext.pictures.decode import build_metadata
 from handrefiner_ext.pictures.metadata import (
     Chunk,
     insert_after_header,
     join_png,
     read_orientation,
+    read_resolution,
     read_user_comment,
     set_upright,
     split_png,
@@ -88,6 +90,24 @@ def test_the_profile_of_other_files_survives(tmp_path, ending):
     Image.new("RGB", (8, 8), "red").save(tmp_path / f"a.{ending}", icc_profile=PROFILE)
     saved = save_and_open(tmp_path / f"a.{ending}", tmp_path / "out.png", lambda p: p.image)
     assert saved.info["icc_profile"] == PROFILE
+
+
+@pytest.mark.parametrize("dpi", [(300, 300), (72, 144)])
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_the_resolution_of_a_jpeg_survives(tmp_path, ending, dpi):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.jpg", dpi=dpi)
+    saved = save_and_open(tmp_path / "a.jpg", tmp_path / f"out.{ending}")
+    assert saved.info["dpi"] == pytest.approx(dpi, abs=0.1)
+
+
+@pytest.mark.parametrize("dpi", [None, (0, 0), (float("nan"), 72), (-3, 5), (1e300, 1), "72", (1,)])
+def test_a_resolution_that_cannot_be_is_left_out(dpi):
+    assert not build_metadata({"dpi": dpi}, keep_profile=True)
+
+
+@pytest.mark.parametrize("body", [b"", b"\0" * 8, struct.pack(">IIB", 1, 2, 0)])
+def test_a_damaged_resolution_is_none(body):
+    assert read_resolution(Chunk(b"pHYs", body)) is None
 
 
 def user_comment(text, coding, order=">"):

@@ -30,6 +30,7 @@ from handrefiner_ext.pictures.metadata import (
     list_exif_texts,
     profile_chunk,
     read_user_comment,
+    resolution_chunk,
     split_png,
     text_chunk,
 )
@@ -279,6 +280,9 @@ def build_metadata(
     profile, exif, comment = (info.get(key) for key in ("icc_profile", "exif", "comment"))
     if profile and keep_profile:
         chunks.append(profile_chunk(profile))
+    resolution = _read_dpi(info.get("dpi"))
+    if resolution is not None:
+        chunks.append(resolution)
     if exif:
         body = exif.removeprefix(EXIF_PREFIX)
         chunks.append(Chunk(b"eXIf", body))
@@ -292,3 +296,13 @@ def build_metadata(
     if comment:
         chunks.append(text_chunk("Comment", comment))
     return tuple(chunks)
+
+
+def _read_dpi(dpi: object) -> Chunk | None:
+    """Return what Pillow read as pixels per inch as a chunk; files may say anything there."""
+    if not isinstance(dpi, tuple) or len(dpi) != 2:
+        return None
+    try:
+        return resolution_chunk((float(dpi[0]), float(dpi[1])))
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        return None

@@ -25,6 +25,7 @@ from handrefiner_ext.pictures.metadata import (
     USER_COMMENT,
     Chunk,
     list_exif_texts,
+    read_resolution,
     read_text,
     read_user_comment,
 )
@@ -38,6 +39,8 @@ FORMAT_OF = {".png": PNG, ".webp": WEBP} | dict.fromkeys((".jpg", ".jpeg", ".jpe
 STARTS = {JPEG: b"\xff\xd8\xff", WEBP: b"RIFF"}
 QUALITY = 95
 """Of JPEG and lossy WebP where nothing says otherwise."""
+MOST_DPI = 65535
+"""Pixels per inch that a JPEG can say."""
 LARGEST_EXIF = 65533 - len(EXIF_PREFIX)
 """Bytes in a segment of a JPEG."""
 COMFY_PROMPT, COMFY_OTHERS = 0x0110, 0x010F
@@ -118,6 +121,10 @@ def _describe_metadata(chunks: tuple[Chunk, ...], kind: str) -> dict[str, Any]:
         said["icc_profile"] = zlib.decompress(profile.partition(b"\0")[2][1:])
     if kind == JPEG and texts.get("Comment"):
         said["comment"] = texts["Comment"]
+    sizes = next((c for c in chunks if c.kind == b"pHYs"), None)
+    resolution = None if sizes is None else read_resolution(sizes)
+    if kind == JPEG and resolution is not None and max(resolution) <= MOST_DPI:
+        said["dpi"] = tuple(round(per_inch) for per_inch in resolution)
     return said
 
 

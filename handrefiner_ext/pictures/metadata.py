@@ -97,6 +97,25 @@ def profile_chunk(profile: bytes) -> Chunk:
     return Chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
 
 
+METRE_IN_INCHES = 1 / 0.0254
+
+
+def resolution_chunk(dpi: tuple[float, float]) -> Chunk | None:
+    """Return pixels per inch as a chunk; None where a file says nothing that can be."""
+    x, y = (round(float(per_inch) * METRE_IN_INCHES) for per_inch in dpi)
+    if not (0 < x < 1 << 31 and 0 < y < 1 << 31):
+        return None
+    return Chunk(b"pHYs", struct.pack(">IIB", x, y, 1))
+
+
+def read_resolution(chunk: Chunk) -> tuple[float, float] | None:
+    """Return the pixels per inch of a pHYs chunk; None for a damaged one, or one without a unit."""
+    if len(chunk.body) != 9 or chunk.body[8] != 1:
+        return None
+    x, y = struct.unpack_from(">II", chunk.body)
+    return x / METRE_IN_INCHES, y / METRE_IN_INCHES
+
+
 # --- EXIF
 
 EXIF_PREFIX = b"Exif\0\0"

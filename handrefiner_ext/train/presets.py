@@ -20,8 +20,8 @@ its layout far earlier."""
 class Preset:
     """architecture: of every part. size: pixels of each side of the pictures to learn from.
 
-    linear: the VAE begins as a linear code (see `codec`). vae_pace: its learning rate, as a share of
-    the painting's; a deep decoder is torn away from the linear code by large steps.
+    linear: the VAE begins as a linear code (see `codec`). vae_pace: its learning rate, as a share
+    of the painting's; a deep decoder is torn away from the linear code by large steps.
     """
 
     architecture: Architecture

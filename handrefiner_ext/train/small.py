@@ -56,7 +56,7 @@ class Stages:
 
 
 def plan_stages(settings: Settings, vae_steps: int, vae_pace: float = 1.0) -> Stages:
-    """settings: of the painting stage, with the model's folder as out_dir. vae_pace: of the preset."""
+    """settings: of the painting stage; its out_dir is the model's. vae_pace: the preset's."""
     folder = Path(settings.out_dir)
     return Stages(
         replace(
