@@ -102,3 +102,12 @@ def move_mesh(mesh, shift):
     )
     hand = replace(mesh.hand, landmarks=mesh.hand.landmarks + np.asarray(shift))
     return replace(mesh, camera=camera, hand=hand)
+
+
+def with_texture(scene, amplitude=9.0):
+    """The same picture with grain and the unevenness of skin, which no drawing has."""
+    y, x = np.mgrid[0 : scene.image.shape[0], 0 : scene.image.shape[1]]
+    uneven = amplitude * (np.sin(x / 2.3 + y / 7.0) + np.cos(y / 3.1 - x / 9.0)) / 2
+    grain = np.random.default_rng(2).normal(scale=2.0, size=x.shape)
+    picture = scene.image + (uneven + grain)[..., None]
+    return replace(scene, image=np.clip(np.rint(picture), 0, 255).astype(np.uint8))

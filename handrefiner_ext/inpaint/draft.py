@@ -21,7 +21,7 @@ from handrefiner_ext.inpaint.blend import (
     order_from_far,
 )
 from handrefiner_ext.inpaint.closeup import Closeup, Floats, blur, fit_closeup, make_closeup
-from handrefiner_ext.inpaint.ink import Pen, colour_flat, draw_lines, find_pen
+from handrefiner_ext.inpaint.ink import Pen, colour_flat, draw_lines, find_pen, is_drawn
 from handrefiner_ext.inpaint.study import SURELY_SKIN, Study, study_hand
 from handrefiner_ext.inpaint.surface import (
     VisibleSurface,
@@ -31,7 +31,7 @@ from handrefiner_ext.inpaint.surface import (
     viewer_normals,
 )
 from handrefiner_ext.protocols import PaintRequest
-from handrefiner_ext.types import ControlMaps, HandMesh, Image, Mask
+from handrefiner_ext.types import ControlMaps, Image, Mask
 
 FILL_PX = 384
 FRINGE = 0.015
@@ -103,17 +103,21 @@ def draw_new_hand(image: Image, study: Study, maps: ControlMaps) -> Patch | None
     )
 
 
-def is_drawing(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> bool:
-    """Return whether the hand under mesh `number` is drawn with outlines and flat tones."""
-    study = study_hand(image, mesh, maps, number)
-    return study is not None and find_pen_of(image, study) is not None
+def is_drawing(image: Image, study: Study) -> bool:
+    """Return whether the old hand is drawn, with outlines or without."""
+    return is_drawn(*_take_skin(image, study))
 
 
 def find_pen_of(image: Image, study: Study) -> Pen | None:
     """Return how the old hand is drawn; None where it is not a drawing."""
+    return find_pen(*_take_skin(image, study))
+
+
+def _take_skin(image: Image, study: Study) -> tuple[Floats, Mask, float]:
+    """Return (h, w, 3) a close-up, 0..1, (h, w) the old hand in it, and the hand's size."""
     view = fit_closeup(study.view.box, FILL_PX)
     skin = study.view.sample_for(study.skin, view) > 0.5
-    return find_pen(view.take(image), skin, study.size_px * view.density)
+    return view.take(image), skin, study.size_px * view.density
 
 
 def _draw_inked(

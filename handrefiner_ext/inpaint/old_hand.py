@@ -6,14 +6,14 @@ the same picture always gives the same answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.inpaint.closeup import Floats, drawable
-from handrefiner_ext.topology import BONES, PALM, THUMB_CMC, WRIST
+from handrefiner_ext.topology import BONES, FINGERS, PALM, THUMB_CMC, WRIST
 from handrefiner_ext.types import FloatArray, Mask
 
 CORE_WIDTH, FLESH_WIDTH = 0.035, 0.10
@@ -28,6 +28,7 @@ SKIN_PARTS, GROUND_PARTS = 3, 5
 TOO_LITTLE, TOO_MUCH = 0.35, 4.0
 """Shares of the expected hand's area; if less or more is found, the colours did not tell."""
 MIN_COLOURS = 12
+THUMB_MCP = FINGERS["thumb"][1]
 PALM_MARGIN, FINGER_WIDTH, PALM_RAMP = 0.10, 0.12, 0.03
 """Hand sizes: margin around the palm's joints, width over which new fingers replace the old palm,
 and softness of its edge."""
@@ -39,11 +40,13 @@ BRIDGE = 0.045
 class ExpectedHand:
     """Where the hand is expected in a close-up; all maps are (h, w).
 
-    core: surely hand. flesh: probably hand. arm: where the arm may be, which is not background.
-    distance: from the flesh, in hand sizes. size_px: the hand size.
+    core: surely hand. fingers: the part of it beyond the palm. flesh: probably hand. arm: where the
+    arm may be, which is not background. distance: from the flesh, in hand sizes. size_px: the hand
+    size.
     """
 
     core: Mask
+    fingers: Mask
     flesh: Mask
     arm: Mask
     distance: Floats
@@ -54,6 +57,10 @@ class ExpectedHand:
         """Structuring element as wide as the thinnest bridge that counts."""
         width = max(3, 2 * round(BRIDGE * self.size_px / 2.0) + 1)
         return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+
+    def without(self, other: Mask, foreign: Mask) -> ExpectedHand:
+        """Return the same where what has an `other` colour is not sure, and `foreign` no hand."""
+        return replace(self, core=self.core & ~other, flesh=self.flesh & ~foreign)
 
 
 def expect_hand(
@@ -68,12 +75,15 @@ def expect_hand(
         size_px: hand size in the close-up.
     """
     core = _draw_bones(landmarks, silhouette.shape, CORE_WIDTH * size_px)
+    # The knuckles may be in a sleeve; the outer phalanges never are.
+    knuckles = (*PALM, THUMB_MCP)
+    fingers = _draw_fingers(landmarks, silhouette.shape, CORE_WIDTH * size_px, knuckles)
     flesh = _draw_bones(landmarks, silhouette.shape, FLESH_WIDTH * size_px) | silhouette
     away = cv2.distanceTransform((~flesh).astype(np.uint8), cv2.DIST_L2, 3)
     if not flesh.any():
         away = np.full(silhouette.shape, 1e3 * size_px, dtype=np.float32)
     return ExpectedHand(
-        core, flesh, arm_zone, np.asarray(away / size_px, dtype=np.float32), size_px
+        core, fingers, flesh, arm_zone, np.asarray(away / size_px, dtype=np.float32), size_px
     )
 
 
@@ -87,14 +97,25 @@ def _draw_bones(landmarks: FloatArray, shape: tuple[int, ...], width_px: float) 
     return canvas.astype(bool)
 
 
-def old_fingers(landmarks: FloatArray, shape: tuple[int, ...], size_px: float) -> Mask:
-    """Return (h, w) generously where the old fingers are, by their landmarks."""
+def _draw_fingers(
+    landmarks: FloatArray,
+    shape: tuple[int, ...],
+    width_px: float,
+    without: tuple[int, ...] = (WRIST, THUMB_CMC),
+) -> Mask:
+    """Return (h, w) the bones, but those that begin at the joints `without`."""
     canvas = np.zeros(shape, dtype=np.uint8)
     points = drawable(landmarks)
     for parent, child in BONES:
-        if parent != WRIST:
-            _draw_bone(canvas, points[[parent, child]], 1, 2.0 * FLESH_WIDTH * size_px)
+        if parent not in without:
+            _draw_bone(canvas, points[[parent, child]], 1, width_px)
     return canvas.astype(bool)
+
+
+def old_fingers(landmarks: FloatArray, shape: tuple[int, ...], size_px: float) -> Mask:
+    """Return (h, w) generously where the old fingers are, by their landmarks."""
+    # The base of the thumb lies at the edge of the wrist, which would get a notch.
+    return _draw_fingers(landmarks, shape, 2.0 * FLESH_WIDTH * size_px)
 
 
 def find_other_skin(

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from handrefiner_ext.geometry.boxes import area, clip, grow, intersect
-from handrefiner_ext.inpaint.closeup import Closeup, Floats, fit_closeup
+from handrefiner_ext.inpaint.closeup import Closeup, Floats, blur, fit_closeup
 from handrefiner_ext.inpaint.light import SkinLight, estimate_light, local_tones
 from handrefiner_ext.inpaint.old_hand import (
     expect_hand,
@@ -18,6 +18,7 @@ from handrefiner_ext.inpaint.old_hand import (
     find_skin,
     old_fingers,
 )
+from handrefiner_ext.inpaint.sleeve import find_foreign
 from handrefiner_ext.inpaint.surface import (
     VisibleSurface,
     find_surface,
@@ -41,6 +42,8 @@ SURROUNDINGS = 0.15
 """Margin around the mask that is studied too, as a share of the mask's longer side."""
 SMALLEST_HAND_PX = 4.0
 SURELY_SKIN = 0.6
+SLEEVE_EDGE_PX = 0.7
+"""Softness of the new hand's edge at a sleeve, pixels of the close-up."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Study:
     number: of the mesh. pixels: (n, 3) its vertices in the picture, bent to join the drawn arm.
     size_px: hand size in the picture. image: (h, w, 3), 0..1. skin: 0..1, the old hand and its
     arm. kept: the part of it that stays. presence: 0..1, opacity of the new hand, which falls at
-    the wrist. tones: (h, w, 3) RGB to add to the light.
+    the wrist. tones: (h, w, 3) RGB to add to the light. behind: on the arm's side of the wrist.
     """
 
     number: int
@@ -64,6 +67,7 @@ class Study:
     presence: Floats
     light: SkinLight
     tones: Floats
+    behind: Mask
 
 
 def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> Study | None:
@@ -77,7 +81,7 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     close = view.take(image)
     size_px = _hand_size(mesh, image)
     local_size = size_px * view.density
-    skin, straight = _find_old_skin(close, mesh, view, local_size)
+    skin, sleeve, straight = _find_old_skin(close, mesh, view, local_size)
     allowed = _mask_in(view, box, mask)
     wrist = turn_to_arm(straight, skin, allowed)
     arm = find_arm(wrist, skin > 0.5)
@@ -92,7 +96,8 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     spared = _boxes_in(view, maps.spared) & ~allowed
     other = find_other_skin(landmarks, (skin > SURELY_SKIN) & ~behind, spared, others, local_size)
     kept = keep_arm(wrist, skin, arm, surface.covered)
-    presence = fade_at_wrist(wrist, np.maximum(skin, kept), kept * ~surface.covered)
+    presence = fade_at_wrist(wrist, np.maximum(skin, kept) * ~sleeve, kept * ~surface.covered)
+    presence *= 1.0 - blur(sleeve.astype(np.float32), SLEEVE_EDGE_PX)
     joints = view.to_local(np.nan_to_num(mesh.joints_2d))
     palm = find_palm(joints, own > SURELY_SKIN, surface.covered, local_size)
     return Study(
@@ -103,10 +108,11 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
         view=view,
         image=close,
         skin=skin,
-        kept=np.maximum(kept, other | (palm > 0.0) | (behind & ~fingers)),
+        kept=np.maximum(kept, other | (palm > 0.0) | (behind & ~fingers) | sleeve),
         presence=presence * (1.0 - palm),
         light=light,
         tones=tones,
+        behind=behind,
     )
 
 
@@ -119,15 +125,17 @@ def _hand_size(mesh: HandMesh, image: Image) -> float:
 
 def _find_old_skin(
     close: Floats, mesh: HandMesh, view: Closeup, local_size: float
-) -> tuple[Floats, WristLine]:
-    """Return (h, w) 0..1 the old hand with its arm, and the wrist as the mesh has it."""
+) -> tuple[Floats, Mask, WristLine]:
+    """Return (h, w) 0..1 the old hand with its arm, the sleeve, and the wrist of the mesh."""
     pixels = mesh_pixels(mesh)
     silhouette = find_surface(mesh.faces, pixels, pixels[:, :0], view).covered
     landmarks = view.to_local(mesh.hand.landmarks)
     wrist = find_wrist(mesh, pixels, view, local_size)
     arm_zone = wrist.zone(view.height, view.width)
     expected = expect_hand(landmarks, silhouette, arm_zone, local_size)
-    return find_skin(close, expected), wrist
+    foreign = find_foreign(close, expected, wrist)
+    skin = find_skin(close, expected.without(foreign.other, foreign.strange)) * ~foreign.strange
+    return skin, foreign.sleeve, wrist
 
 
 def _mask_in(view: Closeup, box: Box, mask: Mask) -> Mask:

@@ -7,18 +7,15 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from handrefiner_ext.inpaint.draft import is_drawing
 from handrefiner_ext.judge.agreement import is_changed
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Advising, Inpainter
 from handrefiner_ext.repaint import keep_best
-from handrefiner_ext.repaint.beside import find_damage
+from handrefiner_ext.repaint.drafts import find_unfit
 from handrefiner_ext.repaint.task import DETERMINISTIC, Outcome, Task
 from handrefiner_ext.types import (
     Assessment,
-    ControlMaps,
     Decision,
-    HandMesh,
     Image,
     Painting,
     Quality,
@@ -126,28 +123,11 @@ def _hold_back(task: Task, outcome: Outcome) -> Outcome:
     }
     reasons = keep_best.find_worse(judged, hints.maps, margin, same)
     # Stable Diffusion paints a background that fits; the draft cannot know what lies behind a hand.
-    if task.inpainter.name in DETERMINISTIC and task.params.guards:
-        damage = find_damage(image, outcome.image, hints.maps, hints.meshes)
-        drawings = find_drawings(image, hints.meshes, hints.maps, outcome.decisions)
-        reasons = {**drawings, **damage, **reasons}
+    if task.inpainter.name in DETERMINISTIC:
+        unfit = find_unfit(image, outcome.image, hints, judged, task.params.guards)
+        reasons = {**unfit, **reasons}
     held = _give_back(task, outcome, reasons)
     return _give_back(task, held, _find_spoiled(task, held))
-
-
-def find_drawings(
-    image: Image, meshes: Sequence[HandMesh], maps: ControlMaps, decisions: Sequence[Decision]
-) -> dict[int, str]:
-    """Return number -> reason for drawn hands that the draft must not replace.
-
-    Nails, folds and shading of a drawing are its maker's own, and the draft knows none of them: it
-    takes the place of malformed hands only. Where one hand is drawn, all of the picture are. Hands
-    that somebody posed are painted as they are.
-    """
-    judged = [d for d in decisions if d.refined and meshes[d.number].is_known]
-    sound = [d.number for d in judged if not keep_best.is_malformed(d.quality_before)]
-    if sound and any(is_drawing(image, mesh, maps, n) for n, mesh in enumerate(meshes)):
-        return dict.fromkeys(sound, keep_best.WELL_DRAWN)
-    return {}
 
 
 def _give_back(task: Task, outcome: Outcome, reasons: Mapping[int, str]) -> Outcome:

@@ -47,7 +47,6 @@ SURELY_WELL_FORMED = 0.9
 EDGE = 1e-3
 """Qualities nearer to 0 or 1 than this count as this, so that log-odds stay finite."""
 SAME = "The original was kept: the new hand looks the same, apart from noise."
-WELL_DRAWN = "The original was kept: it is drawn, and does not look malformed."
 SPOILED = "The original was kept: the new hand was good only together with one that was not."
 
 
