@@ -47,9 +47,10 @@ def paint(scene):
     return DraftInpainter().paint(PaintRequest(scene.image, scene.meshes, scene.maps, PARAMS))
 
 
-def decide_on(scene, score):
+def decide_on(scene, score, new_score=0.95):
     agreement = Agreement(0.02, 2.0, 1.0)
-    decision = Decision(0, True, "", agreement, agreement, quality_before=Quality(score, {}))
+    old, new = Quality(score), Quality(new_score)
+    decision = Decision(0, True, "", agreement, agreement, quality_before=old, quality_after=new)
     hints = Hints(Detection((), ()), scene.meshes, (), scene.maps)
     return find_unfit(scene.image, paint(scene), hints, [decision], guards=False)
 
@@ -87,3 +88,10 @@ def test_the_surplus_is_the_sixth_finger_and_nothing_of_the_arm():
     # Where fingers of the mesh lie off those of the picture, the hand was read wrongly.
     assert moved.beyond > MOST_BEYOND or moved.surplus > NOT_A_FINGER
     assert moved.changed > LEAST_CHANGED
+
+
+@pytest.mark.parametrize(("new_score", "kept"), [(0.69, True), (0.7, False)])
+def test_a_draft_must_look_good_to_the_judge_who_loves_it(new_score, kept):
+    reasons = decide_on(SCENE, 0.3, new_score)
+    assert set(reasons) == ({0} if kept else set())
+    assert not kept or f"quality {new_score:.2f}); it needs 0.7" in reasons[0]

@@ -25,9 +25,9 @@ sizes."""
 class Outlines:
     """Areas in squared hand sizes; the arm does not count.
 
-    changed: where one hand is and the other is not, and the picture differs. surplus: pieces of the
-    old hand, as wide as a finger, that the mesh does not explain. beyond: of the new hand where
-    the old one is not.
+    changed: where one hand is and the other is not, and the picture differs. surplus: the part of
+    it that is pieces of the old hand as wide as a finger. beyond: of the new hand where the old one
+    is not.
     """
 
     changed: float
@@ -46,7 +46,7 @@ def compare_outlines(study: Study, after: Image) -> Outlines:
     away = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 3)
     parts = (
         changed & ((old & ~covered) | new),
-        hold_disc(old & (away > EDGE * size_px), FINGER * size_px),
+        hold_disc(changed & old & (away > EDGE * size_px), FINGER * size_px),
         hold_disc(new, GRAZE * size_px),
     )
     return Outlines(*(float(np.count_nonzero(part)) / size_px**2 for part in parts))

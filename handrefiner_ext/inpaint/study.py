@@ -18,7 +18,7 @@ from handrefiner_ext.inpaint.old_hand import (
     find_skin,
     old_fingers,
 )
-from handrefiner_ext.inpaint.sleeve import find_foreign
+from handrefiner_ext.inpaint.sleeve import Foreign, find_foreign
 from handrefiner_ext.inpaint.surface import (
     VisibleSurface,
     find_surface,
@@ -81,7 +81,8 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     close = view.take(image)
     size_px = _hand_size(mesh, image)
     local_size = size_px * view.density
-    skin, sleeve, straight = _find_old_skin(close, mesh, view, local_size)
+    skin, foreign, straight = _find_old_skin(close, mesh, view, local_size)
+    sleeve = foreign.sleeve
     allowed = _mask_in(view, box, mask)
     wrist = turn_to_arm(straight, skin, allowed)
     arm = find_arm(wrist, skin > 0.5)
@@ -96,7 +97,8 @@ def study_hand(image: Image, mesh: HandMesh, maps: ControlMaps, number: int) -> 
     spared = _boxes_in(view, maps.spared) & ~allowed
     other = find_other_skin(landmarks, (skin > SURELY_SKIN) & ~behind, spared, others, local_size)
     kept = keep_arm(wrist, skin, arm, surface.covered)
-    presence = fade_at_wrist(wrist, np.maximum(skin, kept) * ~sleeve, kept * ~surface.covered)
+    bare = np.maximum(skin, kept) * ~(foreign.strange | sleeve)
+    presence = fade_at_wrist(wrist, bare, kept * ~surface.covered)
     presence *= 1.0 - blur(sleeve.astype(np.float32), SLEEVE_EDGE_PX)
     joints = view.to_local(np.nan_to_num(mesh.joints_2d))
     palm = find_palm(joints, own > SURELY_SKIN, surface.covered, local_size)
@@ -125,8 +127,8 @@ def _hand_size(mesh: HandMesh, image: Image) -> float:
 
 def _find_old_skin(
     close: Floats, mesh: HandMesh, view: Closeup, local_size: float
-) -> tuple[Floats, Mask, WristLine]:
-    """Return (h, w) 0..1 the old hand with its arm, the sleeve, and the wrist of the mesh."""
+) -> tuple[Floats, Foreign, WristLine]:
+    """Return (h, w) 0..1 the old hand with its arm, what covers it, and the wrist of the mesh."""
     pixels = mesh_pixels(mesh)
     silhouette = find_surface(mesh.faces, pixels, pixels[:, :0], view).covered
     landmarks = view.to_local(mesh.hand.landmarks)
@@ -135,7 +137,7 @@ def _find_old_skin(
     expected = expect_hand(landmarks, silhouette, arm_zone, local_size)
     foreign = find_foreign(close, expected, wrist)
     skin = find_skin(close, expected.without(foreign.other, foreign.strange)) * ~foreign.strange
-    return skin, foreign.sleeve, wrist
+    return skin, foreign, wrist
 
 
 def _mask_in(view: Closeup, box: Box, mask: Mask) -> Mask:
