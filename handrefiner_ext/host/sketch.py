@@ -54,7 +54,7 @@ def make_sketch(label: str, elem_id: str) -> Any:
         transforms=(),
         layers=False,
         format="png",  # its own, WebP, changes the picture
-        height=HEIGHT,
+        # It cuts a picture off at a height that is given, and its brushes with it.
     )
 
 
