@@ -25,6 +25,17 @@ HOSTS_OWN_ERROR = "Cannot read properties of undefined (reading 'props')"
 """The page throws this, at most twice, without our extension too."""
 HOSTS_OWN_ERRORS = 2
 LONG_MS = 240_000
+BRUSH = "Draw button"
+"""The name of the brush in gradio 4's editor, which begins without one."""
+
+
+SLOW_FRAMES = """(() => {
+    const next = window.requestAnimationFrame.bind(window);
+    const ofGradio4 = () => (window.gradio_config?.version ?? '').startsWith('4');
+    window.requestAnimationFrame = f => ofGradio4() ? setTimeout(() => next(f), 300) : next(f);
+})()"""
+"""Gradio 4's editor draws every frame anew with WebGL, which is software here: without this the
+page answers no click for half a minute."""
 
 
 def find_chromium() -> str:
@@ -51,7 +62,9 @@ class WebuiPage:
 
     def press_tab(self, tabs: str, name: str) -> None:
         button = self.page.locator(f"{tabs} > .tab-nav > button")
-        button.filter(has_text=re.compile(rf"^\s*{re.escape(name)}\s*$")).first.click()
+        button.filter(
+            has_text=re.compile(rf"^\s*{re.escape(name)}\s*$", re.IGNORECASE)
+        ).first.click()
 
     def panel(self, tab: str = "txt2img", part: str = "") -> Any:
         return self.page.locator(f"#handrefiner_{tab}{f'_{part}' if part else ''}")
@@ -126,12 +139,34 @@ class WebuiPage:
             arg=[f"#{tab}_prompt textarea", said],
         )
 
-    def show_hands(self, tab: str, picture: Path) -> None:
-        """Put a picture into the preview and press its button."""
+    def drop(self, tab: str, picture: Path) -> None:
+        """Put a picture into the preview."""
         self.unfold(tab, "preview")
         sketch = self.panel(tab, "sketch")
         sketch.locator("input[type=file]").set_input_files(str(picture))
         sketch.locator("canvas").first.wait_for()
+        if sketch.get_by_label(BRUSH).count():  # gradio 4 has its canvas before the picture
+            self.page.wait_for_timeout(3000)
+
+    def paint_stroke(self, tab: str, start: float = 0.2, end: float = 0.4) -> None:
+        """Paint along the diagonal, from and to shares of the picture's sides."""
+        sketch = self.panel(tab, "sketch")
+        if sketch.get_by_label(BRUSH).count():
+            sketch.get_by_label(BRUSH).click()
+        canvas = sketch.locator("canvas").first
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        mouse = self.page.mouse
+        mouse.move(box["x"] + start * box["width"], box["y"] + start * box["height"])
+        mouse.down()
+        for share in np.linspace(start, end, 10):
+            mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
+        mouse.up()
+        self.page.wait_for_timeout(500)
+
+    def show_hands(self, tab: str, picture: Path) -> None:
+        """Put a picture into the preview and press its button."""
+        self.drop(tab, picture)
         self.panel(tab, "show").click()
 
     def generate_with_hints(self, tab: str) -> tuple[Any, Any]:
@@ -182,6 +217,7 @@ def open_page(
     opened = WebuiPage(page)
     page.on("pageerror", lambda error: opened.errors.append(str(error)))
     page.set_default_timeout(30_000)
+    page.add_init_script(SLOW_FRAMES)
     page.goto(f"{url}/?__theme={theme}", wait_until="domcontentloaded")
     page.wait_for_selector("#txt2img_generate", timeout=LONG_MS)
     page.wait_for_selector("#handrefiner_txt2img .input-accordion-checkbox")

@@ -55,7 +55,7 @@ def host(webui_under_test: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     url = os.environ.get("HANDREFINER_WEBUI_URL")
     if url:
         log = os.environ.get("HANDREFINER_WEBUI_LOG")
-        yield Host(url.rstrip("/"), Path(log) if log else None)
+        yield Host(url.rstrip("/"), Path(log) if log else None, kind=webui_under_test)
         return
     running = start_host(tmp_path_factory.mktemp("webui"))
     try:

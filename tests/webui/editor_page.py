@@ -45,10 +45,7 @@ class EditorPage:
 
     def open_with(self, picture: Path) -> EditorPage:
         """Put a picture into the preview and open it."""
-        self.webui.unfold(self.tab, "preview")
-        sketch = self.webui.panel(self.tab, "sketch")
-        sketch.locator("input[type=file]").set_input_files(str(picture))
-        sketch.locator("canvas").first.wait_for()
+        self.webui.drop(self.tab, picture)
         return self.open()
 
     def wait(self) -> None:

@@ -124,6 +124,37 @@ def control_model(host: Host) -> str:
     return str(next(name for name in listed if name.startswith(MODEL)))
 
 
+PLOT = "x/y/z plot"
+AXES = 3
+
+
+def plot_axes(host: Host, img2img: bool = False) -> list[str]:
+    """The names of the plot's axes in a tab."""
+    return list(_plot(host, img2img)[0]["choices"])
+
+
+def plot_arguments(host: Host, axis: str, values: str, img2img: bool = False) -> list[object]:
+    """Arguments of the X/Y/Z plot that sweep one axis and give the single pictures, too.
+
+    By the plot's own list: reForge's has more of them.
+    """
+    arguments = _plot(host, img2img)
+    axes = arguments[0]["choices"]
+    chosen: list[object] = [axes.index(axis), values, []]
+    chosen += [axes.index("Nothing"), "", []] * (AXES - 1)
+    switches = {"Include Sub Images": True, "Include Sub Grids": False}
+    switches["Use text inputs instead of dropdowns"] = True
+    rest = arguments[len(chosen) :]
+    return chosen + [switches.get(argument["label"], argument["value"]) for argument in rest]
+
+
+def _plot(host: Host, img2img: bool) -> list[dict[str, Any]]:
+    for script in host.get("/sdapi/v1/script-info"):
+        if script["name"] == PLOT and script["is_img2img"] == img2img:
+            return list(script["args"])
+    raise AssertionError("no plot")
+
+
 def changed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(H, W): where two pictures differ."""
     return (a != b).any(axis=2)

@@ -55,7 +55,9 @@ class Installed:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        return (*COMMON, *ARGUMENTS[self.kind])
+        """Those of its kind; gradio 4 hands out files of the data folder only, unless told."""
+        files = ("--gradio-allowed-path", str(self.folder)) if self.kind == FORGE else ()
+        return (*COMMON, *ARGUMENTS[self.kind], *files)
 
 
 def find_installed() -> list[Installed]:

@@ -195,10 +195,7 @@ def test_the_preview_shows_hand_depth_and_mask_and_what_was_painted(webui, photo
     said = webui.panel(tab, "said")
     webui.panel(tab, "show").click()
     said.get_by_text("Drop a picture").wait_for()
-    webui.panel(tab, "sketch").locator("input[type=file]").set_input_files(
-        str(photographs / "1.jpg")
-    )
-    webui.panel(tab, "sketch").locator("canvas").first.wait_for()
+    webui.drop(tab, photographs / "1.jpg")
     webui.panel(tab, "show").click()
     said.get_by_text("1: right hand").wait_for()
     _, depth, box = webui.read_preview(tab)
@@ -207,7 +204,7 @@ def test_the_preview_shows_hand_depth_and_mask_and_what_was_painted(webui, photo
     webui.unfold(tab, "advanced")
     webui.press_tab(f"#handrefiner_{tab}_tabs", "Mesh and mask")
     webui.choose(f"#handrefiner_{tab}_mask", "union")
-    _paint_stroke(webui, tab)
+    webui.paint_stroke(tab)
     webui.panel(tab, "show").click()
     webui.page.wait_for_timeout(500)
     webui.page.wait_for_function(
@@ -223,11 +220,7 @@ def test_another_mesh_is_shown_and_used_by_the_next_run(webui, photographs):
     webui.load_gently(photographs / "1.jpg")
     webui.unfold("img2img")
     webui.accept_everything("img2img")
-    webui.unfold("img2img", "preview")
-    webui.panel("img2img", "sketch").locator("input[type=file]").set_input_files(
-        str(photographs / "1.jpg")
-    )
-    webui.panel("img2img", "sketch").locator("canvas").first.wait_for()
+    webui.drop("img2img", photographs / "1.jpg")
     webui.panel("img2img", "show").click()
     webui.panel("img2img", "said").get_by_text("1: right hand").wait_for()
     _, first, _ = webui.read_preview("img2img")
@@ -242,20 +235,6 @@ def test_another_mesh_is_shown_and_used_by_the_next_run(webui, photographs):
     assert "HandRefiner another mesh: 1" in webui.generate("img2img")
 
 
-def _paint_stroke(webui: WebuiPage, tab: str, start: float = 0.2, end: float = 0.4) -> None:
-    """A stroke along the diagonal, from and to shares of the picture's sides."""
-    canvas = webui.panel(tab, "sketch").locator("canvas").first
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    mouse = webui.page.mouse
-    mouse.move(box["x"] + start * box["width"], box["y"] + start * box["height"])
-    mouse.down()
-    for share in np.linspace(start, end, 10):
-        mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
-    mouse.up()
-    webui.page.wait_for_timeout(500)
-
-
 def test_a_mask_painted_in_the_preview_is_used_by_the_next_run(webui, photographs):
     webui.load_gently(photographs / "1.jpg")
     webui.unfold("img2img")
@@ -265,16 +244,12 @@ def test_a_mask_painted_in_the_preview_is_used_by_the_next_run(webui, photograph
     webui.panel("img2img", "extra_images").locator("input").check()
     webui.press_tab("#handrefiner_img2img_tabs", "Mesh and mask")
     webui.choose("#handrefiner_img2img_mask", "union")
-    webui.unfold("img2img", "preview")
-    webui.panel("img2img", "sketch").locator("input[type=file]").set_input_files(
-        str(photographs / "1.jpg")
-    )
-    webui.panel("img2img", "sketch").locator("canvas").first.wait_for()
+    webui.drop("img2img", photographs / "1.jpg")
     said = webui.generate("img2img")
     assert "HandRefiner mask: union" in said
     assert "refined" in said
     without = webui.read_gallery("img2img")
-    _paint_stroke(webui, "img2img", start=0.35, end=0.7)
+    webui.paint_stroke("img2img", start=0.35, end=0.7)
     webui.page.locator("#img2img_seed input").first.fill("8")
     assert "refined" in webui.generate("img2img")
     painted = webui.read_gallery("img2img")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from generation import PLOT, plot_arguments, plot_axes
 from running_host import Host, missing_for_a_host, start_host
 
 from handrefiner_ext.infotext import to_infotext, written_fields
@@ -15,9 +16,6 @@ from handrefiner_ext.params import RefineParams
 SMALL = {"prompt": "a hand", "steps": 1, "width": 64, "height": 64, "seed": 1}
 READS_INFOTEXTS = pytest.mark.only_on(
     "a1111", "reforge", reason="Forge's API fails at every infotext (modules/api/api.py:407)"
-)
-SWEEPS = pytest.mark.only_on(
-    "a1111", "forge", reason="reForge's plot takes other arguments than this test gives"
 )
 PARAMS = RefineParams(
     enabled=True,
@@ -54,14 +52,10 @@ def ask_for(host: Host, **more: object) -> dict[str, Any]:
 
 
 def sweep(host: Host, axis: str, values: str) -> dict[str, Any]:
-    axes = find_script(host, "x/y/z plot")["args"][0]["choices"]
-    off = axes.index("Nothing")
-    arguments = [axes.index(axis), values, [], off, "", [], off, "", [], True, True, False]
-    arguments += [False, False, False, False, 0, True]
     return ask_for(
         host,
-        script_name="X/Y/Z plot",
-        script_args=arguments,
+        script_name=PLOT,
+        script_args=plot_arguments(host, axis, values),
         alwayson_scripts={"HandRefiner": {"args": [True, 0.5]}},
     )
 
@@ -73,24 +67,20 @@ def strengths(info: dict[str, Any]) -> list[str]:
 
 def check_axes(host: Host) -> None:
     ask_for(host)  # without a page the scripts are set up by the first request
-    axes = find_script(host, "x/y/z plot")["args"][0]["choices"]
-    ours = [axis for axis in axes if axis.startswith("[HandRefiner]")]
+    ours = [axis for axis in plot_axes(host) if axis.startswith("[HandRefiner]")]
     assert ours[0] == "[HandRefiner] Strength"
     assert len(ours) == len(set(ours)) == 21
     assert strengths(sweep(host, ours[0], "0.2, 0.4, 0.8"))[-3:] == ["0.2", "0.4", "0.8"]
 
 
-@SWEEPS
 def test_the_strength_can_be_swept_through_the_api(host: Host):
     check_axes(host)
 
 
-@SWEEPS
 def test_the_strength_can_be_swept_without_a_page(pageless: Host):
     check_axes(pageless)
 
 
-@SWEEPS
 def test_a_sweep_leaves_nothing_behind_for_the_next_request(host: Host):
     sweep(host, "[HandRefiner] Mask padding", "0, 99")
     info = ask_for(host, alwayson_scripts={"HandRefiner": {"args": [True]}})
@@ -98,7 +88,6 @@ def test_a_sweep_leaves_nothing_behind_for_the_next_request(host: Host):
     assert "HandRefiner mask padding" not in info["infotexts"][0]
 
 
-@SWEEPS
 def test_the_switch_itself_can_be_an_axis(host: Host):
     texts = sweep(host, "[HandRefiner] Enable", "True, False")["infotexts"][-2:]
     assert ["HandRefiner strength" in text for text in texts] == [True, False]

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from generation import BASE, GENTLE, alike, changed, decode, encode, img2img, load, read, txt2img
+from generation import (
+    BASE,
+    GENTLE,
+    PLOT,
+    alike,
+    changed,
+    decode,
+    encode,
+    img2img,
+    load,
+    plot_arguments,
+    read,
+    txt2img,
+)
 from PIL import Image
 
 from handrefiner_ext.cli.commands import main
@@ -31,17 +44,12 @@ def test_both_after_detailers_run_once(host, woman):
 
 
 def test_a_strength_sweep_gives_as_many_pictures_as_values(host, woman):
-    axis = strength_axis(host)
-    values = "0.0, 0.4, 0.8"
-    nothing = [0, "", []]
-    # Legend, single pictures, sub-grids, free seeds, varied seeds (x, y, z), margin, csv.
-    args = [axis, values, [], *nothing, *nothing, *(False, True), *[False] * 5, 0, False]
     body = {
         **BASE,
         "init_images": [encode(woman)],
         "denoising_strength": 0.01,
-        "script_name": "x/y/z plot",
-        "script_args": args,
+        "script_name": PLOT,
+        "script_args": plot_arguments(host, "[HandRefiner] Strength", "0.0, 0.4, 0.8", True),
         "alwayson_scripts": {"HandRefiner": {"args": [GENTLE]}},
     }
     done = read(host.post("/sdapi/v1/img2img", body))
@@ -50,14 +58,6 @@ def test_a_strength_sweep_gives_as_many_pictures_as_values(host, woman):
     assert len(cells) == 3
     assert all(changed(a, b).any() for i, a in enumerate(cells) for b in cells[i + 1 :])
     assert {t.split("HandRefiner strength: ")[1].split(",")[0] for t in texts} >= {"0.4", "0.8"}
-
-
-def strength_axis(host) -> int:
-    """Its number in img2img's list of axes, as the plot's own `script-info` counts them."""
-    for script in host.get("/sdapi/v1/script-info"):
-        if script["name"] == "x/y/z plot" and script["is_img2img"]:
-            return script["args"][0]["choices"].index("[HandRefiner] Strength")
-    raise AssertionError("no plot")
 
 
 def test_loopback_repaints_every_round(host, woman):
