@@ -116,6 +116,10 @@ class A1111:
         from modules import sd_models, sd_vae
 
         sd_models.reload_model_weights()
+        if not sd_vae.loaded_vae_file:
+            # A network that is taken from memory counts as one whose own VAE was put aside
+            # (sd_models.set_sd_model). It never was, and so it would never come back.
+            sd_vae.delete_base_vae()
         sd_vae.reload_vae_weights()
 
     def loaded_networks(self) -> Sequence[Any]:
