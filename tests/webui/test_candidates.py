@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 from generation import GENTLE, alike, as_mask, changed, decode, encode, img2img
+from installed import FORGE
 
 COUNT = 3
+ROUNDING = {FORGE: 3}
+"""Grey levels. A batch of Forge's rounds otherwise than a single picture, without us by one level
+and more under a random ControlNet; another seed changes many more."""
 
 
 def test_candidates_have_the_next_seeds_and_the_best_one_is_kept(host, woman):
@@ -22,7 +27,8 @@ def test_candidates_have_the_next_seeds_and_the_best_one_is_kept(host, woman):
         assert not any(alike(candidate, other) for other in candidates[:number])
     assert "candidate 3" in on.texts[-1]
     alone = img2img(host, woman, GENTLE)
-    assert alike(alone.image, candidates[0]), "a batch changes nothing for its first seed"
+    away = int(np.abs(alone.image.astype(int) - candidates[0]).max())
+    assert away <= ROUNDING.get(host.kind, 1), "a batch changes nothing for its first seed"
     again = img2img(host, woman, hands)
     for first, second in zip(candidates, again.images[-COUNT:], strict=True):
         assert alike(first, second)
