@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,10 +14,12 @@ from PIL import Image as PillowImage
 
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.pipeline import hints, refine
+from handrefiner_ext.repaint import beside
 from handrefiner_ext.repaint.beside import (
     MOST_AREA,
     MOST_FOREIGN,
     MOST_IN_RIM,
+    Change,
     find_damage,
     measure_change,
 )
@@ -102,6 +105,14 @@ def test_cases_whose_surroundings_were_erased_are_kept(name):
     result = refine(image, params, build_stages(params, ModelHome()))
     np.testing.assert_array_equal(result.image, image)
     assert any("beside the hand" in decision.reason for decision in result.decisions)
+
+
+@pytest.mark.parametrize(("area", "in_wished"), [(0.08, False), (0.12, True)])
+def test_a_hand_that_was_wished_may_change_more(image, seen, monkeypatch, area, in_wished):
+    monkeypatch.setattr(beside, "measure_change", lambda *_: Change(area, 0.01, 0.0))
+    wished = tuple(replace(mesh, gesture="fist") for mesh in seen.meshes)
+    assert set(find_damage(image, image, seen.maps, seen.meshes)) == {0, 1}
+    assert set(find_damage(image, image, seen.maps, wished)) == ({0, 1} if in_wished else set())
 
 
 def test_without_the_guard_the_draft_may_change_what_is_beside_the_hand(image, seen):

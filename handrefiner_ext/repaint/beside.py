@@ -36,6 +36,8 @@ MOST_AREA, MOST_FOREIGN, MOST_IN_RIM = 0.06, 0.02, 0.0135
 """What may change, squared hand sizes. Of 36 drafts that the judge took on real pictures, those
 that left no damage changed at most 0.05, 0.017 and 0.0124, and those that erased a mouth, a
 clipboard, cloth or a neighbour's fingers more of at least one: 0.054, 0.021 or 0.0149."""
+MOST_OF_WISHED = (0.1, 0.03, 1.0)
+"""The same for a hand that somebody posed or drew: it is meant to cover what was there."""
 
 
 class Change(NamedTuple):
@@ -57,7 +59,7 @@ def find_damage(
     damaged = {}
     for number, mesh in enumerate(meshes):
         change = measure_change(before, after, maps, number, mesh)
-        limits = (MOST_AREA, MOST_FOREIGN, MOST_IN_RIM)
+        limits = (MOST_AREA, MOST_FOREIGN, MOST_IN_RIM) if mesh.is_known else MOST_OF_WISHED
         if any(much > most for much, most in zip(change, limits, strict=True)):
             damaged[number] = (
                 "The original was kept: the picture beside the hand would change, over "
