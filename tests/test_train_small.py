@@ -217,6 +217,14 @@ def test_the_encoder_of_the_tiny_vae_stays_and_its_decoder_learns(trained):
         assert all(same) != learns, part
 
 
+def test_what_is_encoded_is_the_same_each_time(trained):
+    """However a program draws from the latents' spread."""
+    vae = load(trained).pipeline.vae
+    with torch.no_grad():
+        latents = vae.encode(torch.rand(1, 3, SIDE, SIDE) * 2 - 1).latent_dist
+    assert latents.std.max() < 1e-4 * latents.mean.std()
+
+
 def test_training_goes_on_from_a_finished_model(trained, pictures, tmp_path, capsys):
     """At another size, with its VAE as it is; UNet and ControlNet begin as they ended."""
     given = ["--begin_with", trained, "--size", 128, "--steps", 1]

@@ -33,8 +33,9 @@ from handrefiner_ext.train.views import CloseUps, Pictures
 if TYPE_CHECKING:
     import torch
 
-LOG_VARIANCE = -6.0
-"""Of the VAE's latents, to begin with."""
+LOG_VARIANCE, NONE = -6.0, -20.0
+"""Of the VAE's latents, to begin with and at the end: programs draw latents from that spread, and
+the WebUI from a generator that each request leaves elsewhere."""
 SPREAD, COARSE = 1e-6, 8
 """Weight of the divergence from a normal distribution in the VAE's loss (Rombach et al. 2022,
 appendix G), and the pixels over which colours are averaged once more, so that they are learnt
@@ -125,8 +126,7 @@ def build_pipeline(preset: Preset, seed: int) -> Any:
         # is learnt very late.
         if preset.linear:
             make_linear(vae)
-        torch.nn.init.zeros_(vae.quant_conv.weight[vae.config.latent_channels :])
-        torch.nn.init.constant_(vae.quant_conv.bias[vae.config.latent_channels :], LOG_VARIANCE)
+        _fix_variance(vae, LOG_VARIANCE)
         controlnet = copy_encoder(unet, sees)
         _open_control(controlnet)
         return StableDiffusionControlNetInpaintPipeline(
@@ -140,6 +140,15 @@ def build_pipeline(preset: Preset, seed: int) -> Any:
             feature_extractor=None,
             requires_safety_checker=False,
         )
+
+
+def _fix_variance(vae: Any, log_variance: float) -> None:
+    """Have each latent drawn from a normal distribution of the same spread."""
+    import torch
+
+    latents = int(vae.config.latent_channels)
+    torch.nn.init.zeros_(vae.quant_conv.weight[latents:])
+    torch.nn.init.constant_(vae.quant_conv.bias[latents:], log_variance)
 
 
 def _open_control(controlnet: Any) -> None:
@@ -202,6 +211,7 @@ def _train_vae(
     else:
         _run("vae", Learning([vae], [], find_loss), settings, resumes, make_batch, tell)
         _unify_spread(vae, hands)
+    _fix_variance(vae, NONE)
 
 
 def _unify_spread(vae: Any, hands: Pictures) -> None:
