@@ -100,7 +100,7 @@ def test_a_picture_that_kills_its_workers_is_said_and_nothing_else_is(deadly, tm
         Image.open(EXAMPLE).resize((side, side)).save(tmp_path / "in" / f"{name}.png")
     command = ["-m", "handrefiner_ext", "refine", "--engine", "ray", "--jobs", "1"]
     command += ["--input_dir", str(tmp_path / "in"), "--out_dir", str(tmp_path / "out")]
-    done = run(deadly, *command, "--mesh", "deadly")
+    done = run(deadly, *command, "--mesh", "deadly", "--keep_best", "False")
     assert done.returncode == 1
     assert "b.png was left alone: 3 workers have died over it" in done.stderr
     assert "2 pictures, 1 hands found, 1 repainted, 1 pictures failed." in done.stdout

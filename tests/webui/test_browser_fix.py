@@ -136,7 +136,7 @@ def test_before_and_after_need_no_picture_before_it_after_an_ordinary_run(gentle
     hand.wait_for(state="attached")
     hand.hover()
     assert hand.locator("b").inner_text() == "1"
-    assert "Repainted and kept" in hand.locator("span").inner_text()
+    assert hand.locator("span").inner_text() == "Right hand, repainted."
     keep_screenshot(shown, "before_and_after_hover", tmp_path)
     gentle.page.keyboard.press("Tab")
     assert gentle.page.evaluate("document.activeElement.className") == "hand"
