@@ -105,6 +105,12 @@ def test_a_resolution_that_cannot_be_is_left_out(dpi):
     assert not build_metadata({"dpi": dpi}, keep_profile=True)
 
 
+@pytest.mark.parametrize("info", [{"jfif_unit": 0}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}])
+def test_no_resolution_is_made_up(info):
+    chunks = build_metadata({"dpi": (72, 72), **info}, keep_profile=True)
+    assert all(chunk.kind != b"pHYs" for chunk in chunks)
+
+
 @pytest.mark.parametrize("body", [b"", b"\0" * 8, struct.pack(">IIB", 1, 2, 0)])
 def test_a_damaged_resolution_is_none(body):
     assert read_resolution(Chunk(b"pHYs", body)) is None

@@ -280,7 +280,9 @@ def build_metadata(
     profile, exif, comment = (info.get(key) for key in ("icc_profile", "exif", "comment"))
     if profile and keep_profile:
         chunks.append(profile_chunk(profile))
-    resolution = _read_dpi(info.get("dpi"))
+    # Where the file itself has no unit, Pillow's number is EXIF's, which survives as it is, or 72.
+    is_said = info["jfif_unit"] != 0 if "jfif_unit" in info else not exif
+    resolution = _read_dpi(info.get("dpi")) if is_said else None
     if resolution is not None:
         chunks.append(resolution)
     if exif:
