@@ -29,13 +29,18 @@ BRUSH = "Draw button"
 """The name of the brush in gradio 4's editor, which begins without one."""
 
 
-SLOW_FRAMES = """(() => {
+EDITORS_FRAMES = """(() => {
     const next = window.requestAnimationFrame.bind(window);
-    const ofGradio4 = () => (window.gradio_config?.version ?? '').startsWith('4');
-    window.requestAnimationFrame = f => ofGradio4() ? setTimeout(() => next(f), 300) : next(f);
+    const known = new WeakMap();
+    const isEditors = draw => {
+        if (!known.has(draw)) known.set(draw, String(draw).includes('_requestId'));
+        return known.get(draw);
+    };
+    window.requestAnimationFrame = draw =>
+        isEditors(draw) ? setTimeout(next, 1000, draw) : next(draw);
 })()"""
-"""Gradio 4's editor draws every frame anew with WebGL, which is software here: without this the
-page answers no click for half a minute."""
+"""Gradio 4's editor draws all the time, seen or not, with WebGL, which is software where there is
+no graphics card: the page answered no click for half a minute. So it draws once a second here."""
 
 
 def find_chromium() -> str:
@@ -89,6 +94,21 @@ class WebuiPage:
         self.page.locator(f"{container} input").first.click()
         entries = self.page.locator(f"{container} ul.options li")
         entries.filter(has_text=value).first.click()
+
+    def fill_for_good(self, field: str, text: str) -> None:
+        """Write into a field that an answer still under way may put back to what it was."""
+        place = self.page.locator(field)
+        held = 0
+        for _ in range(30):
+            if place.input_value() == text:
+                held += 1
+            else:
+                place.fill(text)
+                held = 0
+            if held == 4:
+                return
+            self.page.wait_for_timeout(500)
+        raise AssertionError(f"{field} does not keep {text!r}")
 
     def is_on(self, tab: str) -> bool:
         return bool(self.panel(tab, "").locator(".input-accordion-checkbox").is_checked())
@@ -217,7 +237,7 @@ def open_page(
     opened = WebuiPage(page)
     page.on("pageerror", lambda error: opened.errors.append(str(error)))
     page.set_default_timeout(30_000)
-    page.add_init_script(SLOW_FRAMES)
+    page.add_init_script(EDITORS_FRAMES)
     page.goto(f"{url}/?__theme={theme}", wait_until="domcontentloaded")
     page.wait_for_selector("#txt2img_generate", timeout=LONG_MS)
     page.wait_for_selector("#handrefiner_txt2img .input-accordion-checkbox")
