@@ -310,6 +310,23 @@ def test_velocity_checkpoints_are_asked_for_velocity(inpainting):
     torch.testing.assert_close(velocity, alpha.sqrt() * noise - (1 - alpha).sqrt() * latents)
 
 
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_a_hidden_picture_leaves_no_trace_and_is_still_what_is_asked_for(inpainting, kind):
+    """Two pictures give the same noisy latents, and the scheduler finds each from what is said."""
+    encoder = Encoder(load_models(inpainting))
+    schedule = encoder.schedule
+    schedule.register_to_config(prediction_type=kind)
+    draws = [Chances(5, 0.5, hides_picture=1.0).draw(place, 4) for place in range(4)]
+    pictures = torch.randn(2, 4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    (noisy, said, timesteps), (other, _, _) = (encoder.add_noise(each, draws) for each in pictures)
+    torch.testing.assert_close(noisy, other, atol=1e-4, rtol=0.0)
+    assert noisy.std() == pytest.approx(1.0, abs=0.1)
+    schedule.register_to_config(clip_sample=False, thresholding=False)
+    for number, timestep in enumerate(timesteps):
+        found = schedule.step(said[number], int(timestep), noisy[number]).pred_original_sample
+        torch.testing.assert_close(found, pictures[0, number], atol=1e-3, rtol=0.0)
+
+
 def test_sdxl_is_told_the_size_and_both_texts(sdxl, pictures):
     batch = make_batch(load_models(sdxl), pictures)
     assert batch.text.shape == (4, 77, TINY_XL.unet["cross_attention_dim"])

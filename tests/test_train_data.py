@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handrefiner_ext.cli.commands import main
 from handrefiner_ext.errors import HandRefinerError, PictureError
-from handrefiner_ext.train.data import NARROWEST, WIDEST, Chances, HandSet, draw_mask
+from handrefiner_ext.train.data import HIDDEN_FROM, NARROWEST, WIDEST, Chances, HandSet, draw_mask
 from handrefiner_ext.train.memory import check_memory, count_bytes
 from handrefiner_ext.train.settings import Settings, keep_settings
 
@@ -138,6 +138,17 @@ def test_prompts_are_hidden_as_often_as_asked_and_timesteps_are_spread_evenly():
     tenths = Counter(int(10 * draw.timestep) for draw in draws)
     assert sorted(tenths) == list(range(10))
     assert min(tenths.values()) > 330
+
+
+def test_pictures_are_hidden_as_often_as_asked_and_only_where_sampling_begins():
+    draws = [Chances(0, 0.25, hides_picture=0.2).draw(place, 100) for place in range(4000)]
+    hidden = [draw for draw in draws if draw.hides_picture]
+    assert len(hidden) / len(draws) == pytest.approx(0.2, abs=0.03)
+    assert all(HIDDEN_FROM <= draw.timestep < 1.0 for draw in hidden)
+    # Runs that hide none go on with the order and the noise they have always had.
+    usual = [Chances(0, 0.25).draw(place, 100) for place in range(4000)]
+    assert [d.noise_seed for d in draws] == [d.noise_seed for d in usual]
+    assert not any(draw.hides_picture for draw in usual)
 
 
 @pytest.mark.parametrize("seed", range(20))

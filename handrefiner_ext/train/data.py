@@ -29,6 +29,9 @@ NARROWEST, WIDEST = 0.05, 0.4
 SILHOUETTES = 0.25
 """Share of the masks that follow the outline of the hand; the others are boxes."""
 ORDER, DRAW = range(2)
+HIDDEN_FROM = 0.85
+"""Timestep from which on a picture may be hidden wholly: sampling begins there, whatever its
+number of steps is."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Draw:
     """What chance decides about one place in a batch.
 
     number: of the picture. timestep: from 0 to 1, as a share of all. noise_seed: of the noise.
-    shows_prompt, shows_control: whether the prompt, and the depth, may be seen. rng: for the mask.
+    shows_prompt, shows_control: whether the prompt, and the depth, may be seen. hides_picture:
+    whether there is nothing but noise. rng: for the mask.
     """
 
     number: int
@@ -54,27 +58,34 @@ class Draw:
     shows_prompt: bool
     shows_control: bool
     rng: np.random.Generator
+    hides_picture: bool = False
 
 
 @dataclass(frozen=True)
 class Chances:
-    """The seed, and how often the prompt and the depth are hidden."""
+    """The seed, and how often the prompt, the depth and the picture itself are hidden."""
 
     seed: int
     hides_prompt: float
     hides_control: float = 0.0
+    hides_picture: float = 0.0
 
     def draw(self, place: int, count: int) -> Draw:
         """Decide about the example at `place`, counted from the first step on, of `count`."""
         rng = np.random.default_rng([self.seed, DRAW, place])
         timestep, prompt, control = rng.uniform(size=3)
+        noise_seed = int(rng.integers(2**62))
+        hides_picture = self.hides_picture > 0.0 and bool(rng.uniform() < self.hides_picture)
+        if hides_picture:
+            timestep = HIDDEN_FROM + (1.0 - HIDDEN_FROM) * timestep
         return Draw(
             number=int(_order(self.seed, place // count, count)[place % count]),
             timestep=float(timestep),
-            noise_seed=int(rng.integers(2**62)),
+            noise_seed=noise_seed,
             shows_prompt=bool(prompt >= self.hides_prompt),
             shows_control=bool(control >= self.hides_control),
             rng=rng,
+            hides_picture=hides_picture,
         )
 
 

@@ -22,12 +22,15 @@ class Preset:
 
     linear: the VAE begins as a linear code (see `codec`). vae_pace: its learning rate, as a share
     of the painting's; a deep decoder is torn away from the linear code by large steps.
+    hides_picture: share of the examples that are learnt from nothing but noise. The more latents,
+    the better a network reads a picture's colours from what the last timestep leaves of it.
     """
 
     architecture: Architecture
     size: int
     linear: bool = False
     vae_pace: float = 1.0
+    hides_picture: float = 0.0
 
 
 def _tiny() -> Architecture:
@@ -115,5 +118,5 @@ def _text(width: int) -> dict[str, Any]:
 
 PRESETS: Mapping[str, Preset] = {
     TINY: Preset(_tiny(), 128, linear=True),
-    SD15: Preset(_sd15(), 256, linear=True, vae_pace=0.3),
+    SD15: Preset(_sd15(), 256, linear=True, vae_pace=0.3, hides_picture=0.2),
 }

@@ -99,7 +99,7 @@ def train_small(
             _train_vae(pipeline.vae, preset.linear, hands, stages.vae, resumes, tell)
         else:
             load_vae(pipeline.vae, start.vae_file, preset)
-        _train_painting(pipeline, hands, stages.painting, resumes, tell)
+        _train_painting(pipeline, hands, stages.painting, preset.hides_picture, resumes, tell)
         return save(pipeline, Path(stages.painting.out_dir).parent)
 
 
@@ -266,6 +266,7 @@ def _train_painting(
     pipeline: Any,
     hands: Pictures,
     settings: Settings,
+    hides_picture: float,
     resumes: bool,
     tell: Callable[[str, Progress], None],
 ) -> None:
@@ -276,7 +277,7 @@ def _train_painting(
     kept = Path(settings.out_dir).parent / ENCODED
     encoded = encode_once(pipeline.vae, hands, settings.seed, kept)
     views = EncodedSet(Encoder(Models(pipeline, SD1, CONTROLNET)), encoded)
-    chances = Chances(settings.seed, HIDES_PROMPT, HIDES_CONTROL)
+    chances = Chances(settings.seed, HIDES_PROMPT, HIDES_CONTROL, hides_picture)
 
     def make_batch(places: Sequence[int]) -> Batch:
         return views.make_batch([chances.draw(place, len(hands)) for place in places])

@@ -91,6 +91,9 @@ class Encoder:
         timesteps = torch.tensor([int(d.timestep * count) for d in draws], device=latents.device)
         latents = latents.float()
         noise = torch.stack([_normal(latents.shape[1:], d.noise_seed) for d in draws]).to(latents)
+        hidden = torch.tensor([d.hides_picture for d in draws], device=latents.device)
+        if hidden.any():
+            noise = _hide(schedule, latents, noise, timesteps, hidden)
         target = noise
         if schedule.config.prediction_type == "v_prediction":
             target = schedule.get_velocity(latents, noise, timesteps)
@@ -195,6 +198,26 @@ def _to_hint(example: Example) -> torch.Tensor:
 
     depth = torch.from_numpy(example.control.astype(np.float32) / 255.0)
     return depth[None].expand(3, -1, -1)
+
+
+def _hide(
+    schedule: Any,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    hidden: torch.Tensor,
+) -> torch.Tensor:
+    """Return the noise, changed where the picture is hidden so that no trace of it is left.
+
+    Stable Diffusion's last timestep keeps 7 % of a picture's amplitude, enough to read its colours
+    from; sampling begins without it (Lin et al. 2023, arXiv 2305.08891). Here the noisy latents are
+    `noise` itself, and what is to be said of them follows from the noise that is returned.
+    """
+    import torch
+
+    kept = schedule.alphas_cumprod.to(latents)[timesteps][:, None, None, None]
+    hiding = (noise - kept.sqrt() * latents) / (1.0 - kept).sqrt()
+    return torch.where(hidden[:, None, None, None], hiding, noise)
 
 
 def _normal(shape: Any, seed: int) -> torch.Tensor:
