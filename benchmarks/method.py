@@ -1,7 +1,7 @@
 """Whether the method itself works: does the hand that is painted follow the depth?
 
     python benchmarks/method.py --model D [--count N] [--seed S] [--steps N] [--cfg V]
-                                [--size N] [--json F] [--images DIR]
+                                [--sampler NAME] [--size N] [--json F] [--images DIR]
 
 D is the folder of `handrefiner train small`. Scenes come from `handrefiner dataset`, of a seed
 that no training used: each is drawn twice, malformed and well formed. The malformed one is given to
@@ -141,7 +141,7 @@ def find_iou(scene: Scene, picture: Image, colours: Image | None = None) -> floa
 class Painter:
     """The backend diffusers with a small model. folder: of `handrefiner train small`."""
 
-    def __init__(self, folder: Path, steps: int = 20, cfg: float = 2.0) -> None:
+    def __init__(self, folder: Path, steps: int = 20, cfg: float = 2.0, sampler: str = "") -> None:
         self.painter = DiffusersPainter(loader=Loader("cpu"))
         self.params = RefineParams(
             backend="diffusers",
@@ -150,6 +150,7 @@ class Painter:
             denoising_strength=1.0,
             steps=steps,
             cfg_scale=cfg,
+            sampler=sampler,
         )
         self.pipeline = self.painter.load(self.params).pipeline
         self.side = int(self.pipeline.vae.config.sample_size)
@@ -178,10 +179,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1007)
     parser.add_argument("--steps", type=positive, default=20)
     parser.add_argument("--cfg", type=float, default=2.0)
+    parser.add_argument("--sampler", default="", help="such as Euler a")
     parser.add_argument("--size", type=positive, help="pixels of each side (the VAE's)")
     parser.add_argument("--images", type=Path)
     options = parser.parse_args()
-    painter = Painter(options.model, options.steps, options.cfg)
+    painter = Painter(options.model, options.steps, options.cfg, options.sampler)
     side = options.size or painter.side
     rows: dict[str, list[float]] = {"iou_truth": [], "iou_vae": []}
     times = []
