@@ -26,17 +26,19 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytestmark = [
     pytest.mark.slow,
+    # diffusers' ancestral sampler makes numpy arrays of tensors the old way.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.skipif(missing_small_model() is not None, reason=str(missing_small_model())),
 ]
 SEED = 4001
 SEEN = (17, 23)
 """Numbers of pictures, of SEED, whose repainted hands are found again."""
-BETTER = (12, 23)
-"""Those whose hands are badly drawn and become clearly better."""
+REPAIRED, BOTCHED = (18, 20, 23, 27, 35), (12, 31, 45, 52)
+"""Malformed hands that it paints well, and those that it paints no better, both by eye."""
 CASES = (4, 9, 12, 17, 23)
 VALUES = {
-    **{"denoising_strength": 0.75, "steps": 14, "cfg_scale": 2.0, "region_size": DRAWN},
-    **{"guard": False, "backend": "diffusers", "strength": 1.0},
+    **{"denoising_strength": 0.75, "steps": 10, "cfg_scale": 2.0, "region_size": DRAWN},
+    **{"guard": False, "backend": "diffusers", "strength": 1.0, "sampler": "Euler a"},
 }
 
 
@@ -46,6 +48,13 @@ def make_case(number):
     good, bad = iterate(SEED, 1, Options(size=DRAWN, twins=True, styles=STYLES), number)
     pose = json.dumps(describe_poses(hints(bad.image).meshes, *bad.image.shape[:2]))
     return bad.image, good.prompt, pose
+
+
+@cache
+def find_true_pose(number):
+    """The pose that is found in the well-formed picture."""
+    (good,) = iterate(SEED, 1, Options(size=DRAWN, styles=STYLES), number)
+    return json.dumps(describe_poses(hints(good.image).meshes, *good.image.shape[:2]))
 
 
 @cache
@@ -71,14 +80,18 @@ def find_error(number, strength):
     return float("inf") if decision.after.mpjpe is None else decision.after.mpjpe
 
 
-def test_the_judge_keeps_what_is_better_drawn_and_nothing_that_is_not():
-    for number in CASES:
-        (without,) = paint(number, strength=0.0).decisions
+def test_the_judge_takes_most_true_repairs_and_nothing_that_is_worse():
+    taken = {}
+    for number in (*REPAIRED, *BOTCHED):
+        pose = find_true_pose(number)
+        (without,) = paint(number, pose=pose, strength=0.0).decisions
         assert not without.refined, "no depth, no hand"
-        (decision,) = paint(number).decisions
-        assert decision.refined == (number in BETTER), decision.reason
+        (decision,) = paint(number, pose=pose).decisions
+        taken[number] = decision.refined
         if decision.refined:
-            assert decision.quality_after.score > decision.quality_before.score + 0.1
+            assert decision.quality_after.score > decision.quality_before.score + 0.05
+    assert sum(taken[number] for number in REPAIRED) > len(REPAIRED) / 2, taken
+    assert not any(taken[number] for number in BOTCHED), taken
 
 
 def test_the_best_of_several_candidates_is_kept():
