@@ -16,6 +16,9 @@ from running_host import Host, missing_for_a_host, start_host
 
 IMAGES = Path(os.environ.get("HANDREFINER_IMAGES", Path(__file__).parents[3] / "shared" / "images"))
 
+INSTALLED = find_installed()
+"""All that the variables name; while a test runs, they name the one that it runs on."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -24,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(
-    scope="session", autouse=True, params=find_installed() or [None], ids=lambda w: w and w.kind
+    scope="session", autouse=True, params=INSTALLED or [None], ids=lambda w: w and w.kind
 )
 def webui_under_test(request: pytest.FixtureRequest) -> Iterator[str]:
     """The kind of WebUI under test; where several are installed, the suite runs on one by one."""
@@ -72,6 +75,16 @@ def browser() -> Iterator[Any]:
         running = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def sdxl_maker() -> Installed:
+    """The WebUI among those installed whose Python can write an SDXL checkpoint."""
+    made = (own for own in INSTALLED if (own.folder / "repositories/generative-models").exists())
+    maker = next(made, None)
+    if maker is None:
+        pytest.skip("none of the WebUIs has generative-models, with which A1111 makes SDXL")
+    return maker
 
 
 @pytest.fixture(scope="session")

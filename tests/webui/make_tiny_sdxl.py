@@ -25,12 +25,15 @@ ENCODER = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
 
 
 def write_tokenizer(cache: Path, folder: Path) -> None:
-    """CLIP's tokenizer from the hub's cache, and a text model of two narrow layers."""
+    """CLIP's tokenizer from the hub's cache, and a narrow text model of the least depth.
+
+    reForge takes the last layer but one, and refuses a model of two.
+    """
     (snapshot,) = (cache / "hub" / "models--openai--clip-vit-large-patch14" / "snapshots").iterdir()
     shutil.copytree(snapshot, folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     narrow = {"hidden_size": TEXT_WIDTH, "intermediate_size": TEXT_WIDTH, "projection_dim": 64}
-    config["text_config"] |= {**narrow, "num_hidden_layers": 2, "num_attention_heads": 1}
+    config["text_config"] |= {**narrow, "num_hidden_layers": 3, "num_attention_heads": 1}
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
 
 
@@ -39,7 +42,7 @@ def shrink(config, tokenizer: Path):
     params = config.model.params
     arch, width = OPEN_CLIP
     embedders = params.conditioner_config.params.emb_models
-    embedders[0].params = {"version": str(tokenizer), "layer": "hidden", "layer_idx": 1}
+    embedders[0].params = {"version": str(tokenizer), "layer": "hidden", "layer_idx": 2}
     embedders[1].params.arch = arch
     sizes = sum(embedder.params.get("outdim", 0) * 2 for embedder in embedders)
     network = params.network_config.params

@@ -10,23 +10,24 @@ from pathlib import Path
 import make_tiny_sdxl
 import pytest
 from generation import GENTLE, alike, as_mask, changed, decisions_of, img2img, load
+from installed import A1111, Installed, find_installed
 from running_host import Host, missing_for_a_host, start_host
+from test_second_pass import expected_loads
 
 PREFIX = "/handrefiner/v1"
 SD1_MODEL, SD1_CHECKPOINT = "control_sd15_inpaint_depth_hand_fp16", "tiny-sd15-inpainting"
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a checkpoint, a ControlNet and their tokenizer, made by the host's Python."""
+def files(sdxl_maker: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint, a ControlNet and their tokenizer, made by an A1111's Python."""
     reason = missing_for_a_host() or os.environ.get("HANDREFINER_WEBUI_URL")
     if reason is not None:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("sdxl_files")
-    python = Path(os.environ["HANDREFINER_WEBUI_VENV"]) / "bin" / "python"
-    places = (os.environ["HANDREFINER_WEBUI"], os.environ["HF_HOME"], str(folder))
+    places = (str(sdxl_maker.folder), os.environ["HF_HOME"], str(folder))
     done = subprocess.run(
-        [python, make_tiny_sdxl.__file__, *places], capture_output=True, text=True
+        [sdxl_maker.python, make_tiny_sdxl.__file__, *places], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
@@ -36,6 +37,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sdxl(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host that has loaded it."""
     checkpoint = files / "checkpoints" / f"{make_tiny_sdxl.CHECKPOINT}.safetensors"
+    (own,) = find_installed()
+    if own.kind != A1111:  # the folder that is named takes the place of their own
+        for model in (own.folder / "models" / "ControlNet").glob(f"{SD1_MODEL}.*"):
+            (files / "controlnet" / model.name).symlink_to(model)
     running = start_host(
         tmp_path_factory.mktemp("sdxl"),
         *("--ckpt", str(checkpoint), "--ckpt-dir", str(files / "checkpoints")),
@@ -59,10 +64,6 @@ def woman(photographs: Path, sdxl: Host):
 @pytest.fixture(scope="module")
 def plain(sdxl: Host, woman):
     return img2img(sdxl, woman)
-
-
-def loaded_from_disk(host: Host) -> int:
-    return host.read_log().count("Loading weights")
 
 
 def test_the_family_is_recognised_and_its_own_control_model_chosen(sdxl):
@@ -122,10 +123,10 @@ def test_without_a_control_model_for_sdxl_the_sentence_says_what_to_install(
 
 def test_an_sd1_checkpoint_paints_the_hands_of_an_sdxl_picture(sdxl, woman, plain):
     """The other family's network and ControlNet, read once for all iterations."""
-    before = loaded_from_disk(sdxl)
+    before = sdxl.count_loads()
     hands = {**GENTLE, "checkpoint": SD1_CHECKPOINT, "extra_images": True}
     on = img2img(sdxl, woman, hands, n_iter=2, do_not_save_grid=True)
-    assert loaded_from_disk(sdxl) == before + 1
+    assert sdxl.count_loads() == before + expected_loads(sdxl, 2)
     result, mask = on.images[-8], as_mask(on.images[-5])
     assert [decisions_of(text) for text in on.texts[-8:-6]] == ["1 right refined"] * 2
     assert f"HandRefiner control model: {SD1_MODEL}" in on.texts[-8]

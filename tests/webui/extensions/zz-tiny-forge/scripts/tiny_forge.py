@@ -10,17 +10,24 @@ from unittest import mock
 
 LAYER = "text_model.encoder.layers.{}.layer_norm1.weight"
 WORDS = "text_model.embeddings.token_embedding.weight"
+FIRST_MLP = "text_model.encoder.layers.0.mlp.fc1.weight"
+HEAD_WIDTH = 64
+LARGE_TEXT = ("bigg", "clip_g.")
+"""What the name of the configuration of SDXL's larger text model holds; its weights' prefix."""
 VAE_WIDTH = "decoder.norm_out.weight"
 REAL_VAE_WIDTH = 128
 
 
 def size_text(config, weights):
     """The text model's configuration with the width and the number of layers of its weights."""
-    words = next(array for name, array in weights.items() if name.endswith(WORDS))
+    words, mlp = (
+        next(array for name, array in weights.items() if name.endswith(ending))
+        for ending in (WORDS, FIRST_MLP)
+    )
     depth = sum(any(k.endswith(LAYER.format(n)) for k in weights) for n in range(99))
     if words.shape[1] != config.hidden_size:
-        config.num_attention_heads = 1
-        config.hidden_size = config.intermediate_size = int(words.shape[1])
+        config.hidden_size, config.intermediate_size = int(words.shape[1]), int(mlp.shape[0])
+        config.num_attention_heads = max(1, config.hidden_size // HEAD_WIDTH)
     config.num_hidden_layers = depth
     return config
 
@@ -53,6 +60,13 @@ def forget_width(family, heads=None):
     family.__init__ = __init__
 
 
+def add_narrow_sdxl(families):
+    """SDXL of any width, recognised after all others."""
+    widths = ("model_channels", "context_dim", "adm_in_channels")
+    known = {k: v for k, v in families.SDXL.unet_config.items() if k not in widths}
+    families.models.append(type("NarrowSDXL", (families.SDXL,), {"unet_config": known}))
+
+
 def teach_forge():
     from backend import loader
     from huggingface_guess import model_list
@@ -60,6 +74,7 @@ def teach_forge():
 
     load = loader.load_huggingface_component
     forget_width(model_list.SD15, heads=1)  # for speed
+    add_narrow_sdxl(model_list)
 
     @functools.wraps(load)
     def load_component(guess, name, library, kind, path, weights):
@@ -79,14 +94,21 @@ def teach_reforge():
     from transformers import CLIPTextConfig
 
     forget_width(supported_models.SD15)
+    add_narrow_sdxl(supported_models)
     make_text, make_vae = sd.CLIP.__init__, sd.VAE.__init__
 
     def text_init(self, *args, tokenizer_data=None, **kwargs):
         if not tokenizer_data:
             return make_text(self, *args, **kwargs)
-        read = by_weights(CLIPTextConfig.from_json_file, size_text, tokenizer_data)
+        read = functools.partial(sized_text, CLIPTextConfig.from_json_file, tokenizer_data)
         with mock.patch.object(CLIPTextConfig, "from_json_file", read):
             return make_text(self, *args, tokenizer_data=tokenizer_data, **kwargs)
+
+    def sized_text(original, weights, path):
+        name, prefix = LARGE_TEXT
+        large = {k: v for k, v in weights.items() if k.startswith(prefix)}
+        small = {k: v for k, v in weights.items() if not k.startswith(prefix)}
+        return size_text(original(path), large if name in str(path) else small)
 
     def vae_init(self, sd=None, **kwargs):
         with mock.patch.object(module, "AutoencoderKL", functools.partial(sized_vae, sd)):
