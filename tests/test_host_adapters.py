@@ -24,8 +24,9 @@ def layer(painted):
     return Image.fromarray(shown)
 
 
-def write_header(path, width):
+def write_header(path, width, *names):
     header = {"__metadata__": {"format": "pt"}, TEXT_KEY: {"shape": [320, width]}}
+    header |= {name: {"shape": [4, 4]} for name in names}
     content = json.dumps(header).encode()
     path.write_bytes(len(content).to_bytes(8, "little") + content + b"weights")
     return path
@@ -57,11 +58,29 @@ def test_an_empty_editor_holds_no_picture():
     assert split_sketch("base64 text") is None
 
 
-@pytest.mark.parametrize(("width", "family"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl")])
+@pytest.mark.parametrize(
+    ("width", "family"), [(768, "sd1"), (1024, "sd2"), (1280, "sdxl"), (2048, "sdxl")]
+)
 def test_a_checkpoint_that_is_not_loaded_yet_tells_its_family_by_its_header(
     tmp_path, width, family
 ):
     assert family_of_file(write_header(tmp_path / "x.safetensors", width)) == family
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("conditioner.embedders.1.model.ln_final.bias", "sdxl"),
+        ("cond_stage_model.model.ln_final.bias", "sd2"),
+        ("cond_stage_model.transformer.text_model.final_layer_norm.bias", "sd1"),
+        ("model.diffusion_model.double_blocks.0.img_attn.proj.bias", "flux"),
+        ("model.diffusion_model.joint_blocks.0.x_block.attn.proj.bias", "sd3"),
+        ("first_stage_model.decoder.conv_in.bias", "other"),
+    ],
+)
+def test_where_the_width_is_of_none_the_names_tell_the_family(tmp_path, name, family):
+    assert family_of_file(write_header(tmp_path / "x.safetensors", 320, name)) == family
+    assert family_of_file(write_header(tmp_path / "y.safetensors", 768, name)) == "sd1"
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,17 @@ if TYPE_CHECKING:
 
 NO_VAE = ("None", "Automatic")
 TEXT_KEY = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
-FAMILY_BY_TEXT_WIDTH = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+FAMILY_BY_TEXT_WIDTH = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl"}
 """Width of the text that this layer reads -> family, as Forge itself tells them apart
-(backend/loader.py, `replace_state_dict`)."""
+(backend/loader.py, `replace_state_dict`); 1280 is SDXL's refiner."""
+FAMILY_BY_NAME = (
+    ("conditioner.embedders.", "sdxl"),
+    ("cond_stage_model.model.", "sd2"),
+    ("cond_stage_model.transformer.", "sd1"),
+    ("model.diffusion_model.double_blocks.", "flux"),
+    ("model.diffusion_model.joint_blocks.", "sd3"),
+)
+"""What the names of some weights begin with, in one family only -> that family."""
 LARGEST_HEADER = 100 * 2**20
 
 
@@ -105,7 +113,11 @@ def _family_to_come() -> str:
 
 
 def family_of_file(path: Path) -> str:
-    """Return the family of a safetensors checkpoint by the shapes in its header; else `other`."""
+    """Return the family of a safetensors checkpoint by the shapes and names in its header.
+
+    The width of the text comes first, since a file may hold the network alone. `other` where
+    neither tells.
+    """
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -117,4 +129,9 @@ def family_of_file(path: Path) -> str:
     if not isinstance(header, dict):
         return "other"
     shape = header.get(TEXT_KEY, {}).get("shape", (0, 0))
-    return FAMILY_BY_TEXT_WIDTH.get(shape[1], "other")
+    by_name = (
+        family
+        for beginning, family in FAMILY_BY_NAME
+        if any(name.startswith(beginning) for name in header)
+    )
+    return FAMILY_BY_TEXT_WIDTH.get(shape[1]) or next(by_name, "other")
