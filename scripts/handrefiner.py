@@ -1,8 +1,9 @@
 """The always-on script and its callbacks, as the WebUI loads them; the package does the work."""
 
-from modules import script_callbacks, scripts
+from modules import scripts
 
 from handrefiner_ext.host import ui, xyz
+from handrefiner_ext.host.callbacks import register
 from handrefiner_ext.host.preprocessors import add_preprocessors
 from handrefiner_ext.host.problem_report import register_button
 from handrefiner_ext.host.script import HandRefinerScript
@@ -45,6 +46,6 @@ class HandRefiner(scripts.Script):
 register_settings()
 register_button()
 xyz.register_axes()
-script_callbacks.on_before_ui(upgrade_ui_config)
-script_callbacks.on_before_ui(add_preprocessors)
-script_callbacks.on_app_started(lambda _page, app: add_routes(app))
+register("before_ui", upgrade_ui_config, __file__)
+register("before_ui", add_preprocessors, __file__)
+register("app_started", lambda _page, app: add_routes(app), __file__)

@@ -56,7 +56,7 @@ def test_axes_wait_for_the_page_where_the_plot_is_loaded_later(tmp_path, monkeyp
     del late[0].module.axis_options[1:]
     scripts.scripts_data[:] = [d for d in scripts.scripts_data if d not in late]
     assert add_axes() is False
-    script_callbacks.registered.clear()
+    script_callbacks.forget_all()
     scripts.load_script(started.script)
     scripts.scripts_data += late
     assert axes(started) == {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from modules import extensions, paths, script_callbacks, shared
+from modules import extensions, paths, shared
 from modules.options import OptionInfo
 
 from handrefiner_ext.files.diagnosis import (
@@ -22,6 +22,7 @@ from handrefiner_ext.files.diagnosis import (
     section_of_parameters,
     without_paths,
 )
+from handrefiner_ext.host.callbacks import register
 from handrefiner_ext.host.serving import describe_host, list_models
 from handrefiner_ext.host.settings import PREFIX, SECTION, list_changed, read_model_home
 
@@ -60,7 +61,7 @@ MESSAGES = LastMessages()
 def register_button() -> None:
     """Keep messages from now on, and have the button added to the settings page."""
     logging.getLogger(__package__.partition(".")[0]).addHandler(MESSAGES)
-    script_callbacks.on_ui_settings(add_button)
+    register("ui_settings", add_button, __file__)
 
 
 def add_button() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from modules import devices, script_callbacks, shared
+from modules import devices, shared
 from modules.options import OptionHTML, OptionInfo
 
 from handrefiner_ext.api.bounds import ROUTE_PIXELS
+from handrefiner_ext.host.callbacks import register
 from handrefiner_ext.pictures.decode import MAX_PIXELS
 from handrefiner_ext.types import ModelHome
 
@@ -70,7 +71,7 @@ def read_settings() -> Settings:
 
 def register_settings() -> None:
     """Have the options added whenever the WebUI builds its settings page."""
-    script_callbacks.on_ui_settings(add_options)
+    register("ui_settings", add_options, __file__)
 
 
 def add_options() -> None:

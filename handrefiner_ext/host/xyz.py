@@ -7,8 +7,9 @@ from dataclasses import Field
 from functools import partial
 from typing import Any
 
-from modules import script_callbacks, scripts
+from modules import scripts
 
+from handrefiner_ext.host.callbacks import register
 from handrefiner_ext.host.layout import LISTS
 from handrefiner_ext.host.settings import read_settings
 from handrefiner_ext.knobs import WEBUI, Knob, coerce
@@ -30,7 +31,7 @@ CARRIER = "_handrefiner_xyz"
 def register_axes() -> None:
     """Add the axes now, as a WebUI without a page needs, or else before its page is built."""
     if not add_axes():
-        script_callbacks.on_before_ui(add_axes)
+        register("before_ui", add_axes, __file__)
 
 
 def add_axes() -> bool:

@@ -68,11 +68,12 @@ class WebUI:
         vars(sd_models.model_data).update(vars(sd_models.ModelData()))
         for kept in (
             *(errors.reported, images.saved, processing.drawn_by_network),
-            *(processing.prompt_history, scripts.scripts_data, script_callbacks.registered),
-            *(scripts.after_component, sd_models.checkpoints_list, sd_vae.vae_dict),
+            *(processing.prompt_history, scripts.scripts_data, scripts.after_component),
+            *(sd_models.checkpoints_list, sd_vae.vae_dict),
             sd_samplers.hidden,
         ):
             kept.clear()  # type: ignore[attr-defined]
+        script_callbacks.forget_all()
         gr.page.clear()
         scripts.scripts_txt2img = scripts.ScriptRunner()
         scripts.scripts_img2img = scripts.ScriptRunner()

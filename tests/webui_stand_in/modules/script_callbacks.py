@@ -1,31 +1,37 @@
-"""Functions that the host calls at certain times (script_callbacks.py:253-261, 456-606)."""
+"""Functions that the host calls at certain times (script_callbacks.py:127-145, 219-242)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 Callback = Callable[..., object]
-registered: dict[str, list[Callback]] = {}
+callback_map: dict[str, list[Callback]] = {
+    "callbacks_app_started": [],
+    "callbacks_before_ui": [],
+    "callbacks_ui_settings": [],
+}
 """Time -> functions, in the order of their registration."""
 
 
-def on_app_started(callback: Callable[[Any, Any], object]) -> None:
-    """callback(page, app); page is None without one (script_callbacks.py:456)."""
-    registered.setdefault("app_started", []).append(callback)
-
-
-def on_before_ui(callback: Callable[[], object]) -> None:
-    """callback() before the page is built (script_callbacks.py:588)."""
-    registered.setdefault("before_ui", []).append(callback)
-
-
-def on_ui_settings(callback: Callable[[], object]) -> None:
-    """callback() when the settings page is built (script_callbacks.py:493)."""
-    registered.setdefault("ui_settings", []).append(callback)
+def add_callback(
+    callbacks: list[Callback],
+    fun: Callback,
+    *,
+    name: str | None = None,
+    category: str = "unknown",
+    filename: str | None = None,
+) -> None:
+    """fun(page, app) once the app has started, fun() before page and settings are built."""
+    callbacks.append(fun)
 
 
 def call(time: str, *args: object) -> None:
     """Call what was registered for a time."""
-    for callback in registered.get(time, []):
+    for callback in callback_map[f"callbacks_{time}"]:
         callback(*args)
+
+
+def forget_all() -> None:
+    """Forget what was registered."""
+    for callbacks in callback_map.values():
+        callbacks.clear()
