@@ -54,7 +54,11 @@ def test_the_picture_itself_is_no_mask(layers):
 
 
 def test_an_empty_editor_holds_no_picture():
-    assert split_sketch({"background": None, "layers": [], "composite": None}).picture is None
+    for background in (None, Image.new("RGBA", (800, 600))):
+        sketch = {"background": background, "layers": [], "composite": background}
+        assert split_sketch(sketch).picture is None
+    seen = Image.new("RGBA", (4, 6), (0, 0, 0, 255))
+    assert split_sketch({"background": seen, "layers": []}).picture is seen
     assert split_sketch("base64 text") is None
 
 

@@ -64,7 +64,14 @@ def split_sketch(value: object) -> Sketch | None:
         return None
     if "background" not in value:
         return Sketch(value.get("image"), value.get("mask"))
-    return Sketch(value["background"], _painted(value.get("layers") or ()))
+    return Sketch(_shown(value["background"]), _painted(value.get("layers") or ()))
+
+
+def _shown(background: Any) -> Any:
+    """Return what lies under the painting; None for the empty editor, which is all transparent."""
+    if not isinstance(background, PillowImage.Image) or background.mode != "RGBA":
+        return background
+    return background if background.getchannel("A").getextrema()[1] else None
 
 
 def _painted(layers: Any) -> PillowImage.Image | None:
