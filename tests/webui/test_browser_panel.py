@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import LONG_MS, WebuiPage, keep_screenshot, open_page
+from browser import WebuiPage, keep_screenshot, open_page
 
 TAB = "txt2img"
 PROJECT = Path(__file__).parents[2]
@@ -113,10 +113,7 @@ def test_an_empty_place_for_a_picture_is_small(webui, photographs):
     webui.unfold(TAB)
     webui.unfold(TAB, "preview")
     assert box_of(webui, "sketch")["height"] < 160
-    webui.panel(TAB, "sketch").locator("input[type=file]").set_input_files(
-        str(photographs / "1.jpg")
-    )
-    webui.panel(TAB, "sketch").locator("canvas").first.wait_for(timeout=LONG_MS)
+    webui.drop(TAB, photographs / "1.jpg")
     assert box_of(webui, "sketch")["height"] > 300
 
 
