@@ -110,6 +110,7 @@ def test_before_and_after_lie_over_each_other_with_a_line_between(gentle, tmp_pa
     gentle.page.locator(f"#img2img_gallery {THUMBS}").nth(1).click()
     gentle.panel("img2img", "compare").click()
     shown = gentle.page.locator("#handrefiner_compare")
+    shown.locator("img").nth(1).wait_for()
     before, after = shown.locator("img").evaluate_all("x => x.map(e => e.src)")
     found = gentle.page.locator("#img2img_gallery .thumbnails img")
     assert after == found.nth(1).evaluate("e => e.src")
