@@ -6,7 +6,8 @@
 // Returns what is to stand below the preview.
 function handrefinerEdit(tab, names, values) {
     const params = Object.fromEntries(names.map((name, n) => [name, values[n]]));
-    const given = handrefinerPicture(values[names.length]) ?? handrefinerSelected(tab);
+    const sketch = handrefinerIsEmpty(tab) ? null : values[names.length];
+    const given = handrefinerPicture(sketch) ?? handrefinerSelected(tab);
     if (!given) {
         const words = 'Drop a picture here first, or take the selected one of the gallery.';
         return `<p>${handrefinerSay(words)}</p>`;
@@ -19,6 +20,11 @@ function handrefinerEdit(tab, names, values) {
 function handrefinerPicture(sketch) {
     const inside = sketch?.image ?? sketch?.background ?? sketch;
     return typeof inside === 'string' ? inside : inside?.url ?? null;
+}
+
+// Gradio 4's editor always gives a picture: without one, a transparent one.
+function handrefinerIsEmpty(tab) {
+    return gradioApp().querySelector(`#handrefiner_${tab}_sketch .stage-wrap.bg`) !== null;
 }
 
 function handrefinerSelected(tab) {
@@ -275,7 +281,7 @@ class HandrefinerSession {
     close() {
         this.dialog.end();
         const sketch = gradioApp().querySelector(`#handrefiner_${this.tab}_sketch`);
-        if (sketch?.querySelector('canvas, img')) {
+        if (sketch?.querySelector('canvas, img') && !handrefinerIsEmpty(this.tab)) {
             setTimeout(() => gradioApp().getElementById(`handrefiner_${this.tab}_show`)?.click(), 100);
         }
     }
