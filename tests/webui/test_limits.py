@@ -134,6 +134,7 @@ def test_the_start_is_hardly_longer_and_needs_hardly_more_memory(host, tmp_path)
     assert within[1] - without[1] < 50, f"{within[1]:.0f} MB with, {without[1]:.0f} MB without"
 
 
+@pytest.mark.timeout(1800)  # four starts and 36 requests
 def test_with_the_checkbox_off_a_generation_is_that_of_a_host_without_us(fresh_hosts, woman):
     """The least of several, by the processor's time: the clock counts what others do, too."""
     pairs = list(zip(fresh_hosts["with"], fresh_hosts["without"], strict=True))
