@@ -56,7 +56,7 @@ from handrefiner_ext.dataset.plain import (
     open_hand_model,
     random_background,
 )
-from handrefiner_ext.detect.windows import plan_tiles
+from handrefiner_ext.detect.tiles import plan_tiles
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Detector

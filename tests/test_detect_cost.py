@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from detect_pictures import hand_at, make_person
 
-from handrefiner_ext.detect import runtime
+from handrefiner_ext import tflite
 from handrefiner_ext.detect.looks import Looks
 from handrefiner_ext.detect.networks import Palm
 from handrefiner_ext.detect.people import Surroundings
 from handrefiner_ext.detect.searching import HandSearch
 from handrefiner_ext.detect.sightings import Sighting
-from handrefiner_ext.detect.windows import Roi, warp
+from handrefiner_ext.geometry.windows import Roi, warp
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box
 
@@ -32,13 +32,13 @@ def test_a_clear_hand_pays_for_none_of_the_later_looks(detector, close_up, monke
         id(detector._people._landmarks): "body",
         id(detector._people._face): "face",
     }
-    original = runtime.TfliteNetwork.run
+    original = tflite.TfliteNetwork.run
 
     def run(self, picture):
         runs[names[id(self)]] += 1
         return original(self, picture)
 
-    monkeypatch.setattr(runtime.TfliteNetwork, "run", run)
+    monkeypatch.setattr(tflite.TfliteNetwork, "run", run)
     assert len(detector.detect(close_up.image, PARAMS).hands) == 1
     assert runs["palm"] == runs["pose"] == runs["face"] == 1
     assert runs["landmarks"] <= 2
@@ -47,14 +47,14 @@ def test_a_clear_hand_pays_for_none_of_the_later_looks(detector, close_up, monke
 def test_no_view_is_shown_to_the_palm_network_twice(detector, monkeypatch):
     """The whole picture is looked at in the first search and, without a hand, in the second."""
     shown = []
-    original = runtime.TfliteNetwork.run
+    original = tflite.TfliteNetwork.run
 
     def run(self, picture):
         if self is detector._networks._palm:
             shown.append(picture.tobytes())
         return original(self, picture)
 
-    monkeypatch.setattr(runtime.TfliteNetwork, "run", run)
+    monkeypatch.setattr(tflite.TfliteNetwork, "run", run)
     noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
     assert detector.detect(noise, PARAMS).hands == ()
     assert len(shown) > 5

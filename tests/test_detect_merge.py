@@ -20,7 +20,7 @@ from handrefiner_ext.detect.sightings import (
     merge,
     temper_side,
 )
-from handrefiner_ext.detect.windows import plan_tiles
+from handrefiner_ext.detect.tiles import plan_tiles
 from handrefiner_ext.errors import InvalidParameter
 from handrefiner_ext.geometry.boxes import bounding_box
 from handrefiner_ext.params import RefineParams

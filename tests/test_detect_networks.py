@@ -14,6 +14,7 @@ from detect_pictures import NUMBERS, mirrored, photo, turned
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handrefiner_ext.detect.anchors import blend
 from handrefiner_ext.detect.networks import (
     MOST_ALTERNATIVES,
     HandNetworks,
@@ -22,8 +23,7 @@ from handrefiner_ext.detect.networks import (
     decode_palms,
     distinct,
 )
-from handrefiner_ext.detect.runtime import blend, read_bundle, read_network
-from handrefiner_ext.detect.windows import (
+from handrefiner_ext.geometry.windows import (
     Roi,
     around_box,
     around_landmarks,
@@ -31,6 +31,7 @@ from handrefiner_ext.detect.windows import (
     rotation,
     warp,
 )
+from handrefiner_ext.tflite import read_bundle, read_network
 from handrefiner_ext.types import Box
 
 TOOL = Path(__file__).parent.parent / "tools" / "bundle_networks.py"

@@ -31,9 +31,9 @@ from handrefiner_ext.detect.views import (
     Evidence,
     measure_support,
 )
-from handrefiner_ext.detect.windows import around_landmarks
 from handrefiner_ext.geometry.boxes import intersection_over_union
 from handrefiner_ext.geometry.transforms import mirror_hand
+from handrefiner_ext.geometry.windows import around_landmarks
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box
 

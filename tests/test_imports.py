@@ -1,6 +1,6 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
-errors, topology ← registry, knobs ← params ← types ← protocols, geometry ← the five stages ←
+errors, topology ← registry, knobs ← params ← types ← protocols, geometry, tflite ← the five stages ←
 hands ← repaint ← stages ← pipeline ← api ← files ← cluster ← dataset ← train ←
 cli:
 right may import left. The stages never import one another.
@@ -25,7 +25,7 @@ LEVELS = [
     ("params",),
     ("infotext", "weights", "pickles"),
     ("types",),
-    ("protocols", "geometry", "report"),
+    ("protocols", "geometry", "report", "tflite"),
     ("pictures",),
     STAGES,
     ("hands",),
@@ -52,7 +52,7 @@ ONLY_IN = {
     "requests": ("weights", "files.remote"),
     "urllib3": ("weights",),
     "mediapipe": ("detect",),
-    "ai_edge_litert": ("detect",),
+    "ai_edge_litert": ("tflite",),
     "pyrender": ("render",),
     "OpenGL": ("render",),
     "trimesh": ("render.renderers", "files.outputs"),

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from handrefiner_ext.detect.runtime import without_chatter
 from handrefiner_ext.errors import BackendUnavailable, ClusterError, how_to_install
+from handrefiner_ext.tflite import without_chatter
 
 logger = logging.getLogger(__name__)
 STORE_BYTES = 1 << 30

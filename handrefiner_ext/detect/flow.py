@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from handrefiner_ext.detect.sightings import Sighting, build_detection, is_same_hand
-from handrefiner_ext.detect.windows import plan_tiles
+from handrefiner_ext.detect.tiles import plan_tiles
 from handrefiner_ext.errors import InvalidParameter, show
 from handrefiner_ext.geometry.boxes import area, bounding_box, clip, grow, intersection_over_union
 from handrefiner_ext.params import RefineParams

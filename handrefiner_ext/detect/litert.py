@@ -19,7 +19,7 @@ from handrefiner_ext.detect.proposals import Proposal
 from handrefiner_ext.detect.searching import HandSearch
 from handrefiner_ext.detect.sightings import Sighting, build_detection
 from handrefiner_ext.detect.views import examine, reread
-from handrefiner_ext.detect.windows import around_box, around_landmarks
+from handrefiner_ext.geometry.windows import around_box, around_landmarks
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Detection, Hand, Image, View
 

@@ -14,14 +14,9 @@ from handrefiner_ext.detect.people import Wrist
 from handrefiner_ext.detect.proposals import Proposal
 from handrefiner_ext.detect.sightings import Sighting
 from handrefiner_ext.detect.views import smooth
-from handrefiner_ext.detect.windows import (
-    Roi,
-    around_box,
-    around_landmarks,
-    turn_from_upright,
-)
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.transforms import mirror_hand
+from handrefiner_ext.geometry.windows import Roi, around_box, around_landmarks, turn_from_upright
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Hand, Image
 

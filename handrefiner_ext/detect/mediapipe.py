@@ -20,12 +20,12 @@ import numpy as np
 
 from handrefiner_ext.detect import flow
 from handrefiner_ext.detect.networks import make_hand
-from handrefiner_ext.detect.runtime import TASK_FILE, read_bundle, without_chatter
 from handrefiner_ext.detect.sightings import Sighting, merge
 from handrefiner_ext.detect.views import examine
 from handrefiner_ext.errors import BackendUnavailable
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.params import RefineParams
+from handrefiner_ext.tflite import TASK_FILE, read_bundle, without_chatter
 from handrefiner_ext.types import Box, Detection, Hand, Image, View
 
 MOST_CONFIRMED = 64

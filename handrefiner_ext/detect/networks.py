@@ -9,15 +9,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from handrefiner_ext.detect.runtime import (
-    LANDMARK_NETWORK,
-    PALM_NETWORK,
-    AnchorGrid,
-    TfliteNetwork,
-    blend,
-    decode,
-)
-from handrefiner_ext.detect.windows import (
+from handrefiner_ext.detect.anchors import AnchorGrid, blend, decode
+from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.geometry.windows import (
     UPRIGHT,
     Roi,
     Tolerance,
@@ -27,7 +21,7 @@ from handrefiner_ext.detect.windows import (
     rotation,
     warp,
 )
-from handrefiner_ext.geometry.boxes import bounding_box, clip
+from handrefiner_ext.tflite import LANDMARK_NETWORK, PALM_NETWORK, TfliteNetwork
 from handrefiner_ext.topology import JOINT_COUNT
 from handrefiner_ext.types import Box, FloatArray, Hand, Image
 

@@ -16,17 +16,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from handrefiner_ext.detect.runtime import (
-    FACE_NETWORK,
-    POSE_LANDMARK_NETWORK,
-    POSE_NETWORK,
-    AnchorGrid,
-    TfliteNetwork,
-    blend,
-    decode,
-)
-from handrefiner_ext.detect.windows import Roi, around_box, turn_from_upright, warp
+from handrefiner_ext.detect.anchors import AnchorGrid, blend, decode
 from handrefiner_ext.geometry.boxes import bounding_box, grow
+from handrefiner_ext.geometry.windows import Roi, around_box, turn_from_upright, warp
+from handrefiner_ext.tflite import FACE_NETWORK, POSE_LANDMARK_NETWORK, POSE_NETWORK, TfliteNetwork
 from handrefiner_ext.types import Box, FloatArray, Hand, Handedness, Image
 
 POSE_SIZE, POSE_LANDMARK_SIZE, FACE_SIZE = 224, 256, 192

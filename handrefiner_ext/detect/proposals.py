@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handrefiner_ext.detect.runtime import overlaps
+from handrefiner_ext.detect.anchors import overlaps
 from handrefiner_ext.geometry.boxes import area, clip
 from handrefiner_ext.types import Box, FloatArray, Image
 

@@ -36,6 +36,7 @@ from handrefiner_ext.detect.people import (
 )
 from handrefiner_ext.detect.proposals import Proposal
 from handrefiner_ext.detect.sightings import Sighting, is_same_hand, temper_side
+from handrefiner_ext.detect.tiles import plan_tiles
 from handrefiner_ext.detect.views import (
     AGAINST_FACE,
     AT_WRIST,
@@ -50,9 +51,9 @@ from handrefiner_ext.detect.views import (
     describe_doubt,
     measure_support,
 )
-from handrefiner_ext.detect.windows import Roi, Tolerance, around_landmarks, plan_tiles
 from handrefiner_ext.geometry.boxes import area, grow, intersect
 from handrefiner_ext.geometry.probability import log_odds, logistic
+from handrefiner_ext.geometry.windows import Roi, Tolerance, around_landmarks
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.types import Box, Hand, Handedness, Image
 

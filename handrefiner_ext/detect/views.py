@@ -18,9 +18,9 @@ import numpy as np
 from handrefiner_ext.detect import flow
 from handrefiner_ext.detect.networks import HandNetworks
 from handrefiner_ext.detect.sightings import Sighting, temper_side
-from handrefiner_ext.detect.windows import Roi, around_landmarks, warp
 from handrefiner_ext.geometry.boxes import bounding_box, clip
 from handrefiner_ext.geometry.transforms import mirror_hand
+from handrefiner_ext.geometry.windows import Roi, around_landmarks, warp
 from handrefiner_ext.types import Hand, Image, View
 
 VIEW_PX = 256
