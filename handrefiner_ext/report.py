@@ -41,7 +41,9 @@ class QualityReport:
     """How well formed a hand looks."""
 
     score: float = told("0 to 1; 0 where no hand is seen.")
-    parts: dict[str, float] = told("Presence, form, certainty, steadiness, anatomy; 0 to 1.")
+    parts: dict[str, float] = told(
+        "Presence, form, certainty, soundness, steadiness, anatomy; 0 to 1."
+    )
     doubt: str = told("Why the judge cannot tell; empty where it can.", default="")
 
 

@@ -65,14 +65,17 @@ def without_chatter() -> Iterator[None]:
 
 TASK_FILE = "hand_landmarker.task"
 PEOPLE_FILE = "people.zip"
+SOUNDNESS_FILE = "hand_soundness.zip"
 PALM_NETWORK = "hand_detector.tflite"
 LANDMARK_NETWORK = "hand_landmarks_detector.tflite"
 POSE_NETWORK = "pose_detector.tflite"
 POSE_LANDMARK_NETWORK = "pose_landmarks_detector.tflite"
 FACE_NETWORK = "face_detector.tflite"
+SOUNDNESS_NETWORK = "hand_soundness.tflite"
 BUNDLE_OF = {
     **dict.fromkeys((PALM_NETWORK, LANDMARK_NETWORK), TASK_FILE),
     **dict.fromkeys((POSE_NETWORK, POSE_LANDMARK_NETWORK, FACE_NETWORK), PEOPLE_FILE),
+    SOUNDNESS_NETWORK: SOUNDNESS_FILE,
 }
 """Network -> the uncompressed zip in assets/ that holds it."""
 
@@ -101,14 +104,19 @@ THREADS = 2
 
 
 class TfliteNetwork:
-    """One network; calls from several threads wait for one another."""
+    """One network; calls from several threads wait for one another.
 
-    def __init__(self, name: str) -> None:
+    side: of the pictures that it is shown, pixels; without it that of the file.
+    """
+
+    def __init__(self, name: str, side: int | None = None) -> None:
         interpreter = _import_interpreter()
         with without_chatter():
             self._net = interpreter(model_content=read_network(name), num_threads=THREADS)
+            self._input = self._net.get_input_details()[0]["index"]
+            if side is not None:
+                self._net.resize_tensor_input(self._input, [1, side, side, 3])
             self._net.allocate_tensors()
-        self._input = self._net.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._net.get_output_details()]
         self._lock = threading.Lock()
 

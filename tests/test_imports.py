@@ -1,8 +1,7 @@
 """Imports point one way, and heavy packages stay in the rooms that need them.
 
-errors, topology ← registry, knobs ← params ← types ← protocols, geometry, tflite ← the five stages ←
-hands ← repaint ← stages ← pipeline ← api ← files ← cluster ← dataset ← train ←
-cli:
+errors, topology ← registry, knobs ← params ← types ← protocols, geometry, tflite ← the five
+stages ← hands ← repaint ← stages ← pipeline ← api ← files ← cluster ← dataset ← train ← cli:
 right may import left. The stages never import one another.
 """
 

@@ -18,6 +18,7 @@ from handrefiner_ext.detect.flow import DetectorWrapper
 from handrefiner_ext.detect.litert import LitertDetector
 from handrefiner_ext.geometry.probability import log_odds
 from handrefiner_ext.judge import form as form_network
+from handrefiner_ext.judge import quality as quality_module
 from handrefiner_ext.judge.form import CONTEXT, KINDS, Jitter, make_planes, place_window
 from handrefiner_ext.judge.quality import (
     BETWEEN,
@@ -44,7 +45,7 @@ COUNT, ALL = 2, 4
 class FaintDetector(DetectorWrapper):
     """Sees what `detector` sees, but is less sure that it is a hand."""
 
-    presence: float = 0.6
+    presence: float = 0.3
 
     def redetect(self, image, hands, params):
         seen = self.detector.redetect(image, hands, params)
@@ -134,8 +135,19 @@ def test_a_hand_that_is_not_found_again_is_rated_by_what_the_views_show(twins, d
 def test_every_part_is_a_share(twins, detector, meter):
     place = (twins[0].truth.hand,)
     (quality,) = meter.measure(detector, twins[0].good, place, PARAMS)
-    assert set(quality.parts) == {"presence", "steadiness", "anatomy", "form", "certainty"}
+    counted = {"presence", "form", "certainty", "soundness"}
+    assert set(quality.parts) == {*counted, "steadiness", "anatomy"}
     assert all(0.0 <= value <= 1.0 for value in (quality.score, *quality.parts.values()))
+
+
+def test_without_litert_the_other_cues_count_alone(twins, detector, meter, monkeypatch):
+    place = (twins[0].truth.hand,)
+    (usual,) = meter.measure(detector, twins[0].good, place, PARAMS)
+    monkeypatch.setattr(quality_module, "load_soundness_network", lambda: None)
+    (quality,) = meter.measure(detector, twins[0].good, place, PARAMS)
+    assert set(usual.parts) - set(quality.parts) == {"soundness"}
+    told = log_odds(usual.score, 1e-6) - log_odds(quality.score, 1e-6)
+    assert told == pytest.approx(log_odds(usual.parts["soundness"], 1e-6))
 
 
 class Answering:

@@ -1,6 +1,6 @@
 """How well formed a hand looks, regardless of the mesh that is wanted in its place.
 
-The score is a logistic sum of three cues with round weights:
+The score is a logistic sum of four cues with round weights:
 
 - presence: how sure the landmark network is, over several views, that here is a hand. It orders
   real pictures best: what it has not seen in photographs is hardly a hand to it.
@@ -9,6 +9,9 @@ The score is a logistic sum of three cues with round weights:
   floor only, because its answer to a hand unlike those it has learnt may be far off.
 - certainty: how alike its answers are in these windows. Where it has learnt what it sees, a small
   shift changes nothing.
+- soundness: what the landmark network says of the picture alone after it was taught to tell
+  well-formed from malformed twins (`judge.soundness`). It knows real hands and needs no mesh.
+  Where LiteRT cannot be used it is left out.
 
 Two more parts are reported but do not count, because they add nothing to these: steadiness (how
 far the landmarks drift between the views) and anatomy (how near the open hand comes to them).
@@ -33,6 +36,7 @@ from handrefiner_ext.judge.form import (
     load_form_network,
     make_planes,
 )
+from handrefiner_ext.judge.soundness import load_soundness_network
 from handrefiner_ext.params import RefineParams
 from handrefiner_ext.protocols import Detector, Reconstructor
 from handrefiner_ext.types import FloatArray, Hand, HandMesh, Image, Quality, View
@@ -44,8 +48,9 @@ UNSURE_FROM = 0.47
 as it is, while one above it may still be improved."""
 
 PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, OFFSET = 0.5, 0.5, 0.7, -0.45
-"""Of the log-odds of presence, the form's least log-odds, and minus the logarithm of their spread;
-chosen on real pictures and renderings alike (docs/judge.md)."""
+SOUNDNESS_WEIGHT = 1.0
+"""Of the log-odds of presence, the form's least log-odds, minus the logarithm of their spread, and
+the log-odds of soundness; chosen on real pictures and renderings alike (docs/judge.md)."""
 UNSEEN_OFFSET = -1.0
 """In place of OFFSET where presence alone counts."""
 LEAST_SCORE, EDGE = 0.05, 0.01
@@ -133,11 +138,16 @@ class HandQuality:
         parts["form"] = logistic(form.least)
         parts["certainty"] = LEAST_SPREAD / (form.spread + LEAST_SPREAD)
         parts["anatomy"] = float(np.exp(-form.misfit / NEAR))
+        soundness = 0.0
+        if (network := load_soundness_network()) is not None:
+            soundness = network.rate(image, hand)
+            parts["soundness"] = logistic(soundness)
         score = logistic(
             OFFSET
             + PRESENCE_WEIGHT * sum_up_presence([hand, *views])
             + FORM_WEIGHT * max(form.least, FORM_FLOOR)
             - CERTAINTY_WEIGHT * float(np.log(form.spread + LEAST_SPREAD))
+            + SOUNDNESS_WEIGHT * soundness
         )
         doubt = BETWEEN if UNSURE_FROM <= score < MALFORMED_BELOW else ""
         return Quality(score, parts, doubt)
