@@ -1,12 +1,12 @@
-"""Choose how the judge weighs its cues: OFFSET and the three weights of judge/quality.py.
+"""Choose how the judge weighs its cues: OFFSET and the four weights of judge/quality.py.
 
     python tools/calibrate_quality.py --pictures D [D ...]
 
-Measures presence, form and certainty of the labelled close-ups of each folder (as in
+Measures presence, form, certainty and soundness of the labelled close-ups of each folder (as in
 benchmarks/real.py), and prints how well they order good and malformed hands: with the weights in
 use, with weights fitted to all of these hands, and with weights fitted to the hands of all other
 sources, which is what to expect of pictures that nobody has seen. Where the last two differ much,
-there are too few hands for a fit. Four round numbers that do as well are chosen by hand.
+there are too few hands for a fit. Five round numbers that do as well are chosen by hand.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ from handrefiner_ext.judge.quality import (
     LEAST_SPREAD,
     OFFSET,
     PRESENCE_WEIGHT,
+    SOUNDNESS_WEIGHT,
     VIEWS,
     HandQuality,
     sum_up_presence,
 )
+from handrefiner_ext.judge.soundness import SoundnessNetwork
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
 
 Floats = NDArray[np.float64]
@@ -49,18 +51,24 @@ PAIRS = "pairs"
 
 
 class Row(NamedTuple):
-    """One hand. cues: log-odds of presence, form's least log-odds, minus its logarithmic spread."""
+    """One hand. cues: log-odds of presence, form's least log-odds, minus its logarithmic spread,
+    log-odds of soundness.
+    """
 
     is_good: bool
     source: str
-    cues: tuple[float, float, float]
+    cues: tuple[float, ...]
 
 
 def measure(folder: Path) -> Iterator[Row]:
     """Yield the labelled close-ups in which the hand nearest the middle is read and fitted."""
     sources = {row["name"]: _source_of(row) for row in json.loads(_labels_of(folder))["single"]}
+    network = SoundnessNetwork()
     for label in read_labels([folder]).of_kind("single", "before", "after"):
-        if label.label in ("good", "malformed") and (cues := _read_cues(label)) is not None:
+        if (
+            label.label in ("good", "malformed")
+            and (cues := _read_cues(label, network)) is not None
+        ):
             yield Row(label.label == "good", sources.get(label.name, PAIRS), cues)
 
 
@@ -72,7 +80,7 @@ def _source_of(row: dict[str, str]) -> str:
     return row.get("source", row["name"]).split("/")[0]
 
 
-def _read_cues(label: Label) -> tuple[float, float, float] | None:
+def _read_cues(label: Label, network: SoundnessNetwork) -> tuple[float, ...] | None:
     params, stages = prepare(())
     image, detector = read(label.path), stages.detector
     meant = find_meant(image, detector.detect(image, params).hands)
@@ -83,11 +91,12 @@ def _read_cues(label: Label) -> tuple[float, float, float] | None:
     if hand is None or form is None:
         return None
     presence = sum_up_presence([hand, *detector.examine(image, hand, VIEWS, params)])
-    return presence, max(form.least, FORM_FLOOR), -float(np.log(form.spread + LEAST_SPREAD))
+    spread = -float(np.log(form.spread + LEAST_SPREAD))
+    return presence, max(form.least, FORM_FLOOR), spread, network.rate(image, hand)
 
 
 def fit(cues: Floats, good: NDArray[np.bool_]) -> Floats:
-    """(n, 3) cues -> (4,) weights and offset of a logistic regression with both kinds balanced."""
+    """(n, 4) cues -> (5,) weights and offset of a logistic regression with both kinds balanced."""
     mean, spread = cues.mean(axis=0), cues.std(axis=0) + 1e-9
     x = np.column_stack([(cues - mean) / spread, np.ones(len(cues))])
     share = np.where(good, 0.5 / good.mean(), 0.5 / (1 - good.mean())) / len(good)
@@ -106,7 +115,7 @@ def report(rows: Sequence[Row]) -> None:
     cues = np.array([row.cues for row in rows])
     good = np.array([row.is_good for row in rows])
     source = np.array([row.source for row in rows])
-    used = np.array([PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, OFFSET])
+    used = np.array([PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, SOUNDNESS_WEIGHT, OFFSET])
     fitted = fit(cues, good)
     apart = np.zeros(len(rows))
     for name in np.unique(source):
