@@ -64,6 +64,13 @@ def test_the_draft_replaces_no_hand_that_looks_well_formed(score, kept):
         assert "a draft replaces only hands below 0.6" in reasons[0]
 
 
+@pytest.mark.parametrize(("score", "kept"), [(0.42, False), (0.44, True), (0.49, True)])
+def test_the_draft_replaces_no_hand_that_is_nearly_doubtful(score, kept):
+    reasons = decide_on(with_a_wrong_reading(), score)
+    assert set(reasons) == ({0} if kept else set())
+    assert all("the judge cannot tell" in reason for reason in reasons.values())
+
+
 def test_a_finger_too_many_makes_way_whatever_the_judge_says_of_it():
     assert decide_on(SCENE, 0.8) == {}
 
