@@ -84,6 +84,9 @@ def _find_problem(decision: Decision, outlines: Outlines) -> str | None:
             "The original was kept: the draft does not look well formed enough (quality "
             f"{new.score:.2f}); it needs {LEAST_QUALITY:g}."
         )
+    quality = decision.quality_before
+    if quality is not None and SURELY_MALFORMED <= quality.score < MALFORMED_BELOW:
+        return f"The original was kept: the judge cannot tell how well formed it is; {BETWEEN}."
     if FINGER_TOO_MANY <= outlines.surplus <= NOT_A_FINGER and outlines.beyond <= MOST_BEYOND:
         return None
     if outlines.beyond > MOST_COVERED:
@@ -91,12 +94,9 @@ def _find_problem(decision: Decision, outlines: Outlines) -> str | None:
             "The original was kept: the draft would cover what lies beside the hand, over "
             f"{outlines.beyond:.0%} of the hand's square."
         )
-    quality = decision.quality_before
     if quality is not None and quality.score >= WELL_FORMED:
         return (
             f"The original was kept: it looks well formed (quality {quality.score:.2f}), and a "
             f"draft replaces only hands below {WELL_FORMED:g} or with a finger too many."
         )
-    if quality is not None and SURELY_MALFORMED <= quality.score < MALFORMED_BELOW:
-        return f"The original was kept: the judge cannot tell how well formed it is; {BETWEEN}."
     return SAME_OUTLINE if outlines.changed < LEAST_CHANGED else None
