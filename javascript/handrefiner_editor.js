@@ -40,11 +40,25 @@ async function handrefinerOpen(tab, address, params) {
         const picture = new Image();
         picture.src = address;
         await picture.decode();
+        if (handrefinerIsClear(picture)) {
+            picture.src = handrefinerSelected(tab) ?? address;
+            await picture.decode();
+        }
         const session = new HandrefinerSession(tab, picture, params, dialog);
         await session.start();
     } catch (error) {
         dialog.say(error.message, true);
     }
+}
+
+// Whether nothing is in a picture, as in gradio 4's editor into which the taken one has not come yet: its value
+// is read when the button is pressed, before handrefinerEdit is called.
+function handrefinerIsClear(picture) {
+    const canvas = document.createElement('canvas');
+    canvas.width = canvas.height = 64;
+    const pen = canvas.getContext('2d');
+    pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    return !pen.getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value > 0);
 }
 
 // What the server takes: the picture itself, not its address.
