@@ -26,6 +26,7 @@ from handrefiner_ext.judge.quality import (
     FORM_WEIGHT,
     MALFORMED_BELOW,
     NO_HAND,
+    SOUNDNESS_CEILING,
     UNSURE_FROM,
     VIEWS,
     HandQuality,
@@ -103,10 +104,10 @@ def test_well_formed_hands_count_as_such(scores):
 
 @pytest.mark.parametrize("scores", [pytest.param(ALL, marks=pytest.mark.slow)], indirect=True)
 def test_most_malformed_hands_may_be_replaced(scores):
-    """Measured: 33 of 42 have less than every well-formed one, 31 less than WELL_FORMED."""
+    """Measured: 13 of 28 have less than WELL_FORMED; the others must gain MUCH_BETTER."""
     bad = np.array([s for f in CLASSIC for s in scores[f]])
     assert np.mean(bad < min(scores["good"])) > 0.7
-    assert np.mean(bad < WELL_FORMED) > 0.6
+    assert np.mean(bad < WELL_FORMED) > 0.4
 
 
 def test_where_no_hand_is_seen_the_judge_says_so(twins, detector, meter):
@@ -147,7 +148,8 @@ def test_without_litert_the_other_cues_count_alone(twins, detector, meter, monke
     (quality,) = meter.measure(detector, twins[0].good, place, PARAMS)
     assert set(usual.parts) - set(quality.parts) == {"soundness"}
     told = log_odds(usual.score, 1e-6) - log_odds(quality.score, 1e-6)
-    assert told == pytest.approx(log_odds(usual.parts["soundness"], 1e-6))
+    sound = log_odds(usual.parts["soundness"], 1e-6)
+    assert told == pytest.approx(min(sound, SOUNDNESS_CEILING), abs=1e-6)
 
 
 class Answering:

@@ -35,6 +35,7 @@ from handrefiner_ext.judge.quality import (
     LEAST_SPREAD,
     OFFSET,
     PRESENCE_WEIGHT,
+    SOUNDNESS_CEILING,
     SOUNDNESS_WEIGHT,
     VIEWS,
     HandQuality,
@@ -92,7 +93,8 @@ def _read_cues(label: Label, network: SoundnessNetwork) -> tuple[float, ...] | N
         return None
     presence = sum_up_presence([hand, *detector.examine(image, hand, VIEWS, params)])
     spread = -float(np.log(form.spread + LEAST_SPREAD))
-    return presence, max(form.least, FORM_FLOOR), spread, network.rate(image, hand)
+    sound = min(network.rate(image, hand), SOUNDNESS_CEILING)
+    return presence, max(form.least, FORM_FLOOR), spread, sound
 
 
 def fit(cues: Floats, good: NDArray[np.bool_]) -> Floats:

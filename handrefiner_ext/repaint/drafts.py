@@ -39,9 +39,9 @@ FINGER_TOO_MANY, NOT_A_FINGER, MOST_BEYOND = 0.004, 0.06, 0.01
 fingertip at least, and less than another hand or a face; and how much of the new hand may lie off
 the old one, because then the hand was read wrongly. Of 150 labelled real hands from 0.6 on, one
 shows this and gains MUCH_BETTER: it has six fingers, as the example picture has."""
-SURELY_MALFORMED = 0.43
+SURELY_MALFORMED = 0.38
 """Quality from which to MALFORMED_BELOW a hand is too doubtful for a draft; the judge's own band of
-doubt begins higher. Of four drafts of such hands one was of cloth, the others gained nothing."""
+doubt begins higher. Of two drafts of such hands one was of cloth, the other gained nothing."""
 SAME_OUTLINE = (
     "The original was kept: the new hand has nearly the same outline, so that the draft would only "
     "replace its skin."
