@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -77,7 +78,7 @@ BUNDLE_OF = {
     **dict.fromkeys((POSE_NETWORK, POSE_LANDMARK_NETWORK, FACE_NETWORK), PEOPLE_FILE),
     SOUNDNESS_NETWORK: SOUNDNESS_FILE,
 }
-"""Network -> the uncompressed zip in assets/ that holds it."""
+"""Network -> the zip in assets/ that holds it."""
 
 
 def read_bundle(name: str) -> bytes:
@@ -95,9 +96,18 @@ def read_bundle(name: str) -> bytes:
 
 
 def read_network(name: str) -> bytes:
-    """Return one TFLite network from its bundle."""
-    with zipfile.ZipFile(io.BytesIO(read_bundle(BUNDLE_OF[name]))) as bundle:
-        return bundle.read(name)
+    """Return one TFLite network from its bundle.
+
+    Raises BackendUnavailable if the installation is incomplete or damaged.
+    """
+    packed = read_bundle(BUNDLE_OF[name])
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as bundle:
+            return bundle.read(name)
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
+        raise BackendUnavailable(
+            f"{BUNDLE_OF[name]} is damaged ({error}); install handrefiner again."
+        ) from error
 
 
 THREADS = 2
@@ -111,8 +121,14 @@ class TfliteNetwork:
 
     def __init__(self, name: str, side: int | None = None) -> None:
         interpreter = _import_interpreter()
+        content = read_network(name)
         with without_chatter():
-            self._net = interpreter(model_content=read_network(name), num_threads=THREADS)
+            try:
+                self._net = interpreter(model_content=content, num_threads=THREADS)
+            except ValueError as error:
+                raise BackendUnavailable(
+                    f"{name} is damaged ({error}); install handrefiner again."
+                ) from error
             self._input = self._net.get_input_details()[0]["index"]
             if side is not None:
                 self._net.resize_tensor_input(self._input, [1, side, side, 3])

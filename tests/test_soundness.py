@@ -11,6 +11,7 @@ import pytest
 from handrefiner_ext import tflite
 from handrefiner_ext.dataset import Options, iterate
 from handrefiner_ext.errors import BackendUnavailable
+from handrefiner_ext.judge import soundness
 from handrefiner_ext.judge.soundness import CUT_PX, INPUT_PX, cut_hand, load_soundness_network, show
 from handrefiner_ext.types import View
 
@@ -65,13 +66,22 @@ def test_a_view_is_turned_and_mirrored(samples):
     assert abs(half[::-1, ::-1] - straight).mean() < 0.5 * abs(half - straight).mean()
 
 
-def test_without_litert_there_is_no_network(monkeypatch):
+@pytest.mark.parametrize("damage", ["no litert", "no zip", "no network"])
+def test_what_cannot_be_loaded_is_left_out_with_a_sentence(monkeypatch, caplog, damage):
     def refuse():
-        raise BackendUnavailable("not here")
+        raise BackendUnavailable("LiteRT is not here")
 
-    monkeypatch.setattr(tflite, "_import_interpreter", refuse)
-    load_soundness_network.cache_clear()
+    if damage == "no litert":
+        monkeypatch.setattr(tflite, "_import_interpreter", refuse)
+    elif damage == "no zip":
+        monkeypatch.setattr(tflite, "read_bundle", lambda name: b"not a zip")
+    else:
+        monkeypatch.setattr(tflite, "read_network", lambda name: b"TFL3" * 100)
+    soundness._load.cache_clear()
     try:
         assert load_soundness_network() is None
+        assert load_soundness_network() is None
     finally:
-        load_soundness_network.cache_clear()
+        soundness._load.cache_clear()
+    (record,) = caplog.records
+    assert "judged without the soundness network" in record.getMessage()

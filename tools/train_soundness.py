@@ -266,8 +266,9 @@ def bundle(weights: Path, share: float) -> None:
     entry = zipfile.ZipInfo(SOUNDNESS_NETWORK, EPOCH)
     entry.compress_type, entry.create_system = zipfile.ZIP_DEFLATED, 3
     entry.external_attr = 0o100644 << 16
+    network = build_network(weights, share)  # an error leaves the file as it was
     with zipfile.ZipFile(ASSETS / SOUNDNESS_FILE, "w") as target:
-        target.writestr(entry, build_network(weights, share), compresslevel=9)
+        target.writestr(entry, network, compresslevel=9)
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ UNSURE_FROM = 0.47
 """From here to MALFORMED_BELOW the judge cannot tell. The band is narrow because a hand in it stays
 as it is, while one above it may still be improved."""
 
-PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, OFFSET = 0.5, 0.5, 0.7, -0.45
+PRESENCE_WEIGHT, FORM_WEIGHT, CERTAINTY_WEIGHT, OFFSET = 0.5, 0.5, 0.7, -0.35
 SOUNDNESS_WEIGHT = 1.0
 """Of the log-odds of presence, the form's least log-odds, minus the logarithm of their spread, and
 the log-odds of soundness; chosen on real pictures and renderings alike (docs/judge.md)."""

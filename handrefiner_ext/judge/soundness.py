@@ -7,8 +7,10 @@ It runs with LiteRT, as the networks of the detector `litert` do.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import cache
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -20,6 +22,8 @@ from handrefiner_ext.geometry.probability import log_odds
 from handrefiner_ext.geometry.windows import Roi, around_landmarks, warp
 from handrefiner_ext.tflite import SOUNDNESS_NETWORK, TfliteNetwork
 from handrefiner_ext.types import FloatArray, Hand, Image, View
+
+logger = logging.getLogger(__name__)
 
 CUT_PX, CUT_SCALE = 288, 1.35
 """Side of the piece of picture that all views are taken from, and its size in windows of a hand."""
@@ -90,10 +94,19 @@ class SoundnessNetwork:
         return float(np.mean([log_odds(float(answer[0]), EDGE) for answer in answers]))
 
 
-@cache
+_LOADING = Lock()
+
+
 def load_soundness_network() -> SoundnessNetwork | None:
-    """Load the network that ships with the package; None where LiteRT cannot be used."""
+    """Load the network that ships with the package; None where it cannot be used."""
+    with _LOADING:  # two that load at once would both take stderr away
+        return _load()
+
+
+@cache
+def _load() -> SoundnessNetwork | None:
     try:
         return SoundnessNetwork()
-    except BackendUnavailable:
+    except BackendUnavailable as error:
+        logger.warning("Hands are judged without the soundness network. %s", error)
         return None
