@@ -36,6 +36,10 @@ CHATTER = re.compile(
 """Lines that TFLite, MediaPipe and Ray write at every start although nothing is wrong."""
 
 
+_TAKEN = threading.RLock()
+"""Held while stderr is taken: of two threads, the second would put back what the first had put."""
+
+
 @contextmanager
 def without_chatter() -> Iterator[None]:
     """Hold back stderr while the block runs, then pass on every line that is not chatter.
@@ -44,6 +48,11 @@ def without_chatter() -> Iterator[None]:
     `contextlib.redirect_stderr` would not catch them. Only for constructing and closing networks
     and for starting Ray. What another thread writes in the meantime is passed on too.
     """
+    with _TAKEN:
+        yield from _take_stderr()
+
+
+def _take_stderr() -> Iterator[None]:
     try:
         terminal = os.dup(STDERR)
     except OSError:  # no stderr, as under pythonw

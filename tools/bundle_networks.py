@@ -57,10 +57,15 @@ def build_bundle(wheel: Path, networks: dict[str, tuple[str, str]]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(packed, "w") as task:
         for name, (path, sha256) in networks.items():
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system, entry.external_attr = UNIX, READABLE
-            task.writestr(entry, _read_checked(source, path, sha256))
+            task.writestr(make_entry(name), _read_checked(source, path, sha256))
     return packed.getvalue()
+
+
+def make_entry(name: str) -> zipfile.ZipInfo:
+    """A file of a zip, uncompressed, without anything that differs between machines."""
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.create_system, entry.external_attr = UNIX, READABLE
+    return entry
 
 
 def _read_checked(source: zipfile.ZipFile, path: str, sha256: str) -> bytes:

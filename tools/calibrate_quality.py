@@ -43,6 +43,7 @@ from handrefiner_ext.judge.quality import (
 )
 from handrefiner_ext.judge.soundness import SoundnessNetwork
 from handrefiner_ext.mesh.open_hand import OpenHandReconstructor
+from handrefiner_ext.types import View
 
 Floats = NDArray[np.float64]
 RIDGE = 0.05
@@ -93,7 +94,7 @@ def _read_cues(label: Label, network: SoundnessNetwork) -> tuple[float, ...] | N
         return None
     presence = sum_up_presence([hand, *detector.examine(image, hand, VIEWS, params)])
     spread = -float(np.log(form.spread + LEAST_SPREAD))
-    sound = min(network.rate(image, hand), SOUNDNESS_CEILING)
+    sound = min(network.rate(image, hand, (View(), *VIEWS)), SOUNDNESS_CEILING)
     return presence, max(form.least, FORM_FLOOR), spread, sound
 
 

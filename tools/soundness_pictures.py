@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handrefiner_ext.dataset import Options, iterate
-from handrefiner_ext.geometry.windows import around_landmarks
-from handrefiner_ext.judge.soundness import CUT_PX, CUT_SCALE, cut_hand, show
+from handrefiner_ext.geometry.windows import rotation
+from handrefiner_ext.judge.soundness import CUT_PX, cut_hand, place_piece, show
 from handrefiner_ext.types import FloatArray, Image, View
 
 STYLES = ("photo", "photo", "photo", "render", "painting", "toon", "flat")
@@ -61,10 +61,9 @@ def _pieces(seed: int, number: int, options: Options) -> Iterator[tuple[bytes, F
 
 def _enter(landmarks: FloatArray) -> Floats:
     """(21, 2) pixels of the picture -> of the piece that `cut_hand` cuts."""
-    roi = around_landmarks(landmarks)
-    c, s = np.cos(roi.angle), np.sin(roi.angle)
-    turned = (landmarks - [roi.center_x, roi.center_y]) @ np.array([[c, -s], [s, c]])
-    return np.asarray((turned / (roi.side * CUT_SCALE) + 0.5) * CUT_PX, dtype=np.float32)
+    roi = place_piece(landmarks)
+    turned = (landmarks - [roi.center_x, roi.center_y]) @ rotation(roi.angle)
+    return np.asarray((turned / roi.side + 0.5) * CUT_PX, dtype=np.float32)
 
 
 class Twins(NamedTuple):
@@ -109,34 +108,39 @@ def melt(piece: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
 
     The faults of the generator are faults of a mesh; diffusion models make these, too.
     """
-    side = len(piece)
-    size = float(np.ptp(landmarks, axis=0).max())
+    return (_let_flow if rng.random() < 0.6 else _add_finger)(piece, landmarks, rng)
+
+
+def _let_flow(piece: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """The whole hand or a part of it flows, and may become soft."""
+    side, size = len(piece), _size(landmarks)
     y, x = np.mgrid[:side, :side].astype(np.float32)
-    if rng.random() < 0.6:
-        where = np.zeros((side, side), np.float32)
-        cv2.fillConvexPoly(where, cv2.convexHull(landmarks.astype(np.int32)), 1.0)
-        where = cv2.dilate(where, np.ones((9, 9)))
-        if rng.random() < 0.5:
-            centre, reach = landmarks[rng.integers(0, 21)], size * rng.uniform(0.25, 0.45)
-            where *= (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < reach**2
-        where = cv2.GaussianBlur(where, (0, 0), 5)
-        cells = int(rng.integers(5, 11))
-        flow = rng.normal(size=(cells, cells, 2)).astype(np.float32)
-        flow = cv2.resize(flow, (side, side), interpolation=cv2.INTER_CUBIC)
-        flow *= size * rng.uniform(0.06, 0.16) * where[..., None]
-        moved = cv2.remap(
-            piece, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REFLECT
-        )
-        if rng.random() < 0.4:
-            moved = _mix(
-                moved, cv2.GaussianBlur(moved, (0, 0), size * rng.uniform(0.01, 0.04)), where
-            )
-        return np.asarray(moved, dtype=np.uint8)
-    pivot = landmarks[[0, 9, 5, 17][rng.integers(0, 4)]]
-    angle = rng.choice([-1, 1]) * rng.uniform(10, 35)
-    turn = cv2.getRotationMatrix2D(
-        (float(pivot[0]), float(pivot[1])), angle, rng.uniform(0.85, 1.1)
+    where = np.zeros((side, side), np.float32)
+    cv2.fillConvexPoly(where, cv2.convexHull(landmarks.astype(np.int32)), 1.0)
+    where = cv2.dilate(where, np.ones((9, 9)))
+    if rng.random() < 0.5:
+        centre, reach = landmarks[rng.integers(0, 21)], size * rng.uniform(0.25, 0.45)
+        where *= (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < reach**2
+    where = cv2.GaussianBlur(where, (0, 0), 5)
+    cells = int(rng.integers(5, 11))
+    flow = rng.normal(size=(cells, cells, 2)).astype(np.float32)
+    flow = cv2.resize(flow, (side, side), interpolation=cv2.INTER_CUBIC)
+    flow *= size * rng.uniform(0.06, 0.16) * where[..., None]
+    moved = cv2.remap(
+        piece, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REFLECT
     )
+    if rng.random() < 0.4:
+        soft = cv2.GaussianBlur(moved, (0, 0), size * rng.uniform(0.01, 0.04))
+        return _mix(moved, soft, where)
+    return np.asarray(moved, dtype=np.uint8)
+
+
+def _add_finger(piece: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """One finger, or all, are there once more, turned around the wrist or a knuckle."""
+    side, size = len(piece), _size(landmarks)
+    x, y = landmarks[[0, 9, 5, 17][rng.integers(0, 4)]]
+    angle = rng.choice([-1, 1]) * rng.uniform(10, 35)
+    turn = cv2.getRotationMatrix2D((float(x), float(y)), angle, rng.uniform(0.85, 1.1))
     again = cv2.warpAffine(piece, turn, (side, side), borderMode=cv2.BORDER_REFLECT)
     fingers = [int(rng.integers(0, 5))] if rng.random() < 0.7 else list(range(5))
     shape = np.zeros((side, side), np.uint8)
@@ -146,6 +150,10 @@ def melt(piece: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
     shown = cv2.warpAffine(shape, turn, (side, side)).astype(np.float32) / 255
     shown = cv2.GaussianBlur(shown, (0, 0), rng.uniform(0.6, 2.0))
     return _mix(piece, again, shown * rng.uniform(0.8, 1.0))
+
+
+def _size(landmarks: Floats) -> float:
+    return float(np.ptp(landmarks, axis=0).max())
 
 
 def _mix(below: Any, above: Any, share: Any) -> Image:

@@ -22,22 +22,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from bundle_networks import ASSETS, make_entry
 from numpy.typing import NDArray
 from soundness_pictures import Floats, Twins, draw_pair, load, make, unpack
 
-from handrefiner_ext.judge.soundness import show
+from handrefiner_ext.judge.soundness import ANSWER, INPUT_PX, show
 from handrefiner_ext.tflite import LANDMARK_NETWORK, SOUNDNESS_FILE, SOUNDNESS_NETWORK, read_network
 from handrefiner_ext.types import View
 
-ASSETS = Path(__file__).parent.parent / "handrefiner_ext" / "assets"
 BATCH, RATE, HELD_BACK = 12, 4e-4, 12
 """Pairs of a step, the largest learning rate, and one scene of how many is for measuring alone."""
 SHARE = 0.5
 """Of what was learnt. On real close-ups this cue alone has an AUC of 0.80 from 0.4 to 0.6 and of
 0.75 with all of it; on 104 other hands of a video 0.75, 0.74 and 0.67."""
-PRESENCE_HEAD = 1
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""Of the file in the bundle, so that the same weights give the same bytes."""
 
 
 class Buffers:
@@ -111,8 +108,10 @@ def read_plan() -> Plan:
     wide = {t["index"]: t["shape"] for t in net.get_tensor_details()}
     stored: dict[int, int] = {}
     layers, heads = [], []
+    made_of: dict[int, int] = {}
     for op in net._get_ops_details():
         name, inputs, output = op["op_name"], [int(i) for i in op["inputs"]], int(op["outputs"][0])
+        made_of[output] = inputs[0]
         if name == "DEQUANTIZE":
             stored[output] = inputs[0]
         elif name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
@@ -128,8 +127,7 @@ def read_plan() -> Plan:
             heads.append((output, tuple(stored[i] for i in inputs[1:3])))
     values = {i: np.array(net.get_tensor(i), np.float32) for i in stored.values()}
     answers = [detail["index"] for detail in net.get_output_details()]
-    made_of = {int(op["outputs"][0]): int(op["inputs"][0]) for op in net._get_ops_details()}
-    presence = made_of[answers[PRESENCE_HEAD]]
+    presence = made_of[answers[ANSWER]]
     head = next(weights for output, weights in heads if output == presence)
     others = tuple(i for output, weights in heads if output != presence for i in weights)
     return Plan(layers, values, head, others, entry)
@@ -221,7 +219,7 @@ def save(plan: Plan, named: dict[str, Any], path: Path) -> None:
     np.savez(path, **arrays, **{name: value.numpy() for name, value in head.items()})
 
 
-def build_network(weights: Path, share: float = 1.0) -> bytes:
+def build_network(weights: Path, share: float) -> bytes:
     """The landmark network with `share` of what was learnt; its other answers say nothing."""
     plan, model = read_plan(), bytearray(read_network(LANDMARK_NETWORK))
     buffers = Buffers(bytes(model))
@@ -242,15 +240,15 @@ def build_network(weights: Path, share: float = 1.0) -> bytes:
     return bytes(model)
 
 
-def measure(weights: Path, twins: Twins, pairs: NDArray[np.int64], share: float = 1.0) -> str:
-    """How often the network that would ship puts the well-formed twin first, in one view."""
+def measure(weights: Path, twins: Twins, pairs: NDArray[np.int64]) -> str:
+    """How often all that was learnt puts the well-formed twin first, in one view."""
     from ai_edge_litert.interpreter import Interpreter
 
-    net = Interpreter(model_content=build_network(weights, share))
+    net = Interpreter(model_content=build_network(weights, share=1.0))
     entry = net.get_input_details()[0]["index"]
-    net.resize_tensor_input(entry, [1, *show(unpack(twins.pieces[0]), View()).shape])
+    net.resize_tensor_input(entry, [1, INPUT_PX, INPUT_PX, 3])
     net.allocate_tensors()
-    answer = net.get_output_details()[PRESENCE_HEAD]["index"]
+    answer = net.get_output_details()[ANSWER]["index"]
 
     def ask(piece: bytes) -> float:
         net.set_tensor(entry, show(unpack(piece), View())[None])
@@ -263,9 +261,8 @@ def measure(weights: Path, twins: Twins, pairs: NDArray[np.int64], share: float 
 
 def bundle(weights: Path, share: float) -> None:
     """Write the network into the package; the same weights give the same bytes."""
-    entry = zipfile.ZipInfo(SOUNDNESS_NETWORK, EPOCH)
-    entry.compress_type, entry.create_system = zipfile.ZIP_DEFLATED, 3
-    entry.external_attr = 0o100644 << 16
+    entry = make_entry(SOUNDNESS_NETWORK)
+    entry.compress_type = zipfile.ZIP_DEFLATED
     network = build_network(weights, share)  # an error leaves the file as it was
     with zipfile.ZipFile(ASSETS / SOUNDNESS_FILE, "w") as target:
         target.writestr(entry, network, compresslevel=9)

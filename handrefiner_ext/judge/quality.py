@@ -144,7 +144,7 @@ class HandQuality:
         parts["anatomy"] = float(np.exp(-form.misfit / NEAR))
         soundness = 0.0
         if (network := load_soundness_network()) is not None:
-            soundness = network.rate(image, hand)
+            soundness = network.rate(image, hand, (View(), *VIEWS))
             parts["soundness"] = logistic(soundness)
         score = logistic(
             OFFSET

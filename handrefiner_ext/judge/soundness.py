@@ -8,9 +8,9 @@ It runs with LiteRT, as the networks of the detector `litert` do.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from threading import Lock
 
 import cv2
 import numpy as np
@@ -35,11 +35,12 @@ INPUT_PX, VIEW_SCALE = 160, 1.08
 ANSWER = 1
 """Number of the output that says how well formed the hand is; the others say nothing."""
 EDGE = 1e-6
-TURN = float(np.radians(25.0))
-VIEWS = (
-    *(View(), View(TURN), View(-TURN), View(0.0, 1.2)),
-    *(View(TURN, mirrored=True), View(-TURN, mirrored=True), View(mirrored=True)),
-)
+
+
+def place_piece(landmarks: FloatArray) -> Roi:
+    """Return the window around a hand that is cut out; landmarks: (21, 2) pixels."""
+    roi = around_landmarks(landmarks)
+    return replace(roi, side=roi.side * CUT_SCALE)
 
 
 def cut_hand(image: Image, landmarks: FloatArray) -> Image:
@@ -47,8 +48,7 @@ def cut_hand(image: Image, landmarks: FloatArray) -> Image:
 
     image: (H, W, 3) uint8. landmarks: (21, 2) pixels.
     """
-    roi = around_landmarks(landmarks)
-    roi = replace(roi, side=roi.side * CUT_SCALE)
+    roi = place_piece(landmarks)
     if roi.side > SHRUNK_ABOVE * CUT_PX:
         image, roi = _shrink(image, roi)
     seen = warp(image, roi, CUT_PX, cv2.BORDER_REPLICATE)
@@ -87,24 +87,16 @@ class SoundnessNetwork:
     def __init__(self) -> None:
         self._network = TfliteNetwork(SOUNDNESS_NETWORK, INPUT_PX)
 
-    def rate(self, image: Image, hand: Hand) -> float:
-        """Return the mean log-odds over VIEWS that `hand` is well formed."""
+    def rate(self, image: Image, hand: Hand, views: Sequence[View]) -> float:
+        """Return the mean log-odds over `views` that `hand` is well formed."""
         piece = cut_hand(image, hand.landmarks)
-        answers = [self._network.run(show(piece, view))[ANSWER] for view in VIEWS]
+        answers = [self._network.run(show(piece, view))[ANSWER] for view in views]
         return float(np.mean([log_odds(float(answer[0]), EDGE) for answer in answers]))
 
 
-_LOADING = Lock()
-
-
+@cache
 def load_soundness_network() -> SoundnessNetwork | None:
     """Load the network that ships with the package; None where it cannot be used."""
-    with _LOADING:  # two that load at once would both take stderr away
-        return _load()
-
-
-@cache
-def _load() -> SoundnessNetwork | None:
     try:
         return SoundnessNetwork()
     except BackendUnavailable as error:

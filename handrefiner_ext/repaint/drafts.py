@@ -16,7 +16,7 @@ from handrefiner_ext.inpaint.outlines import Outlines, compare_outlines
 from handrefiner_ext.inpaint.study import study_hand
 from handrefiner_ext.judge.quality import BETWEEN, MALFORMED_BELOW
 from handrefiner_ext.repaint.beside import find_damage
-from handrefiner_ext.repaint.keep_best import WELL_FORMED
+from handrefiner_ext.repaint.keep_best import WELL_FORMED, explain_doubt
 from handrefiner_ext.types import Decision, Hints, Image
 
 DRAWN = (
@@ -86,7 +86,7 @@ def _find_problem(decision: Decision, outlines: Outlines) -> str | None:
         )
     quality = decision.quality_before
     if quality is not None and SURELY_MALFORMED <= quality.score < MALFORMED_BELOW:
-        return f"The original was kept: the judge cannot tell how well formed it is; {BETWEEN}."
+        return explain_doubt(BETWEEN)
     if FINGER_TOO_MANY <= outlines.surplus <= NOT_A_FINGER and outlines.beyond <= MOST_BEYOND:
         return None
     if outlines.beyond > MOST_COVERED:

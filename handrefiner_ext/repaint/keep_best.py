@@ -96,9 +96,7 @@ def _find_problem(decision: Decision, margin: float, is_same: bool) -> str | Non
         return explain_loss(decision.after)
     before, after = decision.quality_before, decision.quality_after
     if before is not None and before.doubt:
-        return (
-            f"The original was kept: the judge cannot tell how well formed it is; {before.doubt}."
-        )
+        return explain_doubt(before.doubt)
     if _score(before) >= SURELY_WELL_FORMED or (
         _score(before) >= WELL_FORMED and gain(decision) < max(MUCH_BETTER, margin)
     ):
@@ -174,6 +172,11 @@ def _score(quality: Quality | None) -> float:
 def is_lost(agreement: Agreement) -> bool:
     """Whether the hand of the mesh is not seen in the picture."""
     return agreement.mpjpe is None or agreement.mpjpe > FARTHEST
+
+
+def explain_doubt(doubt: str) -> str:
+    """Return the sentence for a hand that stays because the judge cannot tell."""
+    return f"The original was kept: the judge cannot tell how well formed it is; {doubt}."
 
 
 def explain_loss(agreement: Agreement | None) -> str:
